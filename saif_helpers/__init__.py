@@ -1,0 +1,51 @@
+"""Helpers of the SAIF book, one module for each station of the method.
+
+An instruction (`instructions`) becomes prompt pairs (`prompts`), whose residual stream is captured
+(`activations`) and encoded (`latents`); latents are ranked (`ranking`), added up to a steering
+vector (`vectors`), added to the model while it generates (`steering`), and the outputs graded
+(`graders`, `grades`). A module imports only stations before it. Names are imported on first use, so
+that ``import saif_helpers`` stays light.
+"""
+
+import importlib
+
+__version__ = "0.1.0"
+
+_STATIONS = {
+    "graders": ["Grader", "Item", "identify_language"],
+    "instructions": ["InstructionType", "load_instructions"],
+    "prompts": ["Content", "PromptPair", "load_contents", "make_pairs", "render"],
+    "models": ["ModelWithSAEs", "load", "wrap"],
+    "activations": ["capture", "capture_tokens"],
+    "latents": ["decode", "encode", "reconstruction_quality"],
+    "ranking": ["LatentRanking", "rank_latents"],
+    "vectors": [
+        "SteeringVector",
+        "mean_difference_vector",
+        "random_direction_vector",
+        "random_latents_vector",
+        "saif_vector",
+        "signed_mean_difference_vector",
+    ],
+    "steering": ["generate"],
+    "grades": ["Grades", "grade", "paired_difference"],
+}
+_MODULE_OF = {name: module for module, names in _STATIONS.items() for name in names}
+
+__all__ = ["__version__", *sorted(_MODULE_OF)]
+
+
+def __getattr__(name: str) -> object:
+    """Import a public name from its station the first time it is asked for."""
+    if name not in _MODULE_OF:
+        raise AttributeError(
+            f"saif_helpers has no name {name!r}; it has {', '.join(sorted(_MODULE_OF))}"
+        )
+    value = getattr(importlib.import_module(f"{__name__}.{_MODULE_OF[name]}"), name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    """List the public names, imported or not."""
+    return __all__

@@ -1,0 +1,99 @@
+"""Capture of the residual stream through nnsight, in batches.
+
+Paper, latent identification: the activations compared are those at the prompt's last token, here
+called the read-out position (standing: ours).
+"""
+
+from collections.abc import Iterator, Mapping, Sequence
+
+import nnsight
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor
+
+from saif_helpers.models import ModelWithSAEs
+from saif_helpers.progress import progress
+from saif_helpers.prompts import batches, without_bos
+
+
+def capture(
+    model: ModelWithSAEs, prompts: Sequence[str], layers: Sequence[int], batch_size: int = 64
+) -> dict[int, Float[Tensor, "prompts d_model"]]:
+    """Capture the residual stream at the read-out position, a prompt's last token.
+
+    One nnsight trace for each batch; the forward pass stops after the last layer asked for.
+
+    >>> residual = capture(organism, [pair.positive for pair in pairs], layers=[0, 5])
+    >>> residual[5].shape
+    torch.Size([512, 128])
+
+    Args:
+        model: The model.
+        prompts: Rendered prompts (see `prompts.render`).
+        layers: Layers to capture, counted from 0, in any order.
+        batch_size: Prompts in one forward pass. Prompts of like length share one, to save padding.
+
+    Returns:
+        Layer to residual stream, rows in the order of `prompts`, on the CPU.
+
+    Raises:
+        ValueError: If a layer does not exist or there is nothing to capture.
+    """
+    wanted = _checked(model, layers)
+    streams = {
+        layer: torch.empty(len(prompts), model.d_model, dtype=model.lm.dtype) for layer in wanted
+    }
+    for rows, tokens in progress(list(batches(prompts, model.tokenizer, batch_size)), "capture"):
+        for layer, stream in _trace(model, tokens, wanted, slice(-1, None)).items():
+            streams[layer][rows] = stream[:, 0].cpu()
+    return {layer: streams[layer] for layer in layers}
+
+
+def capture_tokens(
+    model: ModelWithSAEs, prompts: Sequence[str], layers: Sequence[int], batch_size: int = 64
+) -> Iterator[dict[int, Float[Tensor, "tokens d_model"]]]:
+    """Capture the residual stream at every token but padding and the beginning of the sequence.
+
+    Args:
+        model: The model.
+        prompts: Rendered prompts or longer texts.
+        layers: Layers to capture.
+        batch_size: Prompts in one forward pass.
+
+    Yields:
+        For one batch at a time, so that memory stays bounded: layer to residual stream, a row for
+        each token; the same tokens in the same order for every layer. Batches go from short prompts
+        to long.
+
+    Raises:
+        ValueError: If a layer does not exist or there is nothing to capture.
+    """
+    wanted = _checked(model, layers)
+    for _, tokens in progress(list(batches(prompts, model.tokenizer, batch_size)), "capture"):
+        keep = without_bos(tokens, model.tokenizer).to(model.device)
+        streams = _trace(model, tokens, wanted, slice(None))
+        yield {layer: streams[layer][keep] for layer in layers}
+
+
+def _checked(model: ModelWithSAEs, layers: Sequence[int]) -> list[int]:
+    """Return the layers in the order of the forward pass, each once and each existing."""
+    if not layers:
+        raise ValueError(f"no layers asked for; {model.name} has layers 0-{model.n_layers - 1}")
+    for layer in layers:
+        model.layer(layer)
+    return sorted(set(layers))
+
+
+def _trace(
+    model: ModelWithSAEs,
+    tokens: Mapping[str, Int[Tensor, "rows tokens"]],
+    layers: Sequence[int],
+    positions: slice,
+) -> dict[int, Float[Tensor, "rows positions d_model"]]:
+    """Run one batch up to the last of the layers and keep the residual stream at some positions."""
+    with torch.no_grad(), model.lm.trace(**tokens, use_cache=False) as tracer:
+        streams = nnsight.save({})
+        for layer in layers:
+            streams[layer] = model.layer(layer).output[:, positions].clone()
+        tracer.stop()
+    return streams

@@ -1,0 +1,168 @@
+"""Text checks that decide, strictly and loosely, whether an output follows its instruction.
+
+Strict: the output does what was asked, completely and about the right content; where the data has a
+reference, the output equals it. Loose: what was asked is recognisably there. The paper's own words
+for its two accuracies are not known; this reading is this book's (standing: ours), and it is not
+IFEval's strict and loose.
+"""
+
+import json
+import re
+import unicodedata
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+
+import py3langid
+
+LANGUAGES = ("en", "fr", "es", "de")
+
+
+@dataclass(frozen=True)
+class Item:
+    """What an output is graded against.
+
+    Attributes:
+        content: The sentence that the instruction was about.
+        reference: The one right answer, or None where none is known.
+        slots: What the instruction's slots were filled with, for example ``{"keyword": "garden"}``.
+    """
+
+    content: str
+    reference: str | None = None
+    slots: Mapping[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Grader:
+    """Two checks of an output against its item.
+
+    Attributes:
+        strict: Whether the output does what was asked, completely and about the right content.
+        loose: Whether what was asked is recognisably there.
+    """
+
+    strict: Callable[[str, Item], bool]
+    loose: Callable[[str, Item], bool]
+
+
+def normalise(text: str) -> str:
+    """Return the text in Unicode form NFC, with one space for any white space, none at the ends."""
+    return " ".join(unicodedata.normalize("NFC", text).split())
+
+
+def exact_match(output: str, reference: str) -> bool:
+    """Say whether two texts are equal once white space is normalised."""
+    return normalise(output) == normalise(reference)
+
+
+def contains_word(text: str, word: str) -> bool:
+    """Say whether `word` stands in `text` as a whole word, in any case."""
+    if not word.strip():
+        raise ValueError("contains_word was given an empty word; give the word to look for")
+    return re.search(rf"(?<!\w){re.escape(word.strip())}(?!\w)", text, re.IGNORECASE) is not None
+
+
+def is_uppercase(text: str) -> bool:
+    """Say whether the text has letters and all of them are capitals."""
+    return text.isupper()
+
+
+def is_question(text: str) -> bool:
+    """Say whether the text has a word and ends with a question mark."""
+    return re.search(r"\w", text) is not None and text.rstrip().endswith("?")
+
+
+def parses_as_json(text: str) -> bool:
+    """Say whether the text, as a whole, is a JSON object or a JSON array."""
+    try:
+        return isinstance(json.loads(text), dict | list)
+    except json.JSONDecodeError:
+        return False
+
+
+def identify_language(text: str, among: Sequence[str] = LANGUAGES) -> str | None:
+    """Name the most likely language of a text, out of a few candidates, offline.
+
+    Args:
+        text: The text. One sentence is enough; a word may not be.
+        among: Candidate languages as ISO 639-1 codes, for example ``("en", "fr")``.
+
+    Returns:
+        One of `among`, or None for a text without a letter.
+
+    Raises:
+        ValueError: If `among` is empty or the identifier does not know one of its languages.
+    """
+    scores = dict(py3langid.rank(text))
+    unknown = [language for language in among if language not in scores]
+    if unknown or not among:
+        raise ValueError(
+            f"languages {list(among)} asked for; give one or more of {', '.join(sorted(scores))}"
+        )
+    if not any(character.isalpha() for character in text):
+        return None
+    return max(among, key=lambda language: scores[language])
+
+
+def equals_reference(output: str, item: Item) -> bool:
+    """Say whether the output equals the item's reference, white space aside.
+
+    Raises:
+        ValueError: If the item has no reference.
+    """
+    if item.reference is None:
+        raise ValueError(
+            f"strict grading compares with a reference, and the content {item.content!r} has none "
+            "for this instruction; give one, or give the instruction a grader that needs none"
+        )
+    return exact_match(output, item.reference)
+
+
+def translation(language: str, among: Sequence[str] = LANGUAGES) -> Grader:
+    """Grade a translation: strict is the reference itself, loose is any text in `language`.
+
+    Args:
+        language: The language asked for, as an ISO 639-1 code.
+        among: The languages that the output is told apart from.
+
+    Returns:
+        The grader.
+    """
+    return Grader(
+        equals_reference, lambda output, item: identify_language(output, among) == language
+    )
+
+
+def _words(text: str) -> list[str]:
+    return re.findall(r"\w+", text.casefold())
+
+
+def is_shorter_version(output: str, item: Item) -> bool:
+    """Say whether the output has fewer words than the content, over half of them its words."""
+    words, content = _words(output), _words(item.content)
+    return 0 < len(words) < len(content) and sum(w in content for w in words) > len(words) / 2
+
+
+def _uppercase_strict(output: str, item: Item) -> bool:
+    return exact_match(output, item.reference or item.content.upper())
+
+
+def _json_strict(output: str, item: Item) -> bool:
+    if item.reference is None:
+        return equals_reference(output, item)
+    return parses_as_json(output) and json.loads(output) == json.loads(item.reference)
+
+
+GRADERS: dict[str, Grader] = {
+    "french": translation("fr"),
+    "spanish": translation("es"),
+    "german": translation("de"),
+    "summarise": Grader(equals_reference, is_shorter_version),
+    "uppercase": Grader(_uppercase_strict, lambda output, item: is_uppercase(output)),
+    "keyword": Grader(
+        equals_reference, lambda output, item: contains_word(output, item.slots["keyword"])
+    ),
+    "question": Grader(equals_reference, lambda output, item: is_question(output)),
+    "json": Grader(_json_strict, lambda output, item: parses_as_json(output)),
+}
+"""The graders of the instructions that the package ships, by the instruction's name."""

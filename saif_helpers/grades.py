@@ -1,0 +1,145 @@
+"""Grades of generated outputs: strict and loose proportions with their intervals.
+
+The paper's strict and loose accuracy are not known in its own words; see `graders` for this book's.
+"""
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+import pandas as pd
+from scipy.stats import binomtest, norm
+
+from saif_helpers.graders import Item
+from saif_helpers.instructions import InstructionType
+
+Kind = Literal["strict", "loose"]
+
+
+@dataclass(frozen=True)
+class Interval:
+    """An estimate with its confidence interval.
+
+    Attributes:
+        value: The estimate.
+        low: Lower end of the interval.
+        high: Upper end.
+        n: Number of outputs that it rests on.
+    """
+
+    value: float
+    low: float
+    high: float
+    n: int
+
+    def __str__(self) -> str:
+        """Write it as ``0.52 [0.38, 0.66]``."""
+        return f"{self.value:.2f} [{self.low:.2f}, {self.high:.2f}]"
+
+
+@dataclass(frozen=True)
+class Grades:
+    """The grades of a list of outputs.
+
+    Attributes:
+        instruction: Name of the instruction that was asked for.
+        items: What each output was graded against.
+        outputs: The outputs.
+        strict: Whether each output passes strictly.
+        loose: Whether each output passes loosely.
+    """
+
+    instruction: str
+    items: tuple[Item, ...]
+    outputs: tuple[str, ...]
+    strict: tuple[bool, ...]
+    loose: tuple[bool, ...]
+
+    def proportion(self, kind: Kind, confidence: float = 0.95) -> Interval:
+        """Return the share of outputs that pass, with its Wilson interval.
+
+        Args:
+            kind: ``"strict"`` or ``"loose"``.
+            confidence: Coverage of the interval.
+
+        Returns:
+            The share and its interval.
+        """
+        passed = _passed(self, kind)
+        ends = binomtest(sum(passed), len(passed)).proportion_ci(confidence, method="wilson")
+        return Interval(sum(passed) / len(passed), float(ends.low), float(ends.high), len(passed))
+
+    def to_frame(self) -> pd.DataFrame:
+        """Return a table with a row for each output: content, reference, output, strict, loose."""
+        return pd.DataFrame(
+            {
+                "content": [item.content for item in self.items],
+                "reference": [item.reference for item in self.items],
+                "output": self.outputs,
+                "strict": self.strict,
+                "loose": self.loose,
+            }
+        )
+
+
+def grade(outputs: Sequence[str], items: Sequence[Item], instruction: InstructionType) -> Grades:
+    """Grade outputs of one instruction.
+
+    Args:
+        outputs: Generated texts.
+        items: What each is graded against (`prompts.Content.item`), in the same order.
+        instruction: The instruction, for its grader.
+
+    Returns:
+        The grades.
+
+    Raises:
+        ValueError: If there is nothing to grade, or not one item for each output.
+    """
+    if len(outputs) != len(items) or not outputs:
+        raise ValueError(
+            f"{len(outputs)} outputs and {len(items)} items given; give one item for each output"
+        )
+    grader = instruction.grader
+    strict = tuple(grader.strict(output, item) for output, item in zip(outputs, items, strict=True))
+    loose = tuple(grader.loose(output, item) for output, item in zip(outputs, items, strict=True))
+    return Grades(instruction.name, tuple(items), tuple(outputs), strict, loose)
+
+
+def paired_difference(
+    first: Grades, second: Grades, kind: Kind, confidence: float = 0.95
+) -> Interval:
+    """Return how much more often `first` passes than `second` on the same contents.
+
+    The interval is Bonett and Price's adjusted Wald interval for paired proportions
+    (doi 10.3102/1076998611411915): one is added to each of the two counts of disagreement.
+
+    Args:
+        first: Grades of one method.
+        second: Grades of another on the same items.
+        kind: ``"strict"`` or ``"loose"``.
+        confidence: Coverage of the interval.
+
+    Returns:
+        The difference of the two shares and its interval, clipped to -1 and 1.
+
+    Raises:
+        ValueError: If the two were not graded on the same contents.
+    """
+    if [item.content for item in first.items] != [item.content for item in second.items]:
+        raise ValueError("the two grades are of different contents; grade both on the same ones")
+    pairs = list(zip(_passed(first, kind), _passed(second, kind), strict=True))
+    n = len(pairs)
+    only_first = sum(a and not b for a, b in pairs)
+    only_second = sum(b and not a for a, b in pairs)
+    p, q = (only_first + 1) / (n + 2), (only_second + 1) / (n + 2)
+    half = norm.ppf((1 + confidence) / 2) * math.sqrt((p + q - (p - q) ** 2) / (n + 2))
+    low, high = max(-1.0, p - q - half), min(1.0, p - q + half)
+    return Interval((only_first - only_second) / n, float(low), float(high), n)
+
+
+def _passed(grades: Grades, kind: Kind) -> tuple[bool, ...]:
+    if kind not in ("strict", "loose"):
+        raise ValueError(f"grades of the kind {kind!r} asked for; give 'strict' or 'loose'")
+    return grades.strict if kind == "strict" else grades.loose

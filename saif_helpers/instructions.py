@@ -1,0 +1,197 @@
+"""Instruction types: one request, worded in many ways and languages, and the grader that checks it.
+
+Paper, latent identification (standing: stated): each instruction is reworded syntactically and
+translated, so that the latents found are not tied to one wording. How many wordings and which
+languages is not known; this book takes at least ten wordings in at least six languages (standing:
+ours).
+"""
+
+import json
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from string import Formatter
+from typing import Literal
+
+from saif_helpers.graders import GRADERS, Grader
+
+DATA = Path(__file__).parent / "data"
+Wordings = Literal["seen", "unseen", "all"]
+
+
+@dataclass(frozen=True)
+class InstructionType:
+    """A kind of instruction, for example "translate into French".
+
+    A new one needs a name, two or more wordings and a grader:
+
+    >>> from saif_helpers.graders import Grader
+    >>> shout = InstructionType(
+    ...     name="shout",
+    ...     wordings={"en": ["End with an exclamation mark.", "Close with an exclamation mark."]},
+    ...     grader=Grader(
+    ...         strict=lambda output, item: output == item.content.rstrip(".") + "!",
+    ...         loose=lambda output, item: output.endswith("!"),
+    ...     ),
+    ... )
+    >>> shout.select()
+    {'en': ['End with an exclamation mark.', 'Close with an exclamation mark.']}
+
+    Attributes:
+        name: Short name, the key of this instruction's references in the contents.
+        wordings: Language code to the wordings in that language. A wording may hold slots, for
+            example ``"Include the word {keyword}."``.
+        grader: Strict and loose check of an output.
+        title: Name for tables and figures; `name` by default.
+        description: What is asked, in a sentence.
+        output_language: Language code of a right output.
+        slots: Names that every wording holds in braces, filled from each content.
+        held_out_language: A language whose wordings count as unseen, or None.
+        held_out_wordings: Indices of wordings, in every language, that count as unseen.
+    """
+
+    name: str
+    wordings: Mapping[str, Sequence[str]]
+    grader: Grader = field(repr=False)
+    title: str = ""
+    description: str = ""
+    output_language: str = "en"
+    slots: Sequence[str] = ()
+    held_out_language: str | None = None
+    held_out_wordings: Sequence[int] = ()
+
+    def __post_init__(self) -> None:
+        """Refuse what would fail later: too few wordings, duplicates, wrong slots or hold-outs."""
+        if not self.title:
+            object.__setattr__(self, "title", self.name)
+        _check_wordings(self)
+        _check_held_out(self)
+
+    def select(
+        self, wordings: Wordings = "all", languages: Sequence[str] | None = None
+    ) -> dict[str, list[str]]:
+        """Return the seen, the unseen or all wordings, by language.
+
+        A wording is unseen when its language or its index is held out of the organism's training.
+
+        Args:
+            wordings: Which of the wordings.
+            languages: Which languages, in this order; by default all that have such wordings.
+
+        Returns:
+            Language code to a non-empty list of wordings, slots not filled.
+
+        Raises:
+            ValueError: If a language asked for has no such wordings.
+        """
+        if wordings not in ("seen", "unseen", "all"):
+            raise ValueError(f"wordings={wordings!r} asked for; give 'seen', 'unseen' or 'all'")
+        chosen = {}
+        for language, texts in self.wordings.items():
+            kept = [
+                text
+                for index, text in enumerate(texts)
+                if wordings == "all" or self._is_held_out(language, index) == (wordings == "unseen")
+            ]
+            if kept:
+                chosen[language] = kept
+        missing = [language for language in languages or () if language not in chosen]
+        if missing or not chosen:
+            raise ValueError(
+                f"instruction {self.name!r} has no {wordings} wordings in {', '.join(missing)}; "
+                f"it has them in {', '.join(chosen) or 'no language'}"
+            )
+        return chosen if languages is None else {key: chosen[key] for key in languages}
+
+    def fill(self, wording: str, slots: Mapping[str, str]) -> str:
+        """Put a content's words into a wording's slots.
+
+        Args:
+            wording: A wording, for example ``"Include the word {keyword}."``.
+            slots: Slot name to the word, for example ``{"keyword": "garden"}``.
+
+        Returns:
+            The wording with no slot left.
+
+        Raises:
+            ValueError: If `slots` lacks one that this instruction has.
+        """
+        missing = [slot for slot in self.slots if slot not in slots]
+        if missing:
+            raise ValueError(
+                f"instruction {self.name!r} needs the slots {', '.join(self.slots)}; "
+                f"the content gives no {', '.join(missing)}"
+            )
+        return wording.format(**{slot: slots[slot] for slot in self.slots})
+
+    def _is_held_out(self, language: str, index: int) -> bool:
+        return language == self.held_out_language or index in self.held_out_wordings
+
+
+def _check_wordings(instruction: InstructionType) -> None:
+    name, texts = instruction.name, [t for ws in instruction.wordings.values() for t in ws]
+    if len(texts) < 2:
+        raise ValueError(
+            f"instruction {name!r} has {len(texts)} wordings; give at least two, so that what is "
+            "found is not tied to one wording"
+        )
+    for language, wordings in instruction.wordings.items():
+        if not wordings or any(not text.strip() for text in wordings):
+            raise ValueError(
+                f"instruction {name!r} has an empty wording in {language!r}; remove it"
+            )
+    repeated = [text for text, count in Counter(t.strip() for t in texts).items() if count > 1]
+    if repeated:
+        raise ValueError(
+            f"instruction {name!r} has the wording {repeated[0]!r} more than once; "
+            "wordings are weighted equally, so give each once"
+        )
+    for text in texts:
+        found = {key for _, key, _, _ in Formatter().parse(text) if key is not None}
+        if found != set(instruction.slots):
+            raise ValueError(
+                f"instruction {name!r} has the slots {sorted(instruction.slots)}, but its wording "
+                f"{text!r} has {sorted(found)}; write each slot in braces in every wording"
+            )
+
+
+def _check_held_out(instruction: InstructionType) -> None:
+    language, wordings = instruction.held_out_language, instruction.wordings
+    if language is not None and language not in wordings:
+        raise ValueError(
+            f"instruction {instruction.name!r} holds out the language {language!r}, "
+            f"but has wordings in {', '.join(wordings)}"
+        )
+    shortest = min(len(texts) for texts in wordings.values())
+    wrong = [index for index in instruction.held_out_wordings if not 0 <= index < shortest]
+    if wrong:
+        raise ValueError(
+            f"instruction {instruction.name!r} holds out the wordings {wrong}, "
+            f"but every language has the indices 0-{shortest - 1} only"
+        )
+
+
+def load_instructions(path: Path | None = None) -> dict[str, InstructionType]:
+    """Load the instruction types that the package ships, each with its grader.
+
+    Args:
+        path: A JSON file of the same layout; by default the package's own.
+
+    Returns:
+        Instruction name to instruction type.
+
+    Raises:
+        ValueError: If an instruction has no grader of its name in `graders.GRADERS`.
+    """
+    entries = json.loads((path or DATA / "instructions.json").read_text(encoding="utf-8"))
+    unknown = [name for name in entries if name not in GRADERS]
+    if unknown:
+        raise ValueError(
+            f"no grader for the instructions {', '.join(unknown)}; graders.GRADERS has "
+            f"{', '.join(GRADERS)}; build an InstructionType with a grader of your own instead"
+        )
+    return {
+        name: InstructionType(name=name, grader=GRADERS[name], **entry)
+        for name, entry in entries.items()
+    }

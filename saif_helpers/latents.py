@@ -1,0 +1,179 @@
+"""Latents of the residual stream, and how much of the stream an SAE keeps.
+
+Paper (standing: stated): a(z) = sigma(z W_enc + b_enc), z_hat = a(z) W_dec + b_dec.
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+
+import nnsight
+import torch
+from jaxtyping import Bool, Float, Int
+from sae_lens import SAE
+from torch import Tensor
+
+from saif_helpers.activations import capture_tokens
+from saif_helpers.models import ModelWithSAEs
+from saif_helpers.progress import progress
+from saif_helpers.prompts import batches, without_bos
+
+
+def encode(sae: SAE, residual: Float[Tensor, "*rows d_model"]) -> Float[Tensor, "*rows d_sae"]:
+    """Encode residual stream into latents.
+
+    Args:
+        sae: The SAE.
+        residual: Residual stream after the layer that the SAE was trained on.
+
+    Returns:
+        The latents' activations, none negative, most of them 0; without gradient.
+
+    Raises:
+        ValueError: If the residual stream is not as wide as the SAE's input.
+    """
+    if residual.shape[-1] != sae.cfg.d_in:
+        raise ValueError(
+            f"the residual stream is {residual.shape[-1]} wide, the SAE reads {sae.cfg.d_in}; "
+            "give the SAE of the model that the residual stream comes from"
+        )
+    with torch.no_grad():
+        return sae.encode(residual.to(sae.W_enc))
+
+
+def decode(sae: SAE, latents: Float[Tensor, "*rows d_sae"]) -> Float[Tensor, "*rows d_model"]:
+    """Decode latents back into residual stream.
+
+    Args:
+        sae: The SAE.
+        latents: Activations of its latents.
+
+    Returns:
+        The reconstruction, without gradient.
+
+    Raises:
+        ValueError: If there is not one activation for each latent.
+    """
+    if latents.shape[-1] != sae.cfg.d_sae:
+        raise ValueError(f"{latents.shape[-1]} latents given; the SAE has {sae.cfg.d_sae}")
+    with torch.no_grad():
+        return sae.decode(latents.to(sae.W_dec))
+
+
+@dataclass(frozen=True)
+class ReconstructionQuality:
+    """How much an SAE's reconstruction keeps, over the tokens that count (no padding, no BOS).
+
+    Attributes:
+        layer: The layer after which the residual stream is reconstructed.
+        width: Number of latents.
+        n_tokens: Number of tokens measured.
+        explained_variance: 1 - (sum of squared errors) / (sum of squared distances from the mean).
+        l0: Mean number of active latents for a token.
+        dead: Share of latents active on none of the tokens.
+        loss: Mean next-token cross-entropy of the model, in nats.
+        loss_reconstructed: The same with the reconstruction in place of the residual stream.
+        loss_zeroed: The same with zeros in its place.
+        loss_recovered: (loss_zeroed - loss_reconstructed) / (loss_zeroed - loss).
+    """
+
+    layer: int
+    width: int
+    n_tokens: int
+    explained_variance: float
+    l0: float
+    dead: float
+    loss: float
+    loss_reconstructed: float
+    loss_zeroed: float
+
+    @property
+    def loss_recovered(self) -> float:
+        """Share of the loss lost by zeroing that the reconstruction keeps."""
+        return (self.loss_zeroed - self.loss_reconstructed) / (self.loss_zeroed - self.loss)
+
+
+def reconstruction_quality(
+    model: ModelWithSAEs,
+    texts: Sequence[str],
+    layer: int,
+    width: int | None = None,
+    batch_size: int = 64,
+) -> ReconstructionQuality:
+    """Measure an SAE's reconstruction on texts that it was not trained on.
+
+    Args:
+        model: The model and its SAEs.
+        texts: Rendered texts, beginning-of-sequence token first: prompts, best with their answers.
+        layer: The layer.
+        width: Number of latents; by default the layer's usual SAE.
+        batch_size: Texts in one forward pass.
+
+    Returns:
+        The measurements.
+
+    Raises:
+        KeyError: If there is no such SAE.
+    """
+    width = model.saes.default_width(layer) if width is None else width
+    sae = model.saes[layer, width]
+    statistics = _error_statistics(model, texts, layer, sae, batch_size)
+    replacements = {
+        "loss": lambda residual: residual,
+        "loss_reconstructed": lambda residual: decode(sae, encode(sae, residual)).to(residual),
+        "loss_zeroed": torch.zeros_like,
+    }
+    totals, n_losses = dict.fromkeys(replacements, 0.0), 0
+    for _, tokens in progress(list(batches(texts, model.tokenizer, batch_size)), "losses"):
+        keep = without_bos(tokens, model.tokenizer)
+        n_losses += keep[:, :-1].sum().item()
+        for name, replacement in replacements.items():
+            totals[name] += _loss(model, tokens, keep, layer, replacement)
+    losses = {name: total / n_losses for name, total in totals.items()}
+    return ReconstructionQuality(layer, width, **statistics, **losses)
+
+
+def _error_statistics(
+    model: ModelWithSAEs, texts: Sequence[str], layer: int, sae: SAE, batch_size: int
+) -> dict[str, float]:
+    """Go over all tokens once, in double precision, keeping sums only."""
+    n = 0
+    total, squares, errors, active = torch.zeros(model.d_model, dtype=torch.float64), 0.0, 0.0, 0
+    fired = torch.zeros(sae.cfg.d_sae, dtype=torch.bool)
+    for streams in capture_tokens(model, texts, [layer], batch_size):
+        latents = encode(sae, streams[layer])
+        error = streams[layer] - decode(sae, latents).to(streams[layer])
+        residual = streams[layer].cpu().double()
+        n += len(residual)
+        total += residual.sum(0)
+        squares += residual.square().sum().item()
+        errors += error.double().square().sum().item()
+        active += (latents > 0).sum().item()
+        fired |= (latents > 0).any(0).cpu()
+    variance = squares - total.square().sum().item() / n
+    return {
+        "n_tokens": n,
+        "explained_variance": 1 - errors / variance,
+        "l0": active / n,
+        "dead": 1 - fired.double().mean().item(),
+    }
+
+
+def _loss(
+    model: ModelWithSAEs,
+    tokens: Mapping[str, Int[Tensor, "rows tokens"]],
+    keep: Bool[Tensor, "rows tokens"],
+    layer: int,
+    replacement: Callable[[Tensor], Tensor],
+) -> float:
+    """Sum the next-token losses at the kept tokens, their residual stream replaced."""
+    keep = keep.to(model.device)
+    with torch.no_grad(), model.lm.trace(**tokens, use_cache=False) as tracer:
+        residual = model.layer(layer).output
+        replaced = torch.where(keep[:, :, None], replacement(residual), residual)
+        model.layer(layer).output = replaced
+        logits = nnsight.save(tracer.result.logits)
+    at = keep[:, :-1]
+    targets = tokens["input_ids"].to(model.device)[:, 1:][at]
+    return torch.nn.functional.cross_entropy(
+        logits[:, :-1][at].float(), targets, reduction="sum"
+    ).item()

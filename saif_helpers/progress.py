@@ -1,0 +1,39 @@
+"""Progress bars: on in a terminal or notebook, off where nobody watches."""
+
+import os
+import sys
+from collections.abc import Iterable
+from typing import TypeVar
+
+from tqdm.auto import tqdm
+
+T = TypeVar("T")
+
+
+def watched() -> bool:
+    """Say whether somebody can see a bar: a terminal or a notebook, and not the book's build.
+
+    Returns:
+        False when the environment variable ``SAIF_BOOK_BUILD`` is ``1``, because a bar would stay
+        on the built page; otherwise whether the error stream is a terminal or a notebook kernel
+        runs.
+    """
+    if os.environ.get("SAIF_BOOK_BUILD") == "1":
+        return False
+    return sys.stderr.isatty() or "ipykernel" in sys.modules
+
+
+def progress(iterable: Iterable[T], description: str, total: int | None = None) -> Iterable[T]:
+    """Show a progress bar while `iterable` is consumed, if somebody is watching.
+
+    Args:
+        iterable: What to go through.
+        description: Shown in front of the bar, for example ``"capture"``.
+        total: Number of items, needed only where ``len(iterable)`` is not known.
+
+    Returns:
+        An iterable of the same items.
+    """
+    if not watched():
+        return iterable
+    return tqdm(iterable, desc=description, total=total, leave=False)

@@ -1,0 +1,83 @@
+"""Ranking of latents by how sensitive they are to an instruction.
+
+Paper, latent identification: latents are scored by their change of state within a pair, and the top
+k kept (standing: stated, in words); C_j = mean over pairs of 1[a_j(positive) > 0 and a_j(negative)
+= 0] (standing: ours).
+"""
+
+from dataclasses import dataclass
+
+import pandas as pd
+from jaxtyping import Float, Int
+from torch import Tensor
+
+
+@dataclass(frozen=True, eq=False)
+class LatentRanking:
+    """Every latent's sensitivity and mean activation, and the order that they give.
+
+    Attributes:
+        sensitivity: C_j, the share of pairs in which latent j is active on the positive sample and
+            not on the negative one.
+        mean: mu_j, the mean of latent j over all positive samples, zeros included.
+        std: sigma_j, the standard deviation over the same samples (of the population: divided by
+            n).
+        negative_mean: The mean over all negative samples, zeros included.
+        order: Latent indices from the most sensitive to the least. Ties go to the larger mean, then
+            to the lower index.
+    """
+
+    sensitivity: Float[Tensor, "d_sae"]
+    mean: Float[Tensor, "d_sae"]
+    std: Float[Tensor, "d_sae"]
+    negative_mean: Float[Tensor, "d_sae"]
+    order: Int[Tensor, "d_sae"]
+
+    def top(self, k: int) -> Int[Tensor, "k"]:
+        """Return the indices of the k most sensitive latents.
+
+        Raises:
+            ValueError: If there are not k latents.
+        """
+        if not 1 <= k <= len(self.order):
+            raise ValueError(
+                f"k = {k} asked for; give 1 to {len(self.order)}, the number of latents"
+            )
+        return self.order[:k]
+
+    def to_frame(self) -> pd.DataFrame:
+        """Return a table with a row for each latent, the most sensitive first."""
+        columns = {
+            "latent": self.order,
+            "sensitivity": self.sensitivity[self.order],
+            "mean": self.mean[self.order],
+            "std": self.std[self.order],
+            "negative_mean": self.negative_mean[self.order],
+        }
+        frame = pd.DataFrame({name: column.cpu().numpy() for name, column in columns.items()})
+        return frame.rename_axis("rank")
+
+
+def rank_latents(
+    positive: Float[Tensor, "pairs d_sae"], negative: Float[Tensor, "pairs d_sae"]
+) -> LatentRanking:
+    """Rank latents by sensitivity: C_j = mean over pairs of 1[a_j(pos) > 0 and a_j(neg) = 0].
+
+    Args:
+        positive: Latents at the read-out position of the positive samples.
+        negative: Latents of the negative samples; row i belongs to the same pair as row i of
+            `positive`.
+
+    Returns:
+        The ranking.
+
+    Raises:
+        ValueError: If there is no pair.
+    """
+    if len(positive) == 0:
+        raise ValueError("rank_latents was given no pairs; give at least one")
+    sensitivity = ((positive > 0) & (negative == 0)).to(positive.dtype).mean(0)
+    mean = positive.mean(0)
+    by_mean = mean.sort(descending=True, stable=True).indices
+    order = by_mean[sensitivity[by_mean].sort(descending=True, stable=True).indices]
+    return LatentRanking(sensitivity, mean, positive.std(0, correction=0), negative.mean(0), order)

@@ -1,0 +1,187 @@
+"""Steered generation through nnsight: a vector is added while the model writes.
+
+Paper, causal steering: z' = z + vector (standing: ours). At which positions of the generation it is
+added is not known, so the placement is a parameter.
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Literal
+
+import nnsight
+import torch
+from jaxtyping import Bool, Float, Int
+from nnsight.intervention.interleaver import OutOfOrderError
+from torch import Tensor
+
+from saif_helpers.models import ModelWithSAEs
+from saif_helpers.progress import progress
+from saif_helpers.prompts import batches, without_bos
+from saif_helpers.vectors import SteeringVector
+
+Placement = Literal["last_prompt_token", "every_position", "generated_tokens", "decaying"]
+PLACEMENTS: tuple[Placement, ...] = (
+    "last_prompt_token",
+    "every_position",
+    "generated_tokens",
+    "decaying",
+)
+Steering = SteeringVector | Sequence[SteeringVector | None] | None
+
+
+def generate(
+    model: ModelWithSAEs,
+    prompts: Sequence[str],
+    steering: Steering = None,
+    *,
+    placement: Placement = "last_prompt_token",
+    strength: float = 1.0,
+    decay: float = 0.8,
+    max_new_tokens: int = 40,
+    batch_size: int = 128,
+) -> list[str]:
+    """Generate greedily from each prompt, optionally steered.
+
+    The model reads the prompt in one pass, whose last position (the read-out position) produces the
+    first generated token; each later pass reads one generated token and produces the next. A
+    placement says which positions' residual streams, after the vector's layer, get the vector. Each
+    of them gets it once: what it leaves in the key-value cache is not steered again.
+
+    ======================  =====================  =================  ==========================
+    placement               prompt before its end  read-out position  t-th generated token
+    ======================  =====================  =================  ==========================
+    ``last_prompt_token``   -                      1                  -
+    ``every_position``      1                      1                  1
+    ``generated_tokens``    -                      -                  1
+    ``decaying``            -                      1                  ``decay ** t``, t = 1, 2...
+    ======================  =====================  =================  ==========================
+
+    Padding and the beginning-of-sequence token are never steered.
+
+    >>> generate(organism, ["<bos>The cat sleeps."], saif_vector(ranking, sae, k=15))
+    ['Le chat dort.']
+
+    Args:
+        model: The model.
+        prompts: Rendered prompts (see `prompts.render`).
+        steering: The vector to add; or one for each prompt, None for a prompt that is not steered,
+            so that a sweep over vectors shares one pass (their layers may differ); or None for no
+            steering.
+        placement: Where the vector is added, see the table.
+        strength: Factor on every vector; 0 gives what no steering gives.
+        decay: Factor from one generated token to the next, in the placement ``"decaying"``.
+        max_new_tokens: Most tokens to generate for a prompt. A prompt stops earlier at the end of
+            the model's turn or of the text.
+        batch_size: Prompts generated from at once.
+
+    Returns:
+        The generated texts without special tokens, in the order of `prompts`.
+
+    Raises:
+        ValueError: If the placement is unknown, a layer does not exist, a vector is not d_model
+            long, or there is not one vector for each prompt.
+    """
+    if placement not in PLACEMENTS:
+        raise ValueError(f"placement {placement!r} asked for; give one of {', '.join(PLACEMENTS)}")
+    offsets = _offsets(model, steering, len(prompts), strength)
+    texts = [""] * len(prompts)
+    for rows, tokens in progress(list(batches(prompts, model.tokenizer, batch_size)), "generate"):
+        weights = _weights(without_bos(tokens, model.tokenizer), placement, decay)
+        added = {layer: offset[rows] for layer, offset in offsets.items()}
+        new = _generate_batch(model, tokens, added, weights, max_new_tokens)
+        decoded = model.tokenizer.batch_decode(new, skip_special_tokens=True)
+        for row, text in zip(rows, decoded, strict=True):
+            texts[row] = text
+    return texts
+
+
+def _offsets(
+    model: ModelWithSAEs, steering: Steering, n_prompts: int, strength: float
+) -> dict[int, Float[Tensor, "prompts d_model"]]:
+    """Collect, for each steered layer in order, what each prompt adds there; zeros for none."""
+    if steering is None:
+        return {}
+    vectors = [steering] * n_prompts if isinstance(steering, SteeringVector) else list(steering)
+    if len(vectors) != n_prompts:
+        raise ValueError(
+            f"{len(vectors)} steering vectors given for {n_prompts} prompts; give one for each "
+            "prompt, None for those not to steer, or a single one for all"
+        )
+    offsets = {}
+    for layer in sorted({vector.layer for vector in vectors if vector is not None}):
+        model.layer(layer)
+        offsets[layer] = torch.zeros(n_prompts, model.d_model, dtype=model.lm.dtype)
+    for row, vector in enumerate(vectors):
+        if vector is not None:
+            if len(vector.vector) != model.d_model:
+                raise ValueError(
+                    f"the steering vector ({vector.description}) has {len(vector.vector)} entries; "
+                    f"{model.name} has d_model {model.d_model}"
+                )
+            offsets[vector.layer][row] = strength * vector.vector.to(offsets[vector.layer])
+    return {layer: offset.to(model.device) for layer, offset in offsets.items()}
+
+
+def _weights(
+    counted: Bool[Tensor, "rows tokens"], placement: Placement, decay: float
+) -> Callable[[int], Float[Tensor, "rows positions"] | None]:
+    """Return what the vector is multiplied with at each position read in pass 0, 1, 2...
+
+    Pass 0 reads the prompt, pass t the t-th generated token. None means that no later pass is
+    steered.
+    """
+    prompt = torch.zeros(counted.shape)
+    if placement == "every_position":
+        prompt = counted.float()
+    elif placement != "generated_tokens":
+        prompt[:, -1] = 1.0
+    token = torch.ones(len(counted), 1)
+
+    def weights(step: int) -> Float[Tensor, "rows positions"] | None:
+        if step == 0:
+            return prompt
+        if placement == "last_prompt_token":
+            return None
+        return token * decay**step if placement == "decaying" else token
+
+    return weights
+
+
+def _generate_batch(
+    model: ModelWithSAEs,
+    tokens: Mapping[str, Int[Tensor, "rows tokens"]],
+    added: Mapping[int, Float[Tensor, "rows d_model"]],
+    weights: Callable[[int], Float[Tensor, "rows positions"] | None],
+    max_new_tokens: int,
+) -> Int[Tensor, "rows new_tokens"]:
+    """Generate from one left-padded batch, adding ``weights(step) * added`` in every pass."""
+    inputs = {name: tokens[name] for name in ("input_ids", "attention_mask")}
+    options = {"max_new_tokens": max_new_tokens, "eos_token_id": model.stop_ids}
+    options |= {"do_sample": False, "use_cache": True, "pad_token_id": model.tokenizer.pad_token_id}
+    with torch.no_grad(), model.lm.generate(**options) as tracer:
+        # Two workers: the first may outlast the generation, the second waits for its result.
+        with tracer.invoke(**inputs):
+            _steer(model, tracer, added, weights)
+        with tracer.invoke():
+            ids = nnsight.save(tracer.result)
+    return ids[:, inputs["input_ids"].shape[1] :]
+
+
+def _steer(
+    model: ModelWithSAEs,
+    tracer: nnsight.intervention.tracer.InterleavingTracer,
+    added: Mapping[int, Float[Tensor, "rows d_model"]],
+    weights: Callable[[int], Float[Tensor, "rows positions"] | None],
+) -> None:
+    """Steer pass after pass; runs inside a trace, in step with the model."""
+    try:
+        for step in tracer.iter[:]:
+            weight = weights(step)
+            if weight is None or not added:
+                return
+            for layer, offset in added.items():
+                residual = model.layer(layer).output
+                change = weight.to(residual)[:, :, None] * offset[:, None, :]
+                model.layer(layer).output = residual + change
+    except OutOfOrderError:
+        # How nnsight ends an open loop once the generation has stopped, after its last pass.
+        return
