@@ -13,7 +13,7 @@ from torch import Tensor
 
 from saif_helpers.models import ModelWithSAEs
 from saif_helpers.progress import progress
-from saif_helpers.prompts import batches, without_bos
+from saif_helpers.tokens import batches, without_bos
 
 
 def capture(
@@ -24,8 +24,8 @@ def capture(
     One nnsight trace for each batch; the forward pass stops after the last layer asked for.
 
     >>> residual = capture(organism, [pair.positive for pair in pairs], layers=[0, 5])
-    >>> residual[5].shape
-    torch.Size([512, 128])
+    >>> residual[5].shape == (len(pairs), organism.d_model)
+    True
 
     Args:
         model: The model.

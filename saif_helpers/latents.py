@@ -15,7 +15,7 @@ from torch import Tensor
 from saif_helpers.activations import capture_tokens
 from saif_helpers.models import ModelWithSAEs
 from saif_helpers.progress import progress
-from saif_helpers.prompts import batches, without_bos
+from saif_helpers.tokens import batches, without_bos
 
 
 def encode(sae: SAE, residual: Float[Tensor, "*rows d_model"]) -> Float[Tensor, "*rows d_sae"]:
@@ -134,7 +134,7 @@ def reconstruction_quality(
 
 def _error_statistics(
     model: ModelWithSAEs, texts: Sequence[str], layer: int, sae: SAE, batch_size: int
-) -> dict[str, float]:
+) -> dict[str, int | float]:
     """Go over all tokens once, in double precision, keeping sums only."""
     n = 0
     total, squares, errors, active = torch.zeros(model.d_model, dtype=torch.float64), 0.0, 0.0, 0

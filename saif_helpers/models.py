@@ -3,8 +3,8 @@
 import hashlib
 import json
 import re
-from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -12,98 +12,12 @@ import torch
 from nnsight import Envoy, TransformersModel
 from sae_lens import SAE
 from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedTokenizerBase
+from transformers.utils import logging as transformers_logging
 
 from saif_helpers.instructions import DATA
+from saif_helpers.saes import SAECollection, sae_layer
 
 TURN_ENDS = ("<end_of_turn>", "<|eot_id|>")
-
-
-def sae_layer(cfg: Mapping) -> int | None:
-    """Read from an SAE's configuration the layer whose residual stream it was trained on.
-
-    Args:
-        cfg: The SAE-Lens configuration as a dictionary (``sae.cfg.to_dict()`` or ``cfg.json``).
-
-    Returns:
-        The layer after which the residual stream is read, or None if the configuration names no
-        hook.
-
-    Raises:
-        ValueError: If the hook is not the residual stream after a layer.
-    """
-    metadata = cfg.get("metadata") or {}
-    hook = metadata.get("hook_name")
-    if hook is None:
-        return None
-    found = re.fullmatch(
-        r"blocks\.(\d+)\.hook_resid_post|(?:model\.)?layers\.(\d+)(?:\.output)?", hook
-    )
-    if found is None:
-        raise ValueError(
-            f"the SAE reads {hook!r}; only the residual stream after a layer is supported, "
-            "as blocks.N.hook_resid_post or model.layers.N"
-        )
-    return int(found[1] or found[2])
-
-
-class SAECollection(Mapping):
-    """The SAEs of a model by layer and width, each loaded when it is first asked for.
-
-    ``saes[5]`` is layer 5's SAE of the width that every layer has, ``saes[5, 1024]`` the one that
-    is 1,024 latents wide. Keys, as of any mapping, are the pairs of layer and width.
-    """
-
-    def __init__(self, loaders: Mapping[tuple[int, int], Callable[[], SAE]]) -> None:
-        """Take a function for each layer and width that loads the SAE."""
-        self._loaders = dict(sorted(loaders.items()))
-        self._loaded: dict[tuple[int, int], SAE] = {}
-
-    def widths(self, layer: int) -> list[int]:
-        """List the widths (numbers of latents) of a layer's SAEs, smallest first."""
-        return [width for at, width in self._loaders if at == layer]
-
-    @property
-    def layers(self) -> list[int]:
-        """The layers that have an SAE, first to last."""
-        return sorted({layer for layer, _ in self._loaders})
-
-    def default_width(self, layer: int) -> int:
-        """Return a layer's only width, or of several the one that most layers have.
-
-        Raises:
-            KeyError: If the layer has no SAE, or if several of its widths are equally common.
-        """
-        widths = self.widths(layer)
-        if not widths:
-            raise KeyError(f"no SAE for layer {layer}; there are SAEs for the layers {self.layers}")
-        common = Counter(width for _, width in self._loaders)
-        best = max(common[width] for width in widths)
-        chosen = [width for width in widths if common[width] == best]
-        if len(chosen) > 1:
-            raise KeyError(
-                f"layer {layer} has the widths {widths}; ask for one: saes[{layer}, width]"
-            )
-        return chosen[0]
-
-    def __getitem__(self, key: int | tuple[int, int]) -> SAE:
-        """Return the SAE of a layer, or of a layer and a width."""
-        layer, width = key if isinstance(key, tuple) else (key, self.default_width(key))
-        if (layer, width) not in self._loaders:
-            raise KeyError(
-                f"no SAE of width {width} for layer {layer}; there are "
-                + ", ".join(f"saes[{at}, {wide}]" for at, wide in self._loaders)
-            )
-        if (layer, width) not in self._loaded:
-            self._loaded[layer, width] = self._loaders[layer, width]().eval()
-        return self._loaded[layer, width]
-
-    def __iter__(self) -> Iterator[tuple[int, int]]:
-        """Go through the pairs of layer and width."""
-        return iter(self._loaders)
-
-    def __len__(self) -> int:
-        """Count the SAEs."""
-        return len(self._loaders)
 
 
 @dataclass(frozen=True, eq=False)
@@ -211,9 +125,10 @@ def load(
         )
     check_manifest(root, size)
     folder = root / size
-    model = AutoModelForCausalLM.from_pretrained(
-        folder, dtype=torch.float32, local_files_only=True, use_safetensors=True
-    )
+    with _no_loading_bar():
+        model = AutoModelForCausalLM.from_pretrained(
+            folder, dtype=torch.float32, local_files_only=True, use_safetensors=True
+        )
     tokenizer = AutoTokenizer.from_pretrained(folder, local_files_only=True)
     found = {}
     for path in sorted((folder / "saes").iterdir()):
@@ -251,6 +166,18 @@ def check_manifest(root: Path, size: str) -> None:
     for path in sorted(listed):
         if hashlib.sha256((root / path).read_bytes()).hexdigest() != manifest[path]:
             raise ValueError(f"{path} does not have the sha256 sum in the manifest; {advice}")
+
+
+@contextmanager
+def _no_loading_bar() -> Iterator[None]:
+    """Keep transformers from drawing a bar for files that load in a moment."""
+    enabled = transformers_logging.is_progress_bar_enabled()
+    transformers_logging.disable_progress_bar()
+    try:
+        yield
+    finally:
+        if enabled:
+            transformers_logging.enable_progress_bar()
 
 
 def _combine(

@@ -6,13 +6,11 @@ negative sample = [content] alone. Content and wording are joined by one space.
 
 import json
 import random
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
 
-from jaxtyping import Bool, Int
-from torch import Tensor
 from transformers import PreTrainedTokenizerBase
 
 from saif_helpers.graders import Item
@@ -97,7 +95,7 @@ def render(text: str, tokenizer: PreTrainedTokenizerBase, style: Style = "chat")
     """Turn a user's text into a prompt, with its special tokens written out.
 
     The result holds its special tokens as text, so tokenise it with ``add_special_tokens=False``
-    (`tokenize` does).
+    (`tokens.tokenize` does).
 
     Args:
         text: What the user says.
@@ -180,87 +178,3 @@ def make_pairs(
         negative = render(content.text, tokenizer, style)
         pairs.append(PromptPair(positive, negative, wording, language, content, position))
     return pairs
-
-
-def tokenize(
-    prompts: Sequence[str], tokenizer: PreTrainedTokenizerBase
-) -> dict[str, Int[Tensor, "prompts tokens"]]:
-    """Tokenise rendered prompts as one batch, padded on the left.
-
-    Args:
-        prompts: Rendered prompts, special tokens as text (see `render`).
-        tokenizer: The model's tokenizer.
-
-    Returns:
-        ``input_ids``, ``attention_mask`` (0 on padding) and ``position_ids`` (0 on a prompt's first
-        token whatever the padding), so that a batch gives what its members give one by one.
-
-    Raises:
-        ValueError: If a prompt is empty or lacks the beginning-of-sequence token that the model's
-            prompts begin with.
-    """
-    for prompt in prompts:
-        if not prompt or not prompt.startswith(tokenizer.bos_token or ""):
-            raise ValueError(
-                f"the prompt {prompt[:60]!r} does not begin with {tokenizer.bos_token!r}; "
-                "make it with prompts.render or prompts.make_pairs"
-            )
-    encoded = tokenizer(
-        list(prompts),
-        add_special_tokens=False,
-        padding=True,
-        padding_side="left",
-        return_token_type_ids=False,
-        return_tensors="pt",
-    )
-    mask = encoded["attention_mask"]
-    positions = (mask.cumsum(-1) - 1).clamp(min=0)
-    return {"input_ids": encoded["input_ids"], "attention_mask": mask, "position_ids": positions}
-
-
-def without_bos(
-    tokens: Mapping[str, Int[Tensor, "prompts tokens"]], tokenizer: PreTrainedTokenizerBase
-) -> Bool[Tensor, "prompts tokens"]:
-    """Mark the tokens that count: neither padding nor the beginning-of-sequence token.
-
-    SAEs such as Gemma Scope's were not trained on the beginning-of-sequence token, so it is left
-    out of every statistic.
-
-    Args:
-        tokens: A batch from `tokenize`.
-        tokenizer: The model's tokenizer.
-
-    Returns:
-        True where a token counts.
-    """
-    mask = tokens["attention_mask"].bool()
-    if tokenizer.bos_token_id is None:
-        return mask
-    return mask & (tokens["input_ids"] != tokenizer.bos_token_id)
-
-
-def batches(
-    prompts: Sequence[str], tokenizer: PreTrainedTokenizerBase, batch_size: int
-) -> Iterator[tuple[list[int], dict[str, Int[Tensor, "rows tokens"]]]]:
-    """Split prompts into tokenised batches of like length, the longest last.
-
-    Args:
-        prompts: Rendered prompts.
-        tokenizer: The model's tokenizer.
-        batch_size: Largest number of prompts in a batch.
-
-    Yields:
-        The indices of the batch's prompts in `prompts`, and the batch from `tokenize`.
-
-    Raises:
-        ValueError: If there is no prompt or the batch size is not positive.
-    """
-    if not prompts or batch_size < 1:
-        raise ValueError(
-            f"{len(prompts)} prompts and batch_size={batch_size} given; give at least one of each"
-        )
-    lengths = [len(ids) for ids in tokenizer(list(prompts), add_special_tokens=False)["input_ids"]]
-    order = sorted(range(len(prompts)), key=lambda index: (lengths[index], index))
-    for start in range(0, len(order), batch_size):
-        rows = order[start : start + batch_size]
-        yield rows, tokenize([prompts[row] for row in rows], tokenizer)

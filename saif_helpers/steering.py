@@ -15,7 +15,7 @@ from torch import Tensor
 
 from saif_helpers.models import ModelWithSAEs
 from saif_helpers.progress import progress
-from saif_helpers.prompts import batches, without_bos
+from saif_helpers.tokens import batches, without_bos
 from saif_helpers.vectors import SteeringVector
 
 Placement = Literal["last_prompt_token", "every_position", "generated_tokens", "decaying"]
@@ -57,8 +57,8 @@ def generate(
 
     Padding and the beginning-of-sequence token are never steered.
 
-    >>> generate(organism, ["<bos>The cat sleeps."], saif_vector(ranking, sae, k=15))
-    ['Le chat dort.']
+    >>> prompts = [pair.negative for pair in pairs]
+    >>> outputs = generate(organism, prompts, saif_vector(ranking, sae, k=15))
 
     Args:
         model: The model.
@@ -77,11 +77,13 @@ def generate(
         The generated texts without special tokens, in the order of `prompts`.
 
     Raises:
-        ValueError: If the placement is unknown, a layer does not exist, a vector is not d_model
-            long, or there is not one vector for each prompt.
+        ValueError: If the placement is unknown, there is nothing to generate, a layer does not
+            exist, a vector is not d_model long, or there is not one vector for each prompt.
     """
     if placement not in PLACEMENTS:
         raise ValueError(f"placement {placement!r} asked for; give one of {', '.join(PLACEMENTS)}")
+    if max_new_tokens < 1:
+        raise ValueError(f"max_new_tokens={max_new_tokens} asked for; give at least 1")
     offsets = _offsets(model, steering, len(prompts), strength)
     texts = [""] * len(prompts)
     for rows, tokens in progress(list(batches(prompts, model.tokenizer, batch_size)), "generate"):
@@ -153,7 +155,11 @@ def _generate_batch(
     weights: Callable[[int], Float[Tensor, "rows positions"] | None],
     max_new_tokens: int,
 ) -> Int[Tensor, "rows new_tokens"]:
-    """Generate from one left-padded batch, adding ``weights(step) * added`` in every pass."""
+    """Generate from one left-padded batch, adding ``weights(step) * added`` in every pass.
+
+    A row that has ended is filled with padding until the last row ends; that padding gets the
+    vector too, which no other row sees and nothing decodes.
+    """
     inputs = {name: tokens[name] for name in ("input_ids", "attention_mask")}
     options = {"max_new_tokens": max_new_tokens, "eos_token_id": model.stop_ids}
     options |= {"do_sample": False, "use_cache": True, "pad_token_id": model.tokenizer.pad_token_id}

@@ -12,8 +12,8 @@ from jaxtyping import Float, Int
 from sae_lens import SAE
 from torch import Tensor
 
-from saif_helpers.models import sae_layer
 from saif_helpers.ranking import LatentRanking
+from saif_helpers.saes import sae_layer
 
 
 @dataclass(frozen=True, eq=False)

@@ -1,0 +1,131 @@
+import pytest
+import torch
+
+from saif_helpers.activations import capture, capture_tokens
+from saif_helpers.tokens import tokenize, without_bos
+from tests import tiny
+
+
+@pytest.fixture(params=["gemma2", "llama"])
+def model(request):
+    return tiny.wrapped(request.param)
+
+
+def hooked(model, prompts, layers):
+    """Return whole residual streams of a batch, read with plain PyTorch hooks."""
+    module, found = model.lm._module, {}
+    handles = [
+        module.model.layers[layer].register_forward_hook(
+            lambda _, __, output, layer=layer: found.__setitem__(layer, output.clone())
+        )
+        for layer in layers
+    ]
+    tokens = tokenize(prompts, model.tokenizer)
+    with torch.no_grad():
+        module(**tokens, use_cache=False)
+    for handle in handles:
+        handle.remove()
+    return found, tokens
+
+
+def test_capture_equals_a_plain_hook_exactly(model):
+    residual = capture(model, tiny.PROMPTS, [0, 1, 2])
+    by_length = sorted(tiny.PROMPTS, key=lambda p: len(p.encode()))
+    by_length.sort(key=lambda p: len(model.tokenizer(p, add_special_tokens=False).input_ids))
+    found, _ = hooked(model, by_length, [0, 1, 2])
+    for layer in range(3):
+        for row, prompt in enumerate(by_length):
+            at = tiny.PROMPTS.index(prompt)
+            assert torch.equal(residual[layer][at], found[layer][row, -1])
+
+
+def test_rows_keep_the_order_of_the_prompts_whatever_the_batches(model):
+    together = capture(model, tiny.PROMPTS, [1], batch_size=64)[1]
+    in_pairs = capture(model, tiny.PROMPTS, [1], batch_size=2)[1]
+    turned = capture(model, tiny.PROMPTS[::-1], [1], batch_size=3)[1].flip(0)
+    torch.testing.assert_close(in_pairs, together, atol=1e-4, rtol=1e-4)
+    torch.testing.assert_close(turned, together, atol=1e-4, rtol=1e-4)
+
+
+def test_a_batch_equals_its_members_one_by_one_without_padding(model):
+    batch = capture(model, tiny.PROMPTS, [0, 2])
+    for row, prompt in enumerate(tiny.PROMPTS):
+        alone, tokens = hooked(model, [prompt], [0, 2])
+        assert tokens["attention_mask"].all()
+        for layer in (0, 2):
+            torch.testing.assert_close(batch[layer][row], alone[layer][0, -1], atol=1e-4, rtol=1e-4)
+
+
+def test_the_forward_pass_stops_after_the_last_layer_asked_for(model):
+    runs = []
+    handles = [
+        module.register_forward_hook(lambda *_, name=name: runs.append(name))
+        for name, module in {
+            **{f"layer {i}": layer for i, layer in enumerate(model.lm._module.model.layers)},
+            "head": model.lm._module.lm_head,
+        }.items()
+    ]
+    try:
+        capture(model, tiny.PROMPTS, [1])
+    finally:
+        for handle in handles:
+            handle.remove()
+    assert "layer 0" in runs
+    assert "layer 2" not in runs
+    assert "head" not in runs
+
+
+def test_layers_may_come_in_any_order_and_twice(model):
+    residual = capture(model, tiny.PROMPTS, [2, 0, 2])
+    assert list(residual) == [2, 0]
+    assert torch.equal(residual[0], capture(model, tiny.PROMPTS, [0])[0])
+
+
+def test_capture_tokens_leaves_out_padding_and_bos(model):
+    batches = list(capture_tokens(model, tiny.PROMPTS, [2, 0], batch_size=2))
+    assert len(batches) == 3
+    rows = {layer: torch.cat([batch[layer] for batch in batches]) for layer in (0, 2)}
+    by_length = sorted(
+        tiny.PROMPTS, key=lambda p: len(model.tokenizer(p, add_special_tokens=False).input_ids)
+    )
+    for layer in (0, 2):
+        alone = [hooked(model, [prompt], [layer])[0][layer][0, 1:] for prompt in by_length]
+        torch.testing.assert_close(rows[layer], torch.cat(alone), atol=1e-4, rtol=1e-4)
+
+
+def test_without_bos_marks_exactly_the_text_tokens():
+    tokenizer = tiny.tokenizer()
+    tokens = tokenize(["<bos>ab", "<bos>abcd"], tokenizer)
+    marked = without_bos(tokens, tokenizer)
+    assert marked.tolist() == [[False, False, False, True, True], [False, True, True, True, True]]
+    assert tokens["position_ids"].tolist() == [[0, 0, 0, 1, 2], [0, 1, 2, 3, 4]]
+    assert tokens["attention_mask"].tolist() == [[0, 0, 1, 1, 1], [1, 1, 1, 1, 1]]
+
+
+def test_nothing_stays_attached(model):
+    before = capture(model, tiny.PROMPTS, [2])[2]
+    handle = model.lm._module.model.layers[1].register_forward_hook(fail)
+    with pytest.raises(RuntimeError, match="in the middle"):
+        capture(model, tiny.PROMPTS, [2])
+    handle.remove()
+    assert model.lm.interleaver.mediators == []
+    assert not model.lm.interleaver.interleaving
+    assert torch.equal(capture(model, tiny.PROMPTS, [2])[2], before)
+
+
+def fail(*_):
+    raise RuntimeError("in the middle")
+
+
+def test_a_layer_that_does_not_exist_is_refused(model):
+    with pytest.raises(ValueError, match=rf"layer 3 asked for; {model.name} has layers 0-2"):
+        capture(model, tiny.PROMPTS, [0, 3])
+    with pytest.raises(ValueError, match="no layers asked for"):
+        capture(model, tiny.PROMPTS, [])
+
+
+def test_prompts_that_are_not_rendered_are_refused(model):
+    with pytest.raises(ValueError, match="does not begin with '<bos>'"):
+        capture(model, ["The cat sleeps."], [0])
+    with pytest.raises(ValueError, match="0 prompts"):
+        capture(model, [], [0])

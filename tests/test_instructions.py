@@ -1,0 +1,82 @@
+import doctest
+import json
+
+import pytest
+
+from saif_helpers import instructions
+from saif_helpers.graders import GRADERS
+from saif_helpers.instructions import InstructionType, load_instructions
+
+WORDINGS = {
+    "en": ["Say it in French.", "French, please.", "Translate into French."],
+    "fr": ["Dis-le en français.", "En français.", "Traduis en français."],
+    "de": ["Sag es auf Französisch.", "Auf Französisch.", "Übersetze ins Französische."],
+}
+
+
+def made(**changes):
+    arguments = {"name": "french", "wordings": WORDINGS, "grader": GRADERS["french"], **changes}
+    return InstructionType(**arguments)
+
+
+def test_the_readers_example_in_the_docstring_runs():
+    results = doctest.testmod(instructions)
+    assert results.attempted >= 3
+    assert results.failed == 0
+
+
+def test_seen_and_unseen_wordings_are_apart_and_together_all():
+    french = made(held_out_language="de", held_out_wordings=[2])
+    seen, unseen = french.select("seen"), french.select("unseen")
+    assert seen == {"en": WORDINGS["en"][:2], "fr": WORDINGS["fr"][:2]}
+    assert unseen == {"en": WORDINGS["en"][2:], "fr": WORDINGS["fr"][2:], "de": WORDINGS["de"]}
+    assert french.select("all") == WORDINGS
+    assert french.select("seen", ["fr"]) == {"fr": WORDINGS["fr"][:2]}
+    with pytest.raises(ValueError, match="no seen wordings in de; it has them in en, fr"):
+        french.select("seen", ["de"])
+    with pytest.raises(ValueError, match="has no unseen wordings"):
+        made().select("unseen")
+    with pytest.raises(ValueError, match="give 'seen', 'unseen' or 'all'"):
+        InstructionType.select.__wrapped__(french, "most")
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"wordings": {}}, "has 0 wordings; give at least two"),
+        ({"wordings": {"en": ["One."]}}, "has 1 wordings; give at least two"),
+        ({"wordings": {"en": ["One.", " "]}}, "empty wording in 'en'"),
+        ({"wordings": {"en": ["One.", "Two."], "fr": []}}, "empty wording in 'fr'"),
+        ({"wordings": {"en": ["One.", "Two."], "fr": ["One."]}}, "'One.' more than once"),
+        ({"slots": ["keyword"]}, r"slots \['keyword'\], but its wording .* has \[\]"),
+        ({"wordings": {"en": ["Use {it}.", "Take {it}."]}}, r"has \['it'\]"),
+        ({"held_out_language": "zh"}, "holds out the language 'zh', but has wordings in en, fr"),
+        ({"held_out_wordings": [3]}, r"holds out the wordings \[3\].*0-2 only"),
+    ],
+)
+def test_what_would_fail_later_is_refused_at_once(changes, message):
+    with pytest.raises(ValueError, match=message):
+        made(**changes)
+
+
+def test_slots_are_filled():
+    keyword = made(wordings={"en": ["Use {word}.", "Take {word}."]}, slots=["word"])
+    assert keyword.fill("Use {word}.", {"word": "garden", "other": "x"}) == "Use garden."
+    with pytest.raises(ValueError, match="gives no word"):
+        keyword.fill("Use {word}.", {"other": "x"})
+
+
+def test_shipped_instructions_have_the_graders_of_their_names():
+    shipped = load_instructions()
+    assert set(shipped) == set(GRADERS)
+    for name, instruction in shipped.items():
+        assert instruction.grader is GRADERS[name]
+        assert instruction.select("seen")
+        assert instruction.select("unseen")
+
+
+def test_an_instruction_without_a_grader_is_refused(tmp_path):
+    path = tmp_path / "instructions.json"
+    path.write_text(json.dumps({"sing": {"wordings": {"en": ["Sing.", "Sing it."]}}}))
+    with pytest.raises(ValueError, match="no grader for the instructions sing"):
+        load_instructions(path)

@@ -1,0 +1,101 @@
+import pytest
+import torch
+
+from saif_helpers.latents import decode, encode, reconstruction_quality
+from saif_helpers.models import wrap
+from saif_helpers.tokens import tokenize, without_bos
+from tests import tiny
+
+
+@pytest.fixture(params=["gemma2", "llama"])
+def model(request):
+    return tiny.wrapped(request.param)
+
+
+def identity_sae():
+    """Return an SAE that reconstructs exactly: a latent for each direction and its opposite."""
+    sae, eye = tiny.sae(1), torch.eye(tiny.D_MODEL)
+    with torch.no_grad():
+        sae.W_enc.copy_(torch.cat([eye, -eye], 1))
+        sae.W_dec.copy_(torch.cat([eye, -eye], 0))
+        for parameter in (sae.b_enc, sae.b_dec, sae.threshold):
+            parameter.zero_()
+    return sae
+
+
+def test_encode_and_decode_are_the_papers_formula():
+    sae, residual = tiny.sae(0), torch.randn(3, tiny.D_MODEL)
+    before = (residual - sae.b_dec) @ sae.W_enc + sae.b_enc
+    latents = before.relu() * (before > sae.threshold)
+    torch.testing.assert_close(encode(sae, residual), latents.detach())
+    torch.testing.assert_close(decode(sae, latents), (latents @ sae.W_dec + sae.b_dec).detach())
+    assert not encode(sae, residual).requires_grad
+    assert encode(sae, residual[None]).shape == (1, 3, tiny.D_SAE)
+
+
+def test_wrong_widths_are_refused():
+    with pytest.raises(ValueError, match="7 wide, the SAE reads 32"):
+        encode(tiny.sae(0), torch.zeros(2, 7))
+    with pytest.raises(ValueError, match="7 latents given; the SAE has 64"):
+        decode(tiny.sae(0), torch.zeros(2, 7))
+
+
+def test_a_perfect_sae_loses_nothing(model):
+    perfect = wrap(
+        tiny.causal_lm(model.name.removeprefix("tiny-")),
+        tiny.tokenizer(),
+        {1: identity_sae()},
+        name="perfect",
+    )
+    quality = reconstruction_quality(perfect, tiny.PROMPTS, 1, batch_size=2)
+    assert quality.explained_variance == pytest.approx(1)
+    assert quality.loss_recovered == pytest.approx(1)
+    assert quality.l0 == pytest.approx(tiny.D_MODEL)
+    assert quality.dead == 0
+
+
+def test_quality_equals_plain_pytorch_one_text_at_a_time(model):
+    quality = reconstruction_quality(model, tiny.PROMPTS, 1, batch_size=3)
+    module, sae = model.lm._module, model.saes[1]
+    streams, losses = [], {"loss": [], "loss_reconstructed": [], "loss_zeroed": []}
+    changes = {
+        "loss": lambda x: x,
+        "loss_reconstructed": lambda x: sae(x),
+        "loss_zeroed": torch.zeros_like,
+    }
+    for prompt in tiny.PROMPTS:
+        tokens = tokenize([prompt], model.tokenizer)
+        keep = without_bos(tokens, model.tokenizer)
+        for name, change in changes.items():
+
+            def hook(_, __, output, name=name, change=change):
+                if name == "loss":
+                    streams.append(output[0, 1:].clone())
+                return torch.cat([output[:, :1], change(output[:, 1:])], 1)
+
+            handle = module.model.layers[1].register_forward_hook(hook)
+            with torch.no_grad():
+                logits = module(**tokens).logits
+            handle.remove()
+            losses[name].append(
+                torch.nn.functional.cross_entropy(
+                    logits[0, 1:-1], tokens["input_ids"][0, 2:], reduction="none"
+                )
+            )
+        assert keep[0, 1:].all()
+    residual = torch.cat(streams).double()
+    with torch.no_grad():
+        latents = sae.encode(residual.float())
+        error = residual - sae.decode(latents)
+    variance = (residual - residual.mean(0)).square().sum()
+    assert quality.n_tokens == len(residual)
+    assert quality.explained_variance == pytest.approx(1 - (error.square().sum() / variance).item())
+    assert quality.l0 == pytest.approx((latents > 0).sum(1).double().mean().item())
+    assert quality.dead == pytest.approx((latents == 0).all(0).double().mean().item())
+    for name, values in losses.items():
+        assert getattr(quality, name) == pytest.approx(torch.cat(values).mean().item(), rel=1e-4)
+
+
+def test_an_sae_that_does_not_exist_is_refused(model):
+    with pytest.raises(KeyError, match="no SAE of width 7 for layer 1"):
+        reconstruction_quality(model, tiny.PROMPTS, 1, 7)

@@ -1,0 +1,61 @@
+import pytest
+import torch
+
+from saif_helpers.ranking import rank_latents
+
+# Four pairs, five latents. Latent 0 switches on in every pair; 1 in two of them; 2 is always on; 3
+# is never on; 4 switches off in two pairs and on in two.
+POSITIVE = torch.tensor(
+    [
+        [1.0, 2.0, 5.0, 0.0, 0.0],
+        [1.0, 4.0, 5.0, 0.0, 0.0],
+        [1.0, 0.0, 5.0, 0.0, 1.0],
+        [5.0, 0.0, 5.0, 0.0, 3.0],
+    ]
+)
+NEGATIVE = torch.tensor(
+    [
+        [0.0, 0.0, 5.0, 0.0, 2.0],
+        [0.0, 0.0, 4.0, 0.0, 2.0],
+        [0.0, 0.0, 1.0, 0.0, 0.0],
+        [0.0, 3.0, 2.0, 0.0, 0.0],
+    ]
+)
+
+
+def test_sensitivity_equals_the_hand_worked_example():
+    ranking = rank_latents(POSITIVE, NEGATIVE)
+    assert ranking.sensitivity.tolist() == [1.0, 0.5, 0.0, 0.0, 0.5]
+    assert ranking.mean.tolist() == [2.0, 1.5, 5.0, 0.0, 1.0]
+    assert ranking.negative_mean.tolist() == [0.0, 0.75, 3.0, 0.0, 1.0]
+    # squared distances from the mean, divided by n = 4: (1+1+1+9)/4 = 3 and so on
+    expected = torch.tensor([3.0, 2.75, 0.0, 0.0, 1.5]).sqrt()
+    torch.testing.assert_close(ranking.std, expected)
+
+
+def test_ties_go_to_the_larger_mean_then_to_the_lower_index():
+    assert rank_latents(POSITIVE, NEGATIVE).order.tolist() == [0, 1, 4, 2, 3]
+    same = torch.ones(2, 6)
+    assert rank_latents(same, 0 * same).order.tolist() == [0, 1, 2, 3, 4, 5]
+
+
+def test_switching_off_does_not_count():
+    ranking = rank_latents(NEGATIVE, POSITIVE)
+    assert ranking.sensitivity.tolist() == [0.0, 0.25, 0.0, 0.0, 0.5]
+
+
+def test_top_and_table():
+    ranking = rank_latents(POSITIVE, NEGATIVE)
+    assert ranking.top(2).tolist() == [0, 1]
+    frame = ranking.to_frame()
+    assert frame["latent"].tolist() == [0, 1, 4, 2, 3]
+    assert frame["sensitivity"].tolist() == [1.0, 0.5, 0.5, 0.0, 0.0]
+    assert list(frame.columns) == ["latent", "sensitivity", "mean", "std", "negative_mean"]
+    for k in (0, 6):
+        with pytest.raises(ValueError, match=f"k = {k} asked for; give 1 to 5"):
+            ranking.top(k)
+
+
+def test_no_pairs_are_refused():
+    with pytest.raises(ValueError, match="no pairs"):
+        rank_latents(POSITIVE[:0], NEGATIVE[:0])

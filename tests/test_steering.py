@@ -1,0 +1,257 @@
+import warnings
+
+import pytest
+import torch
+
+from saif_helpers.models import wrap
+from saif_helpers.steering import PLACEMENTS, generate
+from saif_helpers.tokens import tokenize, without_bos
+from saif_helpers.vectors import SteeringVector
+from tests import tiny
+
+LAYER = 1
+NEW = 6
+DECAY = 0.5
+
+
+@pytest.fixture(params=["gemma2", "llama"])
+def model(request):
+    return tiny.wrapped(request.param)
+
+
+@pytest.fixture
+def vector():
+    return SteeringVector(LAYER, 8 * direction(0), "random")
+
+
+def direction(seed):
+    return torch.randn(tiny.D_MODEL, generator=torch.Generator().manual_seed(seed))
+
+
+def recorded(model, run):
+    """Return what `run` returns, and each layer's output in each pass, read with plain hooks."""
+    passes = {layer: [] for layer in range(tiny.N_LAYERS)}
+    handles = [
+        model.lm._module.model.layers[layer].register_forward_hook(
+            lambda _, __, output, layer=layer: passes[layer].append(output.clone())
+        )
+        for layer in passes
+    ]
+    try:
+        return run(), passes
+    finally:
+        for handle in handles:
+            handle.remove()
+
+
+def expected_weights(tokens, placement, n_passes, tokenizer):
+    """Write the docstring's table out: weight of every row and position, in every pass."""
+    text, rows = without_bos(tokens, tokenizer), len(tokens["input_ids"])
+    read_out = torch.zeros(text.shape)
+    read_out[:, -1] = 1
+    prompt = {
+        "last_prompt_token": read_out,
+        "every_position": text.float(),
+        "generated_tokens": torch.zeros(text.shape),
+        "decaying": read_out,
+    }[placement]
+    later = {
+        "last_prompt_token": lambda t: 0.0,
+        "every_position": lambda t: 1.0,
+        "generated_tokens": lambda t: 1.0,
+        "decaying": lambda t: DECAY**t,
+    }[placement]
+    return [prompt] + [torch.full((rows, 1), later(t)) for t in range(1, n_passes)]
+
+
+@pytest.mark.parametrize("placement", PLACEMENTS)
+def test_strength_0_equals_no_steering_token_for_token(model, vector, placement):
+    plain = generate(model, tiny.PROMPTS, max_new_tokens=NEW)
+    assert (
+        generate(model, tiny.PROMPTS, vector, placement=placement, strength=0.0, max_new_tokens=NEW)
+        == plain
+    )
+    assert generate(model, tiny.PROMPTS, vector, placement=placement, max_new_tokens=NEW) != plain
+
+
+def test_no_steering_equals_transformers_own_generation(model):
+    module = tiny.causal_lm(model.name.removeprefix("tiny-"))
+    for prompt, text in zip(
+        tiny.PROMPTS, generate(model, tiny.PROMPTS, max_new_tokens=NEW), strict=True
+    ):
+        ids = model.tokenizer(prompt, add_special_tokens=False, return_tensors="pt").input_ids
+        alone = module.generate(ids, do_sample=False, max_new_tokens=NEW, eos_token_id=[1, 5])
+        assert text == model.tokenizer.decode(alone[0, ids.shape[1] :], skip_special_tokens=True)
+
+
+@pytest.mark.parametrize("placement", PLACEMENTS)
+def test_a_batch_equals_its_members_one_by_one(model, vector, placement):
+    options = {"placement": placement, "max_new_tokens": NEW, "decay": DECAY}
+    together = generate(model, tiny.PROMPTS, vector, **options)
+    assert generate(model, tiny.PROMPTS, vector, batch_size=2, **options) == together
+    for prompt, text in zip(tiny.PROMPTS, together, strict=True):
+        assert generate(model, [prompt], vector, **options) == [text]
+
+
+@pytest.mark.parametrize("placement", PLACEMENTS)
+def test_the_vector_is_added_where_and_only_where_the_placement_says(model, placement):
+    """Exact: so weak a vector changes no token, so both runs read the same ones."""
+    vector = SteeringVector(LAYER, 1e-3 * direction(1), "too weak to change a token")
+    options = {"placement": placement, "max_new_tokens": NEW, "decay": DECAY}
+    prompts = sorted(tiny.PROMPTS, key=lambda p: len(model.tokenizer(p).input_ids))
+    plain_texts, plain = recorded(model, lambda: generate(model, prompts, max_new_tokens=NEW))
+    texts, steered = recorded(model, lambda: generate(model, prompts, vector, **options))
+    assert texts == plain_texts
+    tokens = tokenize(prompts, model.tokenizer)
+    weights = expected_weights(tokens, placement, NEW, model.tokenizer)
+    assert [len(passes) for passes in steered.values()] == [NEW] * tiny.N_LAYERS
+    for step in range(NEW):
+        for before in range(LAYER):
+            assert torch.equal(steered[before][step], plain[before][step])
+        added = weights[step][:, :, None] * vector.vector
+        assert torch.equal(steered[LAYER][step], plain[LAYER][step] + added)
+        moved = (steered[LAYER][step] != plain[LAYER][step]).any(-1)
+        assert torch.equal(moved, weights[step] != 0)
+    assert not torch.equal(steered[LAYER + 1][-1], plain[LAYER + 1][-1])
+
+
+@pytest.mark.parametrize("placement", PLACEMENTS)
+def test_every_position_is_steered_exactly_once_under_the_cache(model, vector, placement):
+    """The cached run, pass by pass, equals one pass over the whole text without a cache."""
+    prompt = tiny.PROMPTS[2]
+    options = {"placement": placement, "max_new_tokens": NEW, "decay": DECAY}
+    module, tokens = model.lm._module, tokenize([prompt], model.tokenizer)
+    seen = []
+    handle = module.model.embed_tokens.register_forward_hook(
+        lambda _, inputs, __: seen.append(inputs[0].clone())
+    )
+    try:
+        _, cached = recorded(model, lambda: generate(model, [prompt], vector, **options))
+    finally:
+        handle.remove()
+    assert [ids.shape[1] for ids in seen] == [tokens["input_ids"].shape[1]] + [1] * (NEW - 1)
+    weights = torch.cat(expected_weights(tokens, placement, NEW, model.tokenizer), 1)
+    handle = module.model.layers[LAYER].register_forward_hook(
+        lambda _, __, output: output + weights[:, :, None] * vector.vector
+    )
+    try:
+        with torch.no_grad():
+            _, whole = recorded(model, lambda: module(torch.cat(seen, 1), use_cache=False))
+    finally:
+        handle.remove()
+    for layer in range(tiny.N_LAYERS):
+        torch.testing.assert_close(
+            torch.cat(cached[layer], 1), whole[layer][0], atol=1e-3, rtol=1e-3
+        )
+
+
+def test_rows_may_have_vectors_of_their_own_and_layers_of_their_own(model):
+    vectors = [
+        SteeringVector(0, 8 * direction(1), "a"),
+        None,
+        SteeringVector(2, 8 * direction(2), "b"),
+        SteeringVector(1, 8 * direction(3), "c"),
+        SteeringVector(2, 8 * direction(4), "d"),
+    ]
+    options = {"placement": "every_position", "max_new_tokens": NEW}
+    together = generate(model, tiny.PROMPTS, vectors, batch_size=3, **options)
+    for prompt, vector, text in zip(tiny.PROMPTS, vectors, together, strict=True):
+        assert generate(model, [prompt], vector, **options) == [text]
+
+
+def stopping_at(kind, prompt, n_tokens):
+    """Return a model that ends with the `n_tokens`-th token it says, and what it says till then."""
+    model = tiny.wrapped(kind)
+    ids = model.tokenizer(prompt, add_special_tokens=False, return_tensors="pt").input_ids
+    new = model.lm._module.generate(ids, do_sample=False, max_new_tokens=n_tokens)[
+        0, ids.shape[1] :
+    ]
+    assert new[-1] not in new[:-1]
+    module = tiny.causal_lm(kind)
+    module.generation_config.eos_token_id = [1, new[-1].item()]
+    return wrap(module, tiny.tokenizer(), {}, name="stopping"), model.tokenizer.decode(new)
+
+
+@pytest.mark.parametrize("kind", ["gemma2", "llama"])
+@pytest.mark.parametrize("placement", PLACEMENTS)
+@pytest.mark.parametrize("n_tokens", [1, 3])
+def test_an_early_end_neither_warns_nor_raises(kind, placement, n_tokens):
+    prompt = tiny.PROMPTS[0]
+    model, expected = stopping_at(kind, prompt, n_tokens)
+    vector = SteeringVector(LAYER, 1e-3 * direction(1), "too weak to change a token")
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        texts, passes = recorded(
+            model,
+            lambda: generate(model, [prompt], vector, placement=placement, max_new_tokens=30),
+        )
+    assert len(passes[0]) == n_tokens
+    assert texts == [expected]
+
+
+def test_rows_that_end_early_do_not_disturb_the_others(vector):
+    model, expected = stopping_at("llama", tiny.PROMPTS[0], 2)
+    options = {"placement": "generated_tokens", "strength": 1e-4, "max_new_tokens": 12}
+    together = generate(model, tiny.PROMPTS, vector, **options)
+    assert together[0] == expected
+    assert [generate(model, [p], vector, **options)[0] for p in tiny.PROMPTS] == together
+    assert max(len(text) for text in together) > len(expected)
+
+
+def test_special_tokens_are_left_out_of_the_text():
+    module = tiny.causal_lm("llama")
+    with torch.no_grad():
+        module.lm_head.weight.zero_()
+        module.lm_head.weight[5] = 1
+        module.lm_head.weight[300 % 262] = -1
+    model = wrap(module, tiny.tokenizer(), {}, name="ends at once")
+    assert 5 in model.stop_ids
+    texts = generate(model, tiny.PROMPTS, max_new_tokens=4)
+    assert all("<" not in text for text in texts)
+
+
+class Interruption(KeyboardInterrupt):
+    pass
+
+
+@pytest.mark.parametrize("error", [RuntimeError("in the middle"), Interruption()])
+@pytest.mark.parametrize("at_pass", [1, 3])
+def test_after_an_exception_or_interrupt_nothing_stays_attached(model, vector, error, at_pass):
+    module = model.lm._module
+    plain = generate(model, tiny.PROMPTS, max_new_tokens=NEW)
+    steered = generate(model, tiny.PROMPTS, vector, max_new_tokens=NEW)
+    passes = []
+
+    def interrupt(*_):
+        passes.append(1)
+        if len(passes) == at_pass:
+            raise error
+
+    handle = module.model.layers[2].register_forward_hook(interrupt)
+    try:
+        with pytest.raises(type(error)):
+            generate(model, tiny.PROMPTS, vector, placement="every_position", max_new_tokens=NEW)
+    finally:
+        handle.remove()
+    assert len(passes) == at_pass
+    assert model.lm.interleaver.mediators == []
+    assert not model.lm.interleaver.interleaving
+    assert not any(m._forward_hooks or m._forward_pre_hooks for m in module.modules())
+    tokens = tokenize(tiny.PROMPTS, model.tokenizer)
+    untouched = tiny.causal_lm(model.name.removeprefix("tiny-"))
+    with torch.no_grad():
+        assert torch.equal(module(**tokens).logits, untouched(**tokens).logits)
+    assert generate(model, tiny.PROMPTS, max_new_tokens=NEW) == plain
+    assert generate(model, tiny.PROMPTS, vector, max_new_tokens=NEW) == steered
+
+
+def test_wrong_arguments_are_refused_before_anything_runs(model, vector):
+    far = SteeringVector(3, vector.vector, "far")
+    with pytest.raises(ValueError, match=r"layer 3 asked for; tiny-.* has layers 0-2"):
+        generate(model, tiny.PROMPTS, far)
+    with pytest.raises(ValueError, match=r"has 7 entries; tiny-.* has d_model 32"):
+        generate(model, tiny.PROMPTS, SteeringVector(1, torch.ones(7), "short"))
+    with pytest.raises(ValueError, match="2 steering vectors given for 5 prompts"):
+        generate(model, tiny.PROMPTS, [vector, None])
+    with pytest.raises(ValueError, match="give at least 1"):
+        generate(model, tiny.PROMPTS, vector, max_new_tokens=0)

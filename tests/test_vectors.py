@@ -1,0 +1,136 @@
+import pytest
+import torch
+from sae_lens import JumpReLUSAE, JumpReLUSAEConfig
+from sae_lens.saes.topk_sae import TopKSAE, TopKSAEConfig
+
+from saif_helpers.ranking import rank_latents
+from saif_helpers.vectors import (
+    SteeringVector,
+    mean_difference_vector,
+    random_direction_vector,
+    random_latents_vector,
+    saif_vector,
+    signed_mean_difference_vector,
+)
+from tests import tiny
+from tests.test_ranking import NEGATIVE, POSITIVE
+
+
+@pytest.fixture
+def ranking():
+    """Order 0, 1, 4, 2, 3; means 2, 1.5, 5, 0, 1; negative means 0, .75, 3, 0, 1."""
+    return rank_latents(POSITIVE, NEGATIVE)
+
+
+@pytest.fixture
+def sae():
+    """An SAE of five latents whose decoder rows are the unit vectors times 1, 10, 100..."""
+    made = tiny.sae(1, d_in=5, d_sae=5)
+    made.W_dec.data = torch.diag(torch.tensor([1.0, 10.0, 100.0, 1000.0, 10000.0]))
+    return made
+
+
+def test_saif_vector_equals_the_hand_worked_sum(ranking, sae):
+    vector = saif_vector(ranking, sae, k=2)
+    assert vector.vector.tolist() == [2.0, 15.0, 0.0, 0.0, 0.0]
+    assert vector.layer == 1
+    with_beta = saif_vector(ranking, sae, k=3, beta=2.0).vector
+    expected = [2 + 2 * 3**0.5, 10 * (1.5 + 2 * 2.75**0.5), 0, 0, 10000 * (1 + 2 * 1.5**0.5)]
+    torch.testing.assert_close(with_beta, torch.tensor(expected))
+
+
+def test_mean_difference():
+    vector = mean_difference_vector(
+        torch.tensor([[1.0, 2.0], [3.0, 4.0]]), torch.tensor([[1.0, 0.0]]), layer=2
+    )
+    assert vector.vector.tolist() == [1.0, 3.0]
+    assert vector.layer == 2
+
+
+def test_signed_mean_difference_takes_the_largest_changes_in_either_direction(sae):
+    positive, negative = torch.tensor([[0.0, 3.0, 1.0, 2.0, 0.0]]), torch.zeros(1, 5)
+    negative[0, 0] = 4.0
+    vector = signed_mean_difference_vector(rank_latents(positive, negative), sae, k=2)
+    assert vector.vector.tolist() == [-4.0, 30.0, 0.0, 0.0, 0.0]
+
+
+def test_random_latents_match_the_norm_and_avoid_the_top_and_the_dead():
+    torch.manual_seed(0)
+    sae = tiny.sae(0)
+    positive, negative = torch.rand(6, 64), torch.rand(6, 64)
+    positive[:, :40], negative[:, :40] = 0, 0  # dead on all samples
+    ranking = rank_latents(positive, negative)
+    real = saif_vector(ranking, sae, 4, 1.0)
+    for seed in range(20):
+        control = random_latents_vector(ranking, sae, 4, 1.0, seed=seed)
+        torch.testing.assert_close(control.vector.norm(), real.vector.norm())
+        weights = torch.linalg.lstsq(sae.W_dec.detach()[40:].T, control.vector[:, None])
+        drawn = 40 + (weights.solution[:, 0].abs() > 1e-3).nonzero()[:, 0]
+        assert len(drawn) == 4
+        assert not set(drawn.tolist()) & set(ranking.top(4).tolist())
+        alphas = (ranking.mean + ranking.std)[ranking.top(4)].sort().values
+        found = weights.solution[drawn - 40, 0].sort().values
+        torch.testing.assert_close(found / found.sum(), alphas / alphas.sum(), atol=1e-3, rtol=1e-3)
+
+
+def test_random_controls_depend_on_the_seed_only(ranking):
+    sae = tiny.sae(0)
+    positive = torch.rand(6, 64, generator=torch.Generator().manual_seed(0))
+    ranking = rank_latents(positive, torch.zeros(6, 64))
+    one, same, other = (
+        random_latents_vector(ranking, sae, 4, seed=seed).vector for seed in (1, 1, 2)
+    )
+    assert torch.equal(one, same)
+    assert not torch.equal(one, other)
+    real = saif_vector(ranking, sae, 4)
+    one, same, other = (random_direction_vector(real, seed=seed) for seed in (1, 1, 2))
+    assert torch.equal(one.vector, same.vector)
+    assert not torch.equal(one.vector, other.vector)
+    assert one.norm == pytest.approx(real.norm)
+    assert one.layer == real.layer
+
+
+def test_too_few_live_latents_are_refused(ranking, sae):
+    with pytest.raises(ValueError, match="only 1 latents outside the top 3"):
+        random_latents_vector(ranking, sae, 3, seed=0)
+
+
+def test_scaled():
+    vector = SteeringVector(1, torch.tensor([1.0, -2.0]), "made by hand").scaled(0.5)
+    assert vector.vector.tolist() == [0.5, -1.0]
+    assert vector.description == "0.5 x made by hand"
+
+
+def test_an_sae_whose_decoder_is_in_other_units_is_refused(ranking, sae):
+    for how in ("expected_average_only_in", "layer_norm", "constant_norm_rescale"):
+        config = JumpReLUSAEConfig(d_in=5, d_sae=5, normalize_activations=how)
+        with pytest.raises(ValueError, match=f"normalises its input .'{how}'."):
+            saif_vector(ranking, JumpReLUSAE(config), 1, layer=0)
+    rescaled = TopKSAE(TopKSAEConfig(d_in=5, d_sae=5, k=2, rescale_acts_by_decoder_norm=True))
+    with pytest.raises(ValueError, match="fold_W_dec_norm"):
+        saif_vector(ranking, rescaled, 1, layer=0)
+
+
+def test_a_folded_scale_gives_the_vector_in_residual_units(ranking):
+    """The decoder of a folded SAE maps a latent's activation to what it adds to the stream."""
+    config = JumpReLUSAEConfig(d_in=5, d_sae=5, normalize_activations="expected_average_only_in")
+    folded = JumpReLUSAE(config)
+    folded.fold_activation_norm_scaling_factor(4.0)
+    vector = saif_vector(ranking, folded, 1, layer=0).vector
+    latents = torch.zeros(1, 5)
+    latents[0, 0] = 2.0  # latent 0 is the best, its mean 2
+    with torch.no_grad():
+        added = folded.decode(latents) - folded.decode(0 * latents)
+    torch.testing.assert_close(vector, added[0])
+
+
+def test_the_ranking_must_be_of_the_same_sae(ranking):
+    with pytest.raises(ValueError, match="the ranking has 5 latents, the SAE 64"):
+        saif_vector(ranking, tiny.sae(0), 1)
+
+
+def test_the_layer_comes_from_the_sae_or_from_the_caller(ranking, sae):
+    sae.cfg.metadata.hook_name = None
+    with pytest.raises(ValueError, match="give layer="):
+        saif_vector(ranking, sae, 1)
+    assert saif_vector(ranking, sae, 1, layer=4).layer == 4
