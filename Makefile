@@ -1,0 +1,73 @@
+# The SAIF book. `make help` lists what can be asked for; `make book` and `make test` are the two
+# commands that matter, and each sets everything up first.
+
+# The first Python 3.11 or 3.12 that really runs (a name on PATH may be an empty shim).
+ifndef PYTHON
+PYTHON := $(shell for p in python3.11 python3.12 python3 python; do \
+  $$p -c 'import sys; sys.exit(not (3, 11) <= sys.version_info[:2] <= (3, 12))' 2>/dev/null \
+  && echo $$p && break; done)
+endif
+
+VENV := .venv
+BIN := $(VENV)/bin
+PIP := $(BIN)/python -m pip --disable-pip-version-check --require-virtualenv
+OFFLINE := HF_HUB_OFFLINE=1 TRANSFORMERS_OFFLINE=1 HF_DATASETS_OFFLINE=1 WANDB_MODE=disabled \
+  HF_HUB_DISABLE_TELEMETRY=1 DO_NOT_TRACK=1
+
+.PHONY: help book test check organism setup lock environment clean distclean
+.DELETE_ON_ERROR:
+.DEFAULT_GOAL := help
+
+help: ## list the targets
+	@grep -E '^[a-z]+:.*##' $(firstword $(MAKEFILE_LIST)) | sed -E 's/^([a-z]+):.*## /\1\t/' \
+	  | awk -F'\t' '{ printf "  make %-12s %s\n", $$1, $$2 }'
+
+book: setup ## set everything up and build the book into _build/html
+	$(OFFLINE) $(BIN)/jupyter-book build . --all -W -n --keep-going
+	$(BIN)/python tools/check_pages.py
+	@echo "The book: $(CURDIR)/_build/html/index.html"
+
+test: setup ## set everything up and run all tests, offline
+	$(OFFLINE) $(BIN)/python -m pytest $(ARGS)
+
+check: setup ## lint and format check of code and chapters
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/python tools/check_notebooks.py
+
+organism: setup ## train the shipped models and SAEs again, from one seed (about an hour on 2 cores)
+	$(OFFLINE) $(BIN)/python -m organism $(ARGS)
+
+setup: $(VENV)/.installed ## only the virtual environment (.venv), from requirements.lock
+
+# Two stamps: another lock means a new environment, another pyproject.toml only a new install of the
+# package itself. torch comes first so that a failure of the largest download shows at once; pip
+# takes what that build of torch needs beyond the lock (CUDA libraries, where it has any).
+$(VENV)/.locked: requirements.lock
+	@test -n "$(PYTHON)" || { echo "No Python 3.11 or 3.12 found. Install one, or name it:" \
+	  "make book PYTHON=/path/to/python3.11" >&2; exit 1; }
+	@$(PYTHON) -c 'import sys; sys.exit(not (3, 11) <= sys.version_info[:2] <= (3, 12))' || \
+	  { echo "PYTHON=$(PYTHON) does not run or is not Python 3.11 or 3.12." >&2; exit 1; }
+	@$(PYTHON) -c 'import ensurepip, venv' || { echo "$(PYTHON) lacks venv:" \
+	  "install it first (Debian, Ubuntu: apt install python3-venv)." >&2; exit 1; }
+	$(PYTHON) -m venv --clear $(VENV)
+	$(PIP) install --quiet --constraint requirements.lock torch
+	$(PIP) install --quiet --no-deps --requirement requirements.lock
+	$(PIP) check
+	@touch $@
+
+$(VENV)/.installed: $(VENV)/.locked pyproject.toml
+	$(PIP) install --quiet --no-deps --no-build-isolation --editable .
+	@touch $@
+
+environment: setup ## write environment.yml again, from pyproject.toml
+	$(BIN)/python tools/make_environment.py
+
+lock: ## resolve requirements.lock again, from pyproject.toml (needs the package index)
+	tools/make_lock.sh $(PYTHON)
+
+clean: ## remove the built book and its execution cache
+	rm -rf _build
+
+distclean: clean ## remove the virtual environment too
+	rm -rf $(VENV) *.egg-info .pytest_cache .ruff_cache .hypothesis

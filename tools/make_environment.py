@@ -1,0 +1,48 @@
+"""Write environment.yml from pyproject.toml, so that the two cannot drift apart.
+
+Run by ``make environment``; a test compares the file with what this would write.
+"""
+
+import tomllib
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parents[1]
+
+
+def environment_yml(pyproject: str) -> str:
+    """Return the text of environment.yml.
+
+    The conda environment brings Python, pip and make. Everything else is the project itself with
+    all extras, held to the locked versions, so that pyproject.toml stays the only list of ranges.
+
+    Args:
+        pyproject: The text of pyproject.toml.
+
+    Returns:
+        The whole file, ready to write.
+    """
+    project = tomllib.loads(pyproject)["project"]
+    extras = ",".join(sorted(project["optional-dependencies"]))
+    return "\n".join(
+        [
+            "# Made by 'make environment' from pyproject.toml; do not edit.",
+            "# conda env create --file environment.yml && conda activate saif-book",
+            "name: saif-book",
+            "channels:",
+            "  - conda-forge",
+            "dependencies:",
+            f'  - python {project["requires-python"]}',
+            "  - pip",
+            "  - make",
+            "  - pip:",
+            "      - --requirement requirements.lock",
+            f"      - --editable .[{extras}]",
+            "",
+        ]
+    )
+
+
+if __name__ == "__main__":
+    text = environment_yml((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
+    (ROOT / "environment.yml").write_text(text, encoding="utf-8")
+    print("environment.yml written")
