@@ -1,17 +1,38 @@
-"""Set-up of the test run: offline, one thread, types and array shapes checked at run time."""
+"""What holds for every test: offline, deterministic, array shapes checked."""
+
+# ruff: noqa: E402 (what is set here must be set before the imports that read it)
 
 import os
-import warnings
+import random
 
-os.environ["HF_HUB_OFFLINE"] = "1"
+# Before anything reads them: no test may ask another machine for something.
+os.environ |= {
+    "HF_HUB_OFFLINE": "1",
+    "TRANSFORMERS_OFFLINE": "1",
+    "HF_DATASETS_OFFLINE": "1",
+    "HF_HUB_DISABLE_TELEMETRY": "1",
+    "WANDB_MODE": "disabled",
+    "DO_NOT_TRACK": "1",
+    "TOKENIZERS_PARALLELISM": "false",
+    "SAIF_BOOK_BUILD": "1",
+    "MPLBACKEND": "agg",
+}
 
-import torch  # noqa: E402
-from jaxtyping import install_import_hook  # noqa: E402
+from jaxtyping import install_import_hook
 
-with warnings.catch_warnings():
-    # Warnings are errors in tests; sae_lens 6.54 imports a TransformerLens module that is deprecated.
-    warnings.simplefilter("ignore")
-    import sae_lens  # noqa: E402, F401
-
-torch.set_num_threads(1)
+# From here on, importing saif_helpers makes beartype check every annotated array argument.
 install_import_hook("saif_helpers", "beartype.beartype")
+
+import numpy as np
+import pytest
+import torch
+
+torch.use_deterministic_algorithms(True)
+
+
+@pytest.fixture(autouse=True)
+def seeds() -> None:
+    """Start each test from the same random state, whatever ran before it."""
+    random.seed(0)
+    np.random.seed(0)  # noqa: NPY002 (for libraries that use the global state)
+    torch.manual_seed(0)

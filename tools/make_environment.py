@@ -31,7 +31,7 @@ def environment_yml(pyproject: str) -> str:
             "channels:",
             "  - conda-forge",
             "dependencies:",
-            f'  - python {project["requires-python"]}',
+            f"  - python {project['requires-python']}",
             "  - pip",
             "  - make",
             "  - pip:",

@@ -1,0 +1,39 @@
+"""Every chapter of the book runs from its first cell to its last, in a fresh kernel, offline."""
+
+from pathlib import Path
+
+import nbformat
+import pytest
+import yaml
+from check_pages import toc_files
+from nbclient import NotebookClient
+
+ROOT = Path(__file__).parents[1]
+
+TIME_LIMIT = 300  # seconds for one cell; a chapter is to take less than 90 altogether
+TOC = toc_files(yaml.safe_load((ROOT / "_toc.yml").read_text(encoding="utf-8")))
+CHAPTERS = [name for name in TOC if (ROOT / f"{name}.ipynb").exists()]
+
+
+def test_every_notebook_of_the_book_is_a_chapter():
+    there = {
+        path.relative_to(ROOT).with_suffix("").as_posix()
+        for path in (ROOT / "book").rglob("*.ipynb")
+        if ".ipynb_checkpoints" not in path.parts
+    }
+    assert there == set(CHAPTERS), "a notebook is not in _toc.yml, so it is neither built nor run"
+
+
+@pytest.mark.parametrize("name", CHAPTERS)
+def test_chapter_runs(name):
+    notebook = nbformat.read(ROOT / f"{name}.ipynb", as_version=4)
+    client = NotebookClient(
+        notebook,
+        timeout=TIME_LIMIT,
+        kernel_name="python3",
+        resources={"metadata": {"path": str(ROOT / "book")}},
+    )
+    client.execute()
+    executed = [cell for cell in notebook.cells if cell.cell_type == "code" and cell.source]
+    assert executed
+    assert all(cell.execution_count for cell in executed)
