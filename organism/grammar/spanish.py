@@ -1,0 +1,99 @@
+"""Spanish: personal a, contraction, el before stressed a, shortened adjectives."""
+
+from organism.grammar.lexicon import ADJECTIVES, ADVERBIALS, CLASS_GROUPS, NOUNS, VERBS, Verb
+from organism.grammar.sentence import NounPhrase, Sentence
+
+#: Determiners as masculine and feminine singular, masculine and feminine plural.
+DETERMINERS = {
+    "the": ("el", "la", "los", "las"),
+    "a": ("un", "una", "", ""),
+    "this": ("este", "esta", "estos", "estas"),
+    "that": ("ese", "esa", "esos", "esas"),
+    "my": ("mi", "mi", "mis", "mis"),
+    "our": ("nuestro", "nuestra", "nuestros", "nuestras"),
+    "his": ("su", "su", "sus", "sus"),
+    "her": ("su", "su", "sus", "sus"),
+    "every": ("cada", "cada", "", ""),
+    "many": ("", "", "muchos", "muchas"),
+    "several": ("", "", "varios", "varias"),
+    "some": ("", "", "algunos", "algunas"),
+    "two": ("", "", "dos", "dos"),
+    "three": ("", "", "tres", "tres"),
+    "four": ("", "", "cuatro", "cuatro"),
+    "five": ("", "", "cinco", "cinco"),
+    "all": ("", "", "todos los", "todas las"),
+    "both": ("", "", "ambos", "ambas"),
+    "few": ("", "", "pocos", "pocas"),
+    "": ("", "", "", ""),
+}
+
+
+def _adjective_form(name: str, feminine: bool, plural: bool) -> str:
+    """The form of an adjective that agrees with its noun, shortened where it leads."""
+    row = ADJECTIVES[name]
+    if plural:
+        return row.es_fp if feminine else row.es_mp
+    short = row.es_fs_short if feminine else row.es_ms_short
+    if row.es_pos == "before" and short:
+        return short
+    return row.es_fs if feminine else row.es_ms
+
+
+def noun_phrase(phrase: NounPhrase, preposition: str = "") -> str:
+    """Renders a noun phrase with an optional preposition, contracted with the article.
+
+    Args:
+        phrase: Noun phrase.
+        preposition: "", "de", "a", or a preposition that does not contract.
+
+    Returns:
+        Lower-case Spanish text.
+    """
+    noun = NOUNS[phrase.noun]
+    feminine = noun.es_g == "f"
+    words = [noun.es_pl if phrase.plural else noun.es]
+    adjective_first = False
+    if phrase.adjective:
+        adjective_first = ADJECTIVES[phrase.adjective].es_pos == "before"
+        words.insert(
+            0 if adjective_first else 1, _adjective_form(phrase.adjective, feminine, phrase.plural)
+        )
+    # el águila, un águila, but la gran águila, esta águila
+    like_masculine = bool(noun.es_a) and not adjective_first and phrase.determiner in ("the", "a")
+    column = 2 * phrase.plural + (feminine and (phrase.plural or not like_masculine))
+    determiner = DETERMINERS[phrase.determiner][column]
+    if determiner == "el" and preposition in ("a", "de"):
+        return " ".join([preposition + "l", *words])
+    return " ".join(word for word in (preposition, determiner, *words) if word)
+
+
+def _object_preposition(verb: Verb, phrase: NounPhrase) -> str:
+    """The governed preposition, or the personal a before persons and, with some verbs, animals."""
+    if verb.es_prep or not phrase.determiner:
+        return verb.es_prep
+    noun_class = NOUNS[phrase.noun].noun_class
+    is_animal = noun_class in CLASS_GROUPS["animal"]
+    return "a" if noun_class == "person" or (is_animal and verb.es_a == "all") else ""
+
+
+def render(sentence: Sentence) -> str:
+    """Renders a sentence without capital and full stop.
+
+    Args:
+        sentence: Sentence.
+
+    Returns:
+        Spanish text.
+    """
+    verb = VERBS[sentence.verb]
+    adverbial = ADVERBIALS[sentence.adverbial] if sentence.adverbial else None
+    placed = None if adverbial is None or sentence.fronted else adverbial.es_pos
+    words = [noun_phrase(sentence.subject)]
+    if placed == "mid":
+        words.append(adverbial.es)
+    words.append(verb.es_pl if sentence.subject.plural else verb.es_sg)
+    words.append(noun_phrase(sentence.object, _object_preposition(verb, sentence.object)))
+    if placed == "end":
+        words.append(adverbial.es)
+    clause = " ".join(words)
+    return f"{adverbial.es}, {clause}" if sentence.fronted else clause
