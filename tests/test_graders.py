@@ -41,6 +41,7 @@ def test_text_checks():
     assert not exact_match("a b", "A b")
     assert contains_word("In the Garden.", "garden")
     assert not contains_word("gardener", "garden")
+    assert not contains_word("teagarden", "garden")
     with pytest.raises(ValueError, match="empty word"):
         contains_word("anything", " ")
     assert is_uppercase("THE CAT.")

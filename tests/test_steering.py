@@ -198,16 +198,20 @@ def test_rows_that_end_early_do_not_disturb_the_others(vector):
     assert max(len(text) for text in together) > len(expected)
 
 
-def test_special_tokens_are_left_out_of_the_text():
-    module = tiny.causal_lm("llama")
-    with torch.no_grad():
-        module.lm_head.weight.zero_()
-        module.lm_head.weight[5] = 1
-        module.lm_head.weight[300 % 262] = -1
-    model = wrap(module, tiny.tokenizer(), {}, name="ends at once")
-    assert 5 in model.stop_ids
-    texts = generate(model, tiny.PROMPTS, max_new_tokens=4)
-    assert all("<" not in text for text in texts)
+@pytest.mark.parametrize(("token", "n_passes"), [(4, 5), (5, 1)])
+def test_special_tokens_are_left_out_and_the_end_of_the_turn_ends(model, token, n_passes):
+    """A model that says <start_of_turn> goes on, one that says <end_of_turn> has ended."""
+
+    def say(_, __, logits):
+        logits[..., token] = 1e6
+
+    handle = model.lm._module.lm_head.register_forward_hook(say)
+    try:
+        texts, passes = recorded(model, lambda: generate(model, tiny.PROMPTS, max_new_tokens=5))
+    finally:
+        handle.remove()
+    assert texts == [""] * len(tiny.PROMPTS)
+    assert len(passes[0]) == n_passes
 
 
 class Interruption(KeyboardInterrupt):
