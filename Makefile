@@ -14,7 +14,7 @@ PIP := $(BIN)/python -m pip --disable-pip-version-check --require-virtualenv
 OFFLINE := HF_HUB_OFFLINE=1 TRANSFORMERS_OFFLINE=1 HF_DATASETS_OFFLINE=1 WANDB_MODE=disabled \
   HF_HUB_DISABLE_TELEMETRY=1 DO_NOT_TRACK=1
 
-.PHONY: help book test check organism setup lock environment clean distclean
+.PHONY: help book test check strip organism setup lock environment clean distclean
 .DELETE_ON_ERROR:
 .DEFAULT_GOAL := help
 
@@ -35,6 +35,11 @@ check: setup ## lint and format check of code and chapters
 	$(BIN)/ruff format --check .
 	$(BIN)/python tools/check_notebooks.py
 
+strip: setup ## clear outputs and editor metadata from the chapters, as they are committed
+	find book -name '*.ipynb' -exec $(BIN)/nbstripout --keep-id --extra-keys \
+	  "metadata.colab metadata.widgets metadata.accelerator metadata.language_info.version \
+	  cell.metadata.colab cell.metadata.outputId" {} +
+
 organism: setup ## train the shipped models and SAEs again, from one seed (about an hour on 2 cores)
 	$(OFFLINE) $(BIN)/python -m organism $(ARGS)
 
@@ -50,14 +55,15 @@ $(VENV)/.locked: requirements.lock
 	  { echo "PYTHON=$(PYTHON) does not run or is not Python 3.11 or 3.12." >&2; exit 1; }
 	@$(PYTHON) -c 'import ensurepip, venv' || { echo "$(PYTHON) lacks venv:" \
 	  "install it first (Debian, Ubuntu: apt install python3-venv)." >&2; exit 1; }
+	@echo "Setting up $(VENV) with $(PYTHON); this takes some minutes"
 	$(PYTHON) -m venv --clear $(VENV)
-	$(PIP) install --quiet --constraint requirements.lock torch
-	$(PIP) install --quiet --no-deps --requirement requirements.lock
+	$(PIP) install -qq --constraint requirements.lock torch
+	$(PIP) install -qq --no-deps --requirement requirements.lock
 	$(PIP) check
 	@touch $@
 
 $(VENV)/.installed: $(VENV)/.locked pyproject.toml
-	$(PIP) install --quiet --no-deps --no-build-isolation --editable .
+	$(PIP) install -qq --no-deps --no-build-isolation --editable .
 	@touch $@
 
 environment: setup ## write environment.yml again, from pyproject.toml

@@ -87,7 +87,7 @@ BAD = {
     ),
     "id missing": (changed(3, id=None), "cell 4: has no id"),
     "id twice": (changed(3, id="title"), "cell 4: shares its id 'title'"),
-    "id renumbered": (changed(3, id="3"), "cell 4: id '3' was renumbered"),
+    "id renumbered": (changed(3, id="3"), "cell 4: id '3' is a running number"),
     "no caption": (with_figure_less("figure", "caption"), "cell 5, line 1: draws without"),
     "no name": (with_figure_less("figure", "name"), "mystnb.figure.name"),
     "no alt text": (with_figure_less("image", "alt"), "mystnb.image.alt"),

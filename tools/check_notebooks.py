@@ -77,7 +77,7 @@ def check_clean(cells: list[dict]) -> Iterator[Problem]:
     """Yield a problem for each cell with outputs or an execution count."""
     for number, cell in enumerate(cells, 1):
         if cell.get("outputs") or cell.get("execution_count") is not None:
-            yield Problem(number, 0, "has outputs or an execution count: run nbstripout --keep-id")
+            yield Problem(number, 0, "has outputs or an execution count: run make strip")
 
 
 def check_ids(cells: list[dict]) -> Iterator[Problem]:
@@ -90,7 +90,11 @@ def check_ids(cells: list[dict]) -> Iterator[Problem]:
         elif count[name] > 1:
             yield Problem(number, 0, f"shares its id {name!r} with another cell")
         elif str(name).isdigit():
-            yield Problem(number, 0, f"id {name!r} was renumbered: use nbstripout --keep-id")
+            yield Problem(
+                number,
+                0,
+                f"id {name!r} is a running number, so it will not last: rename it",
+            )
 
 
 def check_structure(cells: list[dict]) -> Iterator[Problem]:
