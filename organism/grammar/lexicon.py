@@ -56,8 +56,9 @@ class Verb:
     """A verb in the third person present.
 
     ``subjects`` and ``objects`` are selectional lists (see :func:`select_nouns`); with ``;`` in
-    both, the first list of one goes with the first of the other, and so on. ``number`` (sg, pl or
-    empty) limits the object, ``bare`` allows a plural object without determiner, ``adverbs`` lists
+    both, the first list of one goes with the first of the other, and so on. ``number`` limits the
+    object (sg, pl, same as the subject, or empty), ``bare`` allows a plural object without
+    determiner, ``not_adjectives`` are adjectives that the object may not have, ``adverbs`` lists
     the kinds of adverbial, one letter each. ``es_a`` says whether animals take the personal a
     (``all``) or persons only (``person``).
     """
@@ -68,6 +69,7 @@ class Verb:
     objects: str
     number: str
     bare: str
+    not_adjectives: str
     adverbs: str
     fr_sg: str
     fr_pl: str

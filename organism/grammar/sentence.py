@@ -4,7 +4,17 @@ import random
 from dataclasses import dataclass, replace
 from functools import cache
 
-from organism.grammar.lexicon import ADVERBIALS, NOUNS, VERBS, adjectives_of, frames, select_nouns
+from organism.grammar.lexicon import (
+    ADVERBIALS,
+    NOUNS,
+    VERBS,
+    Verb,
+    adjectives_of,
+    frames,
+    select_nouns,
+)
+
+Nouns = tuple[str, ...]
 
 #: (determiner, plural) with its weight as subject and as object; "" is a plural without determiner.
 DETERMINERS: dict[tuple[str, bool], tuple[float, float]] = {
@@ -23,7 +33,7 @@ DETERMINERS: dict[tuple[str, bool], tuple[float, float]] = {
     ("his", True): (3, 3),
     ("her", False): (4, 5),
     ("her", True): (3, 3),
-    ("every", False): (5, 1),
+    ("every", False): (5, 0),
     ("many", True): (4, 4),
     ("several", True): (4, 4),
     ("some", True): (4, 4),
@@ -39,7 +49,10 @@ DETERMINERS: dict[tuple[str, bool], tuple[float, float]] = {
 POSSESSIVES = ("my", "our", "his", "her")
 DEFINITE = ("the", "this", "that", *POSSESSIVES)
 #: Classes and nouns that nobody owns.
-UNOWNED = "wild,nature,thief,tourist,man,woman,boy,girl,street-mouse"
+UNOWNED = (
+    "wild,nature,thief,tourist,man,woman,boy,girl,king,queen,prince,princess,hero,street,city,"
+    "tower,bridge,park,museum,church,hospital,theater"
+)
 ADJECTIVE_SHARE = 0.5
 ADVERBIAL_SHARE = 0.7
 FRONTED_SHARE = 0.7
@@ -129,7 +142,7 @@ def sample_sentence(rng: random.Random, subject: NounPhrase | None = None) -> Se
     if subject is None:
         verb = rng.choice(tuple(VERBS))
         subjects, objects = _pick_frame(rng, frames(verb))
-        new_subject = _sample_noun_phrase(rng, rng.choice(subjects), 0, VERBS[verb])
+        new_subject = _sample_noun_phrase(rng, rng.choice(subjects))
     else:
         verbs = verbs_of(subject.noun)
         if not verbs:
@@ -139,8 +152,8 @@ def sample_sentence(rng: random.Random, subject: NounPhrase | None = None) -> Se
         _, objects = rng.choice(fitting)
         new_subject = _take_up(rng, subject)
     noun = rng.choice([noun for noun in objects if noun != new_subject.noun])
-    new_object = _sample_noun_phrase(rng, noun, 1, VERBS[verb], new_subject.adjective)
-    adverbial = _sample_adverbial(rng, verb, new_subject.noun, noun)
+    new_object = _sample_noun_phrase(rng, noun, VERBS[verb], new_subject)
+    adverbial = _sample_adverbial(rng, verb, new_subject, noun)
     fronted = bool(adverbial and ADVERBIALS[adverbial].front) and rng.random() < FRONTED_SHARE
     return Sentence(new_subject, verb, new_object, adverbial, fronted)
 
@@ -158,7 +171,9 @@ def verbs_of(noun: str) -> tuple[str, ...]:
     return tuple(verb for verb in VERBS if any(noun in frame[0] for frame in frames(verb)))
 
 
-def _pick_frame(rng, options):
+def _pick_frame(
+    rng: random.Random, options: tuple[tuple[Nouns, Nouns], ...]
+) -> tuple[Nouns, Nouns]:
     """Draws a frame with a weight that grows with the number of its subjects."""
     return rng.choices(options, weights=[len(frame[0]) for frame in options])[0]
 
@@ -172,35 +187,50 @@ def _take_up(rng: random.Random, subject: NounPhrase) -> NounPhrase:
     return NounPhrase(determiner, subject.noun, subject.plural, adjective)
 
 
-def _sample_noun_phrase(rng, noun, role, verb, taken=None) -> NounPhrase:
-    """Draws determiner, number and adjective; role is 0 for the subject, 1 for the object."""
-    weights = {key: pair[role] for key, pair in DETERMINERS.items()}
+def _sample_noun_phrase(
+    rng: random.Random, noun: str, verb: Verb | None = None, subject: NounPhrase | None = None
+) -> NounPhrase:
+    """Draws determiner, number and adjective; verb and subject are given for an object."""
+    weights = {key: pair[verb is not None] for key, pair in DETERMINERS.items()}
     if noun in select_nouns(UNOWNED):
         weights = {key: w for key, w in weights.items() if key[0] not in POSSESSIVES}
-    if role == 1:
-        weights = {key: w for key, w in weights.items() if _object_allows(verb, noun, *key)}
+    adjectives = adjectives_of(noun)
+    if verb is not None and subject is not None:
+        allowed = (key for key in weights if _object_allows(verb, subject, noun, *key))
+        weights = {key: weights[key] for key in allowed}
+        taken = {subject.adjective, *verb.not_adjectives.split(",")}
+        adjectives = tuple(name for name in adjectives if name not in taken)
     determiner, plural = rng.choices(tuple(weights), weights=tuple(weights.values()))[0]
-    adjectives = [name for name in adjectives_of(noun) if name != taken]
     use = bool(adjectives) and rng.random() < ADJECTIVE_SHARE
     return NounPhrase(determiner, noun, plural, rng.choice(adjectives) if use else None)
 
 
-def _object_allows(verb, noun: str, determiner: str, plural: bool) -> bool:
+def _object_allows(
+    verb: Verb, subject: NounPhrase, noun: str, determiner: str, plural: bool
+) -> bool:
     """Whether a verb's object may have this determiner and number."""
-    if verb.number == "sg":
-        return not plural and determiner != "every"
-    if verb.number == "pl" and not plural:
+    if verb.number == "same" and (
+        plural != subject.plural or determiner not in (*DEFINITE, "a", "")
+    ):
+        return False
+    if (verb.number == "sg" and plural) or (verb.number == "pl" and not plural):
         return False
     return bool(determiner) or (bool(verb.bare) and NOUNS[noun].noun_class != "person")
 
 
-def _sample_adverbial(rng, verb: str, subject: str, object_: str) -> str | None:
+def _sample_adverbial(
+    rng: random.Random, verb: str, subject: NounPhrase, object_: str
+) -> str | None:
     """Draws an adverbial that fits verb, subject and object, or None."""
     if rng.random() >= ADVERBIAL_SHARE:
         return None
     by_kind: dict[str, list[str]] = {}
     for key, row in ADVERBIALS.items():
         fits = row.kind in VERBS[verb].adverbs and object_ not in select_nouns(row.not_objects)
-        if fits and (not row.subjects or subject in select_nouns(row.subjects)):
+        if row.subjects and subject.noun not in select_nouns(row.subjects):
+            fits = False
+        if subject.determiner in ("every", "few") and key in ("rarely", "again"):
+            fits = False
+        if fits:
             by_kind.setdefault(row.kind, []).append(key)
     return rng.choice(by_kind[rng.choice(sorted(by_kind))]) if by_kind else None

@@ -1,7 +1,10 @@
 """Spanish: personal a, contraction, el before stressed a, shortened adjectives."""
 
 from organism.grammar.lexicon import ADJECTIVES, ADVERBIALS, CLASS_GROUPS, NOUNS, VERBS, Verb
-from organism.grammar.sentence import NounPhrase, Sentence
+from organism.grammar.sentence import DEFINITE, NounPhrase, Sentence
+
+#: Determiners after which the hearer knows which one is meant.
+KNOWN = (*DEFINITE, "every", "all", "both")
 
 #: Determiners as masculine and feminine singular, masculine and feminine plural.
 DETERMINERS = {
@@ -68,12 +71,16 @@ def noun_phrase(phrase: NounPhrase, preposition: str = "") -> str:
 
 
 def _object_preposition(verb: Verb, phrase: NounPhrase) -> str:
-    """The governed preposition, or the personal a before persons and, with some verbs, animals."""
+    """The governed preposition, or the personal a.
+
+    Persons always take it, animals with some verbs and a definite determiner: "alimenta a las
+    vacas", but "alimenta dos vacas" and "vende las vacas".
+    """
     if verb.es_prep or not phrase.determiner:
         return verb.es_prep
     noun_class = NOUNS[phrase.noun].noun_class
-    is_animal = noun_class in CLASS_GROUPS["animal"]
-    return "a" if noun_class == "person" or (is_animal and verb.es_a == "all") else ""
+    known_animal = noun_class in CLASS_GROUPS["animal"] and phrase.determiner in KNOWN
+    return "a" if noun_class == "person" or (known_animal and verb.es_a == "all") else ""
 
 
 def render(sentence: Sentence) -> str:
