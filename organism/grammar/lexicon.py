@@ -56,18 +56,19 @@ class Verb:
     """A verb in the third person present.
 
     ``subjects`` and ``objects`` are selectional lists (see :func:`select_nouns`); with ``;`` in
-    both, the first list of one goes with the first of the other, and so on. ``number`` limits the
-    object (sg, pl, same as the subject, or empty), ``bare`` allows a plural object without
-    determiner, ``not_adjectives`` are adjectives that the object may not have, ``adverbs`` lists
-    the kinds of adverbial, one letter each. ``es_a`` says whether animals take the personal a
-    (``all``) or persons only (``person``).
+    both, the first list of one goes with the first of the other, and so on. ``object_limit``
+    narrows the object: sg or pl; same (number as the subject's, no quantifier); known (definite);
+    made (no possessive: what is being made has no owner yet). ``bare`` allows a plural object
+    without determiner, ``not_adjectives`` are adjectives that the object may not have,
+    ``adverbs`` lists the kinds of adverbial, one letter each. ``es_a`` says whether known animals
+    take the personal a (``all``) or persons only (``person``).
     """
 
     verb: str
     en_sg: str
     subjects: str
     objects: str
-    number: str
+    object_limit: str
     bare: str
     not_adjectives: str
     adverbs: str

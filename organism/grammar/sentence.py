@@ -209,13 +209,16 @@ def _object_allows(
     verb: Verb, subject: NounPhrase, noun: str, determiner: str, plural: bool
 ) -> bool:
     """Whether a verb's object may have this determiner and number."""
-    if verb.number == "same" and (
-        plural != subject.plural or determiner not in (*DEFINITE, "a", "")
-    ):
+    if not determiner and (not verb.bare or NOUNS[noun].noun_class == "person"):
         return False
-    if (verb.number == "sg" and plural) or (verb.number == "pl" and not plural):
-        return False
-    return bool(determiner) or (bool(verb.bare) and NOUNS[noun].noun_class != "person")
+    allowed = {
+        "sg": not plural,
+        "pl": plural,
+        "same": plural == subject.plural and determiner in (*DEFINITE, "a", ""),
+        "known": determiner in DEFINITE,
+        "made": determiner not in POSSESSIVES,
+    }
+    return allowed.get(verb.object_limit, True)
 
 
 def _sample_adverbial(
@@ -229,8 +232,8 @@ def _sample_adverbial(
         fits = row.kind in VERBS[verb].adverbs and object_ not in select_nouns(row.not_objects)
         if row.subjects and subject.noun not in select_nouns(row.subjects):
             fits = False
-        if subject.determiner in ("every", "few") and key in ("rarely", "again"):
-            fits = False
+        if subject.determiner in ("every", "few") and (row.kind == "f" or key == "again"):
+            fits = False  # quantifier and frequency get in each other's way
         if fits:
             by_kind.setdefault(row.kind, []).append(key)
     return rng.choice(by_kind[rng.choice(sorted(by_kind))]) if by_kind else None
