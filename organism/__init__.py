@@ -1,0 +1,1 @@
+"""How the shipped model organism is made: grammar, corpus and training recipe."""
