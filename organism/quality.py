@@ -1,0 +1,121 @@
+"""Measure a shipped model: exact match on held-out sentences and the quality of its SAEs."""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict
+
+import pandas as pd
+
+from saif_helpers.grades import grade
+from saif_helpers.instructions import InstructionType, load_instructions
+from saif_helpers.latents import reconstruction_quality
+from saif_helpers.models import ModelWithSAEs
+from saif_helpers.prompts import Content, load_contents, make_pairs
+from saif_helpers.steering import generate
+
+MAX_NEW_TOKENS = 60
+
+
+def exact_match(
+    model: ModelWithSAEs, contents: Sequence[Content], instructions: Sequence[InstructionType]
+) -> pd.DataFrame:
+    """Measure how often the model's answer equals the reference.
+
+    Args:
+        model: The model.
+        contents: Held-out sentences with references.
+        instructions: The instructions.
+
+    Returns:
+        A row for each instruction, position, style and kind of wording: the share of exact matches
+        and the ends of its 95 % Wilson interval.
+    """
+    return pd.DataFrame(_exact_match_rows(model, contents, instructions))
+
+
+def _exact_match_rows(
+    model: ModelWithSAEs, contents: Sequence[Content], instructions: Sequence[InstructionType]
+) -> Iterator[dict]:
+    for instruction in instructions:
+        items = [content.item(instruction) for content in contents]
+        for position in ("before", "after"):
+            for style in ("chat", "plain"):
+                for wordings in ("seen", "unseen"):
+                    pairs = make_pairs(
+                        instruction,
+                        contents,
+                        model.tokenizer,
+                        position=position,
+                        style=style,
+                        wordings=wordings,
+                    )
+                    prompts = [pair.positive for pair in pairs]
+                    outputs = generate(model, prompts, max_new_tokens=MAX_NEW_TOKENS)
+                    share = grade(outputs, items, instruction).proportion("strict")
+                    yield {
+                        "instruction": instruction.name,
+                        "position": position,
+                        "style": style,
+                        "wordings": wordings,
+                        "n": share.n,
+                        "exact_match": round(share.value, 4),
+                        "low": round(share.low, 4),
+                        "high": round(share.high, 4),
+                    }
+
+
+def held_out_texts(
+    model: ModelWithSAEs, contents: Sequence[Content], instructions: Sequence[InstructionType]
+) -> list[str]:
+    """Write out prompts with their right answers, instructions and positions by turns.
+
+    Args:
+        model: Its tokenizer renders the prompts.
+        contents: Held-out sentences with references.
+        instructions: The instructions.
+
+    Returns:
+        A text for each pair of sentence and instruction, as a conversation that has ended.
+    """
+    texts = []
+    for number, instruction in enumerate(instructions):
+        position = ("before", "after")[number % 2]
+        pairs = make_pairs(instruction, contents, model.tokenizer, position=position)
+        texts += [
+            f"{pair.positive}{pair.content.references[instruction.name]}<end_of_turn>"
+            for pair in pairs
+        ]
+    return texts
+
+
+def sae_quality(model: ModelWithSAEs, texts: Sequence[str]) -> pd.DataFrame:
+    """Measure every SAE on texts that it was not trained on.
+
+    Args:
+        model: The model and its SAEs.
+        texts: Rendered prompts with answers.
+
+    Returns:
+        A row for each SAE, see `saif_helpers.latents.ReconstructionQuality`.
+    """
+    rows = []
+    for layer, width in model.saes:
+        quality = reconstruction_quality(model, texts, layer, width)
+        rows.append(asdict(quality) | {"loss_recovered": quality.loss_recovered})
+    return pd.DataFrame(rows).round(4)
+
+
+def measure(model: ModelWithSAEs, n_contents: int | None = None) -> dict[str, list[dict]]:
+    """Measure a model and its SAEs on the test sentences that the package ships.
+
+    Args:
+        model: The model and its SAEs.
+        n_contents: How many of the sentences; all by default.
+
+    Returns:
+        Two lists of rows, ``exact_match`` and ``saes``.
+    """
+    contents = load_contents("test")[:n_contents]
+    instructions = list(load_instructions().values())
+    matches = exact_match(model, contents, instructions)
+    saes = sae_quality(model, held_out_texts(model, contents, instructions))
+    return {"exact_match": matches.to_dict("records"), "saes": saes.to_dict("records")}

@@ -1,0 +1,81 @@
+"""What is trained: the sizes, the SAEs and the amount of training, all in one place."""
+
+from dataclasses import dataclass, field
+
+
+@dataclass(frozen=True)
+class ModelRecipe:
+    """Shape and training of one model.
+
+    Attributes:
+        d_model: Width of the residual stream.
+        n_layers: Number of decoder layers.
+        n_heads: Number of query heads; half as many key-value heads.
+        steps: Optimiser steps.
+        batch_size: Prompts and answers in a step.
+        learning_rate: Peak of the one-cycle schedule.
+        seed: Seed of the initial weights and of the order of the training data.
+    """
+
+    d_model: int
+    n_layers: int
+    n_heads: int
+    steps: int
+    batch_size: int = 64
+    learning_rate: float = 2e-3
+    seed: int = 0
+
+    @property
+    def d_mlp(self) -> int:
+        """Width of the MLP's hidden layer."""
+        return 4 * self.d_model
+
+
+@dataclass(frozen=True)
+class SAERecipe:
+    """Training of the SAEs of one model.
+
+    Attributes:
+        width: Number of latents (d_sae) of every layer's SAE.
+        final_layer_widths: Further widths for the last layer.
+        k: Mean number of active latents a token.
+        tokens: Tokens seen in training, drawn from a pool of captured residual streams.
+        pool: Prompts and answers whose residual streams make the pool.
+        batch_size: Tokens in a step.
+        learning_rate: Peak of the schedule.
+    """
+
+    width: int = 1024
+    final_layer_widths: tuple[int, ...] = ()
+    k: int = 24
+    tokens: int = 2_000_000
+    pool: int = 12_288
+    batch_size: int = 1024
+    learning_rate: float = 2e-3
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """A model with its SAEs and the vocabulary that it is trained on."""
+
+    model: ModelRecipe
+    saes: SAERecipe = field(default_factory=SAERecipe)
+    vocabulary: int = 4096
+
+
+RECIPES = {
+    "S": Recipe(ModelRecipe(d_model=96, n_layers=4, n_heads=4, steps=6500)),
+    "M": Recipe(
+        ModelRecipe(d_model=160, n_layers=6, n_heads=4, steps=6500),
+        SAERecipe(final_layer_widths=(512, 2048)),
+    ),
+    "L": Recipe(ModelRecipe(d_model=224, n_layers=8, n_heads=4, steps=6500)),
+}
+"""The family that the package ships: S, M and L."""
+
+TOY = Recipe(
+    ModelRecipe(d_model=32, n_layers=2, n_heads=2, steps=20, batch_size=8),
+    SAERecipe(width=64, final_layer_widths=(32, 128), k=8, tokens=4096, pool=64, batch_size=256),
+    vocabulary=600,
+)
+"""The whole recipe at toy size, for the test that runs it from end to end."""
