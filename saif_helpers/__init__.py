@@ -12,13 +12,13 @@ import importlib
 __version__ = "0.1.0"
 
 _STATIONS = {
-    "graders": ["Grader", "Item", "identify_language"],
+    "graders": ["Grader", "Item", "identify_language", "repetition"],
     "instructions": ["InstructionType", "load_instructions"],
     "prompts": ["Content", "PromptPair", "load_contents", "make_pairs", "render"],
     "models": ["ModelWithSAEs", "load", "wrap"],
     "activations": ["capture", "capture_tokens"],
     "latents": ["decode", "encode", "reconstruction_quality"],
-    "ranking": ["LatentRanking", "rank_latents"],
+    "ranking": ["LatentRanking", "jaccard", "rank_latents", "swap_labels", "switched_on"],
     "vectors": [
         "SteeringVector",
         "mean_difference_vector",
@@ -28,7 +28,20 @@ _STATIONS = {
         "signed_mean_difference_vector",
     ],
     "steering": ["generate"],
-    "grades": ["Grades", "grade", "paired_difference"],
+    "grades": ["Grades", "grade", "paired_difference", "pool", "wilson"],
+    "selection": [
+        "Setting",
+        "best_setting",
+        "capture_pairs",
+        "rank_layers",
+        "settings_grid",
+        "steer_and_grade",
+        "sweep",
+    ],
+    "controls": ["first_tokens", "force_first_token", "most_frequent_first_token"],
+    "verdicts": ["Check", "checks_table", "verdict"],
+    "specificity": ["classify_latents", "response_table"],
+    "figures": ["heatmap", "interval_bars", "interval_lines", "sensitivity_curve", "style"],
 }
 _MODULE_OF = {name: module for module, names in _STATIONS.items() for name in names}
 

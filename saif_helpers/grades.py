@@ -38,6 +38,26 @@ class Interval:
         return f"{self.value:.2f} [{self.low:.2f}, {self.high:.2f}]"
 
 
+def wilson(count: int, n: int, confidence: float = 0.95) -> Interval:
+    """Return a share with its Wilson interval.
+
+    Args:
+        count: How many of the n.
+        n: Number of trials.
+        confidence: Coverage of the interval.
+
+    Returns:
+        The share and its interval.
+
+    Raises:
+        ValueError: If `count` is not between 0 and n, or n is 0.
+    """
+    if not 0 <= count <= n or n < 1:
+        raise ValueError(f"{count} of {n} given; give a count from 0 to n and an n of at least 1")
+    ends = binomtest(count, n).proportion_ci(confidence, method="wilson")
+    return Interval(count / n, float(ends.low), float(ends.high), n)
+
+
 @dataclass(frozen=True)
 class Grades:
     """The grades of a list of outputs.
@@ -67,8 +87,7 @@ class Grades:
             The share and its interval.
         """
         passed = _passed(self, kind)
-        ends = binomtest(sum(passed), len(passed)).proportion_ci(confidence, method="wilson")
-        return Interval(sum(passed) / len(passed), float(ends.low), float(ends.high), len(passed))
+        return wilson(sum(passed), len(passed), confidence)
 
     def to_frame(self) -> pd.DataFrame:
         """Return a table with a row for each output: content, reference, output, strict, loose."""
@@ -105,6 +124,29 @@ def grade(outputs: Sequence[str], items: Sequence[Item], instruction: Instructio
     strict = tuple(grader.strict(output, item) for output, item in zip(outputs, items, strict=True))
     loose = tuple(grader.loose(output, item) for output, item in zip(outputs, items, strict=True))
     return Grades(instruction.name, tuple(items), tuple(outputs), strict, loose)
+
+
+def pool(several: Sequence[Grades]) -> Grades:
+    """Put the grades of several runs together, for example of one control with several seeds.
+
+    Runs on the same contents are not independent, so an interval of the pooled share is somewhat
+    too narrow.
+
+    Args:
+        several: Grades for one instruction.
+
+    Returns:
+        Grades of all their outputs.
+
+    Raises:
+        ValueError: If there are none, or they are for different instructions.
+    """
+    names = sorted({grades.instruction for grades in several})
+    if len(names) != 1:
+        raise ValueError(f"pool was given grades for {names or 'nothing'}; give one instruction's")
+    fields = ("items", "outputs", "strict", "loose")
+    joined = {name: sum((getattr(grades, name) for grades in several), ()) for name in fields}
+    return Grades(names[0], **joined)
 
 
 def paired_difference(

@@ -8,7 +8,8 @@ k kept (standing: stated, in words); C_j = mean over pairs of 1[a_j(positive) > 
 from dataclasses import dataclass
 
 import pandas as pd
-from jaxtyping import Float, Int
+import torch
+from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 
@@ -58,6 +59,61 @@ class LatentRanking:
         return frame.rename_axis("rank")
 
 
+def switched_on(
+    positive: Float[Tensor, "pairs d_sae"], negative: Float[Tensor, "pairs d_sae"]
+) -> Bool[Tensor, "pairs d_sae"]:
+    """Say which latents each pair switches on: active with the instruction, not without it.
+
+    Args:
+        positive: Latents at the read-out position of the positive samples.
+        negative: Latents of the negative samples, row by row of the same pairs.
+
+    Returns:
+        1[a_j(positive) > 0 and a_j(negative) = 0], whose mean over pairs is C_j (standing: ours).
+    """
+    return (positive > 0) & (negative == 0)
+
+
+def swap_labels(
+    positive: Float[Tensor, "pairs d_sae"], negative: Float[Tensor, "pairs d_sae"], *, seed: int
+) -> tuple[Float[Tensor, "pairs d_sae"], Float[Tensor, "pairs d_sae"]]:
+    """Exchange positive and negative in a random half of the pairs: the permutation control.
+
+    If it made no difference which sample holds the instruction, scores from swapped labels would
+    be as high as the true ones.
+
+    Args:
+        positive: Latents of the positive samples.
+        negative: Latents of the negative samples, row by row of the same pairs.
+        seed: Decides which pairs are exchanged, each with probability one half.
+
+    Returns:
+        The two, rows exchanged; no pair is torn apart.
+    """
+    generator = torch.Generator().manual_seed(seed)
+    swap = (torch.rand(len(positive), generator=generator) < 0.5).to(positive.device)[:, None]
+    return torch.where(swap, negative, positive), torch.where(swap, positive, negative)
+
+
+def jaccard(first: Int[Tensor, "latents"], second: Int[Tensor, "other_latents"]) -> float:
+    """Return the overlap of two sets of latents: shared ones divided by all of both.
+
+    Args:
+        first: Latent indices.
+        second: Latent indices.
+
+    Returns:
+        0 where nothing is shared, 1 where the two are the same set.
+
+    Raises:
+        ValueError: If both are empty.
+    """
+    one, other = set(first.tolist()), set(second.tolist())
+    if not one | other:
+        raise ValueError("jaccard was given two empty sets; give at least one latent")
+    return len(one & other) / len(one | other)
+
+
 def rank_latents(
     positive: Float[Tensor, "pairs d_sae"], negative: Float[Tensor, "pairs d_sae"]
 ) -> LatentRanking:
@@ -76,7 +132,7 @@ def rank_latents(
     """
     if len(positive) == 0:
         raise ValueError("rank_latents was given no pairs; give at least one")
-    sensitivity = ((positive > 0) & (negative == 0)).to(positive.dtype).mean(0)
+    sensitivity = switched_on(positive, negative).to(positive.dtype).mean(0)
     mean = positive.mean(0)
     by_mean = mean.sort(descending=True, stable=True).indices
     order = by_mean[sensitivity[by_mean].sort(descending=True, stable=True).indices]

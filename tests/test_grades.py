@@ -1,7 +1,7 @@
 import pytest
 
 from saif_helpers.graders import Grader, Item
-from saif_helpers.grades import Grades, grade, paired_difference
+from saif_helpers.grades import Grades, grade, paired_difference, pool, wilson
 from saif_helpers.instructions import InstructionType
 
 SHOUT = InstructionType(
@@ -42,6 +42,10 @@ def test_the_interval_is_wilsons():
     assert (none.low, none.high) == pytest.approx((0, 3.8415 / 23.8415), abs=1e-4)
     assert none.n == 20
     assert str(interval) == "0.50 [0.24, 0.76]"
+    assert wilson(5, 10) == interval
+    for count, n in ((1, 0), (3, 2), (-1, 2)):
+        with pytest.raises(ValueError, match=f"{count} of {n} given"):
+            wilson(count, n)
 
 
 def test_paired_difference_equals_the_hand_worked_example():
@@ -65,3 +69,17 @@ def test_wrong_arguments_are_refused():
         grade([], [], SHOUT)
     with pytest.raises(ValueError, match="different contents"):
         paired_difference(graded([1]), graded([1, 0]), "strict")
+
+
+def test_pooled_grades_hold_all_outputs_of_one_instruction():
+    item = Item("A cat.", "x")
+    first = Grades("french", (item,), ("x",), (True,), (True,))
+    second = Grades("french", (item, item), ("y", "x"), (False, True), (False, True))
+    pooled = pool([first, second])
+    assert pooled.strict == (True, False, True)
+    assert pooled.outputs == ("x", "y", "x")
+    other = Grades("german", (item,), ("x",), (True,), (True,))
+    with pytest.raises(ValueError, match=r"\['french', 'german'\]"):
+        pool([first, other])
+    with pytest.raises(ValueError, match="nothing"):
+        pool([])

@@ -38,7 +38,7 @@ def code(name: str, text: str, **metadata: object) -> dict:
 
 GOOD = [
     markdown("title", f"# Steering\n\n[Colab]({COLAB})"),
-    code("setup", "import saif_helpers", tags=["setup"]),
+    code("setup", "from saif_helpers import figures\n\nfigures.style()", tags=["setup"]),
     code("config", "LAYER = 3  # 0.5 in code is fine", tags=["config"]),
     markdown(
         "prose",

@@ -27,7 +27,7 @@ COLAB = re.compile(
     r"colab\.research\.google\.com/github/[^/\s]+/[^/\s]+/blob/[^/\s]+/([^\s)\"'>]+)"
 )
 DRAWS = re.compile(
-    r"\bplt\.(?:subplots|figure|show)\b|\bsns\.\w+plot\b|\bplot_\w+\(|\bfigures\.\w+\("
+    r"\bplt\.(?:subplots|figure|show)\b|\bsns\.\w+plot\b|\bplot_\w+\(|\bfigures\.(?!style\b)\w+\("
 )
 NUMBERS_ALLOWED = re.compile(r"<!--\s*numbers:\s*\S.*?-->", re.DOTALL)
 # Where digits are no results: code, formulas, links, identifiers of papers and versions of things.

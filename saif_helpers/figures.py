@@ -1,0 +1,303 @@
+"""Figures of the book: intervals as bars or lines, curves by rank, and heat maps.
+
+Colours are Okabe and Ito's, which colour-blind readers tell apart, and a second cue (marker, dash)
+goes with each. Figures are drawn on white, the page puts them on a white card in its dark mode, and
+`style` makes their files the same from run to run.
+"""
+
+from collections.abc import Mapping, Sequence
+from itertools import cycle
+
+import matplotlib as mpl
+import matplotlib.pyplot as plt
+import numpy as np
+import pandas as pd
+from jaxtyping import Float
+from matplotlib.axes import Axes
+from matplotlib.container import BarContainer
+from matplotlib.ticker import FixedLocator, PercentFormatter, ScalarFormatter
+from torch import Tensor
+
+PALETTE = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
+"""Okabe and Ito's colours, the darkest first and without the yellow that white swallows."""
+INK, GREY = "#222832", "#8A8F98"
+MARKERS, DASHES = ("o", "s", "^", "D", "v", "P", "X"), ("-", "--", "-.", ":")
+SETTINGS = {
+    "axes.axisbelow": True,
+    "axes.edgecolor": GREY,
+    "axes.grid": True,
+    "axes.labelcolor": INK,
+    "axes.prop_cycle": mpl.cycler(color=PALETTE),
+    "axes.spines.right": False,
+    "axes.spines.top": False,
+    "figure.facecolor": "white",
+    "figure.figsize": (6.4, 3.6),
+    "figure.constrained_layout.use": True,
+    "font.size": 11,
+    "grid.color": "#E3E5E8",
+    "legend.frameon": False,
+    "savefig.facecolor": "white",
+    "svg.fonttype": "path",
+    "svg.hashsalt": "saif",
+    "text.color": INK,
+    "xtick.color": INK,
+    "ytick.color": INK,
+}
+
+
+def style() -> None:
+    """Set the look of all figures and make their SVG files the same from run to run.
+
+    In a notebook, figures become SVG without a creation date. Call it once, in the set-up cell.
+    """
+    mpl.rcParams.update(SETTINGS)
+    if "inline" in mpl.get_backend():
+        from matplotlib_inline.backend_inline import set_matplotlib_formats
+
+        set_matplotlib_formats("svg", metadata={"Date": None})
+
+
+def interval_bars(
+    frame: pd.DataFrame,
+    x: str,
+    hue: str | None = None,
+    *,
+    value: str = "value",
+    low: str = "low",
+    high: str = "high",
+    xlabel: str = "",
+    ylabel: str = "Share of outputs",
+    horizontal: bool = False,
+    ax: Axes | None = None,
+) -> Axes:
+    """Draw a bar with its interval for each row, in groups along x.
+
+    Args:
+        frame: A row for each bar; x and hue keep the order in which the rows bring them.
+        x: Column of the groups.
+        hue: Column that tells the bars of a group apart; None for one bar a group.
+        value: Column of the heights, shares from 0 to 1.
+        low: Column of the intervals' lower ends.
+        high: Column of the upper ends.
+        xlabel: Label of the axis of groups.
+        ylabel: Label of the axis of shares.
+        horizontal: Whether bars lie, for many groups or long names.
+        ax: Axes to draw into; new ones by default.
+
+    Returns:
+        The axes. Each bar container has the hue's label.
+
+    Raises:
+        ValueError: If the frame is empty, has two rows for one bar, or an interval does not hold
+            its value.
+    """
+    groups = _checked_groups(frame, x, hue, value, low, high)
+    ax = ax or plt.subplots()[1]
+    ticks = list(dict.fromkeys(frame[x]))
+    width = 0.8 / len(groups)
+    for index, (name, rows) in enumerate(groups.items()):
+        offset = (index - (len(groups) - 1) / 2) * width
+        places = [ticks.index(tick) + offset for tick in rows[x]]
+        _bars(ax, places, rows[[value, low, high]], width * 0.92, index, name, horizontal)
+    axis, shares = (ax.yaxis, ax.xaxis) if horizontal else (ax.xaxis, ax.yaxis)
+    axis.set_ticks(range(len(ticks)), [str(tick) for tick in ticks])
+    axis.grid(visible=False)
+    axis.set_label_text(xlabel)
+    shares.set_label_text(ylabel)
+    _share_axis(ax, "x" if horizontal else "y", frame[low].min())
+    if horizontal:
+        ax.set_ylim(len(ticks) - 0.5, -0.5)
+    if hue:
+        _legend_above(ax, hue)
+    return ax
+
+
+def interval_lines(
+    frame: pd.DataFrame,
+    x: str,
+    hue: str | None = None,
+    *,
+    value: str = "value",
+    low: str = "low",
+    high: str = "high",
+    xlabel: str = "",
+    ylabel: str = "Share of outputs",
+    ax: Axes | None = None,
+) -> Axes:
+    """Draw a line with its interval as a band for each hue, along a numeric x.
+
+    Args:
+        frame: A row for each point.
+        x: Column of numbers, such as layers or strengths.
+        hue: Column that tells the lines apart; None for one line.
+        value: Column of the heights, shares from 0 to 1.
+        low: Column of the intervals' lower ends.
+        high: Column of the upper ends.
+        xlabel: Label of the x axis, with its unit.
+        ylabel: Label of the y axis.
+        ax: Axes to draw into; new ones by default.
+
+    Returns:
+        The axes.
+
+    Raises:
+        ValueError: As `interval_bars`.
+    """
+    groups = _checked_groups(frame, x, hue, value, low, high)
+    ax = ax or plt.subplots()[1]
+    looks = zip(cycle(PALETTE), cycle(MARKERS), cycle(DASHES), groups.items(), strict=False)
+    for colour, marker, dash, (name, rows) in looks:
+        rows = rows.sort_values(x)
+        ax.plot(rows[x], rows[value], dash, color=colour, marker=marker, label=name)
+        ax.fill_between(rows[x], rows[low], rows[high], color=colour, alpha=0.18, linewidth=0)
+    ax.set(xlabel=xlabel or x, ylabel=ylabel)
+    ax.xaxis.set_major_locator(FixedLocator(sorted(set(frame[x]))))
+    _share_axis(ax, "y", frame[low].min())
+    if hue:
+        _legend_above(ax, hue)
+    return ax
+
+
+def sensitivity_curve(
+    curves: Mapping[str, Float[Tensor, "latents"]],
+    k: int | None = None,
+    *,
+    n: int = 100,
+    ylabel: str = "Sensitivity (share of pairs)",
+    ax: Axes | None = None,
+) -> Axes:
+    """Draw sensitivities by rank, the best latent first.
+
+    Args:
+        curves: Name to the sensitivities in the order of their ranks.
+        k: Number of latents that are kept, marked by a line.
+        n: How many ranks to show.
+        ylabel: Label of the y axis.
+        ax: Axes to draw into; new ones by default.
+
+    Returns:
+        The axes; x is the rank, from 1, on a logarithmic scale.
+    """
+    ax = ax or plt.subplots()[1]
+    for colour, dash, (name, values) in zip(
+        cycle(PALETTE), cycle(DASHES), curves.items(), strict=False
+    ):
+        shown = values[:n].cpu().numpy()
+        ax.plot(np.arange(1, len(shown) + 1), shown, dash, color=colour, label=name, linewidth=2)
+    if k is not None:
+        ax.axvline(k, color=GREY, linewidth=1)
+        ax.annotate(
+            f"k = {k}",
+            (k, 1),
+            xycoords=ax.get_xaxis_transform(),
+            xytext=(4, 3),
+            textcoords="offset points",
+        )
+    ax.set_xscale("log")
+    ax.xaxis.set_major_formatter(ScalarFormatter())
+    ax.set(xlabel="Rank of the latent", ylabel=ylabel)
+    _share_axis(ax, "y", 0.0)
+    ax.legend()
+    return ax
+
+
+def heatmap(
+    table: pd.DataFrame,
+    *,
+    label: str = "Share of pairs",
+    vmin: float = 0.0,
+    vmax: float = 1.0,
+    decimals: int = 2,
+    ax: Axes | None = None,
+) -> Axes:
+    """Draw a table of numbers as coloured cells with the number written in each.
+
+    Args:
+        table: The numbers; the names of its index and columns label the axes.
+        label: What the numbers are, with their unit.
+        vmin: Value of the lightest colour.
+        vmax: Value of the darkest colour.
+        decimals: Digits written after the point.
+        ax: Axes to draw into; new ones by default.
+
+    Returns:
+        The axes; the first row is on top.
+    """
+    values = table.to_numpy(dtype=float)
+    if ax is None:
+        _, ax = plt.subplots(figsize=(6.8, 1.4 + 0.36 * len(table)))
+    mesh = ax.pcolormesh(values, cmap="Blues", vmin=vmin, vmax=vmax, edgecolors="white")
+    for (row, column), number in np.ndenumerate(values):
+        if np.isfinite(number):
+            dark = (number - vmin) / (vmax - vmin) > 0.55
+            ax.text(
+                column + 0.5,
+                row + 0.5,
+                f"{number:.{decimals}f}",
+                ha="center",
+                va="center",
+                color="white" if dark else INK,
+                fontsize=9,
+            )
+    ax.set_xticks(np.arange(values.shape[1]) + 0.5, [str(name) for name in table.columns])
+    ax.set_yticks(np.arange(values.shape[0]) + 0.5, [str(name) for name in table.index])
+    ax.set(xlabel=table.columns.name or "", ylabel=table.index.name or "")
+    ax.tick_params(length=0)
+    ax.grid(visible=False)
+    ax.spines[:].set_visible(False)
+    ax.invert_yaxis()
+    ax.figure.colorbar(mesh, ax=ax, label=label).outline.set_visible(False)
+    return ax
+
+
+def _checked_groups(
+    frame: pd.DataFrame, x: str, hue: str | None, value: str, low: str, high: str
+) -> dict[str, pd.DataFrame]:
+    """Return the rows of each hue, in the order in which the frame brings them."""
+    keys = [x] if hue is None else [x, hue]
+    if frame.empty or frame.duplicated(keys).any():
+        raise ValueError(f"give at least one row, and one only for each {' and '.join(keys)}")
+    outside = frame[(frame[low] > frame[value] + 1e-9) | (frame[value] > frame[high] + 1e-9)]
+    if len(outside):
+        raise ValueError(f"the interval does not hold the value in the rows {list(outside.index)}")
+    if hue is None:
+        return {"_nolegend_": frame}
+    return {str(name): rows for name, rows in frame.groupby(hue, sort=False)}
+
+
+def _bars(
+    ax: Axes,
+    places: Sequence[float],
+    shares: pd.DataFrame,
+    width: float,
+    index: int,
+    name: str,
+    horizontal: bool,
+) -> BarContainer:
+    """Draw the bars of one hue; columns of `shares` are value, low and high."""
+    value, low, high = (shares[column].to_numpy(dtype=float) for column in shares)
+    error = np.stack([value - low, high - value]).clip(min=0)
+    look = {"color": PALETTE[index % len(PALETTE)], "label": name, "ecolor": INK, "capsize": 2.5}
+    look |= {"error_kw": {"elinewidth": 1.2}, "alpha": 0.9}
+    if horizontal:
+        return ax.barh(places, value, width, xerr=error, **look)
+    return ax.bar(places, value, width, yerr=error, **look)
+
+
+def _share_axis(ax: Axes, axis: str, lowest: float) -> None:
+    """Let an axis of shares go from 0 (or below, for differences) to 1, in percent."""
+    start = 0.0 if lowest >= 0 else lowest - 0.05
+    (ax.set_xlim if axis == "x" else ax.set_ylim)(start, 1.03)
+    (ax.xaxis if axis == "x" else ax.yaxis).set_major_formatter(PercentFormatter(1.0))
+
+
+def _legend_above(ax: Axes, title: str) -> None:
+    handles, labels = ax.get_legend_handles_labels()
+    ax.legend(
+        handles,
+        labels,
+        title=title,
+        ncols=min(len(labels), 4),
+        loc="lower left",
+        bbox_to_anchor=(0, 1),
+    )
