@@ -11,6 +11,7 @@ import re
 import unicodedata
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from itertools import pairwise
 
 import py3langid
 
@@ -135,6 +136,20 @@ def translation(language: str, among: Sequence[str] = LANGUAGES) -> Grader:
 
 def _words(text: str) -> list[str]:
     return re.findall(r"\w+", text.casefold())
+
+
+def repetition(texts: Sequence[str]) -> float:
+    """Return the share of words that repeat the word before them, over all texts.
+
+    Args:
+        texts: Outputs, for example of steered generation.
+
+    Returns:
+        0 where no word is repeated at once, towards 1 for one word over and over.
+    """
+    words = [_words(text) for text in texts]
+    repeated = sum(a == b for text in words for a, b in pairwise(text))
+    return repeated / max(1, sum(map(len, words)))
 
 
 def is_shorter_version(output: str, item: Item) -> bool:

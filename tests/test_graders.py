@@ -9,6 +9,7 @@ from saif_helpers.graders import (
     is_question,
     is_uppercase,
     parses_as_json,
+    repetition,
 )
 
 SENTENCES = {
@@ -105,3 +106,9 @@ def test_uppercase_needs_no_reference_but_translation_does():
     for name in ("french", "json", "summarise", "keyword", "question"):
         with pytest.raises(ValueError, match="has none for this instruction"):
             GRADERS[name].strict("anything", item)
+
+
+def test_repetition_counts_words_that_repeat_the_word_before():
+    assert repetition(["a b a b", ""]) == 0.0
+    assert repetition(["le le le le"]) == 0.75
+    assert repetition(["A a.", "b c"]) == 0.25

@@ -1,0 +1,73 @@
+"""Verdicts on claims, by a rule that is stated before the result and applied by code.
+
+A claim is broken up into checks, each of which asks whether a measured share lies above or below a
+threshold. The whole confidence interval has to lie on the right side; an interval that holds the
+threshold decides nothing.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+import pandas as pd
+
+from saif_helpers.grades import Interval
+
+Verdict = Literal["supported", "not supported", "undecided"]
+
+
+@dataclass(frozen=True)
+class Check:
+    """One measurable part of a claim.
+
+    Attributes:
+        what: What is measured, for example ``"strict, steered"``.
+        interval: The measurement.
+        side: Whether the claim says ``"above"`` or ``"below"`` the threshold.
+        threshold: The threshold, fixed before the measurement.
+    """
+
+    what: str
+    interval: Interval
+    side: Literal["above", "below"]
+    threshold: float
+
+    @property
+    def holds(self) -> bool | None:
+        """Whether the claim's side holds; None where the interval holds the threshold."""
+        if self.interval.low <= self.threshold <= self.interval.high:
+            return None
+        return (self.interval.low > self.threshold) == (self.side == "above")
+
+
+def verdict(checks: Sequence[Check]) -> Verdict:
+    """Judge a claim: supported if every check holds, not supported if one fails, else undecided.
+
+    Args:
+        checks: The claim's checks.
+
+    Returns:
+        The verdict.
+
+    Raises:
+        ValueError: If there is no check.
+    """
+    if not checks:
+        raise ValueError("verdict was given no checks; a claim that nothing checks has no verdict")
+    outcomes = [check.holds for check in checks]
+    if False in outcomes:
+        return "not supported"
+    return "undecided" if None in outcomes else "supported"
+
+
+def checks_table(checks: Sequence[Check]) -> pd.DataFrame:
+    """Show the checks of a claim, a row for each."""
+    words = {True: "holds", False: "fails", None: "undecided"}
+    return pd.DataFrame(
+        {
+            "check": [check.what for check in checks],
+            "measured": [str(check.interval) for check in checks],
+            "asked for": [f"{check.side} {check.threshold:.2f}" for check in checks],
+            "outcome": [words[check.holds] for check in checks],
+        }
+    )

@@ -1,0 +1,113 @@
+import pandas as pd
+import pytest
+import torch
+
+from saif_helpers.activations import capture
+from saif_helpers.graders import Grader
+from saif_helpers.instructions import InstructionType
+from saif_helpers.latents import encode
+from saif_helpers.prompts import Content, make_pairs, render
+from saif_helpers.ranking import rank_latents
+from saif_helpers.selection import (
+    Setting,
+    best_setting,
+    capture_pairs,
+    rank_layers,
+    settings_grid,
+    steer_and_grade,
+    sweep,
+)
+from saif_helpers.steering import generate
+from saif_helpers.vectors import saif_vector
+from tests import tiny
+
+CONTENTS = [Content(text, split="validation") for text in ("A cat sleeps.", "Two dogs ran.", "Hm.")]
+LETTER = InstructionType(
+    name="letter",
+    wordings={"en": ["Write an e.", "Use the letter e."]},
+    grader=Grader(
+        strict=lambda output, item: output.startswith("e"),
+        loose=lambda output, item: "e" in output,
+    ),
+)
+
+
+@pytest.fixture(scope="module")
+def model():
+    return tiny.wrapped("gemma2")
+
+
+@pytest.fixture(scope="module")
+def pairs(model):
+    return make_pairs(LETTER, CONTENTS, model.tokenizer)
+
+
+def test_the_grid_holds_every_combination_once():
+    grid = settings_grid([0, 1], [5], [0.0, 2.0], ["decaying", "every_position"])
+    assert len(grid) == len(set(grid)) == 8
+    assert grid[0] == Setting(0, 5, 0.0, "decaying")
+
+
+def test_pairs_are_captured_as_positive_and_negative(model, pairs):
+    positive, negative = capture_pairs(model, pairs, [0, 2])
+    for layer in (0, 2):
+        expected = capture(model, [pair.positive for pair in pairs], [layer])[layer]
+        torch.testing.assert_close(positive[layer], expected)
+        expected = capture(model, [pair.negative for pair in pairs], [layer])[layer]
+        torch.testing.assert_close(negative[layer], expected)
+
+
+def test_layers_are_ranked_as_one_by_one(model, pairs):
+    positive, negative = capture_pairs(model, pairs, [1])
+    sae = model.saes[1]
+    expected = rank_latents(encode(sae, positive[1]), encode(sae, negative[1]))
+    assert torch.equal(rank_layers(model, pairs, [0, 1])[1].order, expected.order)
+
+
+def test_a_sweep_gives_what_its_settings_give_one_by_one(model, pairs):
+    rankings = rank_layers(model, pairs, [0, 2])
+    grid = settings_grid([0, 2], [3], [0.0, 8.0], ["decaying", "last_prompt_token"])
+    table = sweep(model, LETTER, CONTENTS, rankings, grid, max_new_tokens=6)
+    assert [Setting(*row) for row in table[["layer", "k", "beta", "placement"]].values] == grid
+    prompts = [render(content.text, model.tokenizer) for content in CONTENTS]
+    for setting, (_, row) in zip(grid, table.iterrows(), strict=True):
+        at = setting.layer
+        vector = saif_vector(rankings[at], model.saes[at], setting.k, setting.beta)
+        outputs = generate(model, prompts, vector, placement=setting.placement, max_new_tokens=6)
+        assert row["strict"] == sum(text.startswith("e") for text in outputs) / len(outputs)
+        assert row["loose"] == sum("e" in text for text in outputs) / len(outputs)
+        assert row["norm"] == pytest.approx(vector.norm)
+
+
+def test_grades_come_back_vector_by_vector(model, pairs):
+    ranking = rank_layers(model, pairs, [1])[1]
+    vectors = [saif_vector(ranking, model.saes[1], k, 4.0) for k in (1, 20)]
+    both = steer_and_grade(model, LETTER, CONTENTS, vectors, "every_position", max_new_tokens=6)
+    for vector, grades in zip(vectors, both, strict=True):
+        alone = steer_and_grade(
+            model, LETTER, CONTENTS, [vector], "every_position", max_new_tokens=6
+        )
+        assert grades.outputs == alone[0].outputs
+    assert both[0].outputs != both[1].outputs
+
+
+def test_a_sweep_refuses_the_test_split(model, pairs):
+    rankings = rank_layers(model, pairs, [0])
+    planted = [*CONTENTS, Content("A leak.", split="test")]
+    with pytest.raises(ValueError, match="test contents"):
+        sweep(model, LETTER, planted, rankings, settings_grid([0], [1], [0.0], ["decaying"]))
+
+
+def test_the_best_setting_is_strict_first_then_loose_then_small():
+    rows = [
+        (0, 15, 0.0, "decaying", 9.0, 0.5, 0.5),
+        (1, 15, 1.0, "decaying", 9.0, 0.5, 0.9),
+        (2, 15, 2.0, "decaying", 3.0, 0.5, 0.9),
+        (3, 15, 4.0, "decaying", 1.0, 0.4, 1.0),
+    ]
+    columns = ["layer", "k", "beta", "placement", "norm", "strict", "loose"]
+    table = pd.DataFrame(rows, columns=columns)
+    assert best_setting(table) == Setting(2, 15, 2.0, "decaying")
+    assert best_setting(table[table["layer"] == 3]) == Setting(3, 15, 4.0, "decaying")
+    with pytest.raises(ValueError, match="empty table"):
+        best_setting(table[:0])

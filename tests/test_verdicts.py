@@ -1,0 +1,43 @@
+import pytest
+
+from saif_helpers.grades import Interval
+from saif_helpers.verdicts import Check, checks_table, verdict
+
+
+def check(low, high, side="above", threshold=0.3):
+    return Check("share", Interval((low + high) / 2, low, high, 100), side, threshold)
+
+
+@pytest.mark.parametrize(
+    ("interval", "side", "holds"),
+    [
+        ((0.31, 0.5), "above", True),
+        ((0.1, 0.29), "above", False),
+        ((0.2, 0.4), "above", None),
+        ((0.3, 0.4), "above", None),
+        ((0.1, 0.29), "below", True),
+        ((0.31, 0.5), "below", False),
+        ((0.2, 0.3), "below", None),
+    ],
+)
+def test_a_check_needs_its_whole_interval_on_one_side(interval, side, holds):
+    assert check(*interval, side=side).holds is holds
+
+
+def test_a_claim_needs_every_check():
+    yes, no, unknown = check(0.4, 0.5), check(0.1, 0.2), check(0.2, 0.4)
+    assert verdict([yes, yes]) == "supported"
+    assert verdict([yes, unknown]) == "undecided"
+    assert verdict([yes, unknown, no]) == "not supported"
+
+
+def test_a_claim_without_checks_has_no_verdict():
+    with pytest.raises(ValueError, match="no checks"):
+        verdict([])
+
+
+def test_the_table_says_what_was_asked_and_what_came_out():
+    table = checks_table([check(0.4, 0.5), check(0.2, 0.4, side="below")])
+    assert table["outcome"].tolist() == ["holds", "undecided"]
+    assert table["asked for"].tolist() == ["above 0.30", "below 0.30"]
+    assert table["measured"][0] == "0.45 [0.40, 0.50]"
