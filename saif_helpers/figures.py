@@ -15,7 +15,7 @@ import pandas as pd
 from jaxtyping import Float
 from matplotlib.axes import Axes
 from matplotlib.container import BarContainer
-from matplotlib.ticker import FixedLocator, PercentFormatter, ScalarFormatter
+from matplotlib.ticker import FixedLocator, PercentFormatter, StrMethodFormatter
 from torch import Tensor
 
 PALETTE = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
@@ -194,7 +194,7 @@ def sensitivity_curve(
             textcoords="offset points",
         )
     ax.set_xscale("log")
-    ax.xaxis.set_major_formatter(ScalarFormatter())
+    ax.xaxis.set_major_formatter(StrMethodFormatter("{x:g}"))
     ax.set(xlabel="Rank of the latent", ylabel=ylabel)
     _share_axis(ax, "y", 0.0)
     ax.legend()

@@ -106,6 +106,7 @@ def test_curve_shows_ranks_from_one_and_marks_k():
     assert line.get_xydata().tolist() == [[1, 1.0], [2, 0.5]]
     assert set(mark.get_xdata()) == {2}
     assert ax.texts[0].get_text() == "k = 2"
+    assert ax.xaxis.get_major_formatter()(10) == "10"
 
 
 def test_heatmap_writes_each_number_in_its_cell():
