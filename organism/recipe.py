@@ -47,8 +47,8 @@ class SAERecipe:
 
     width: int = 1024
     final_layer_widths: tuple[int, ...] = ()
-    k: int = 24
-    tokens: int = 2_000_000
+    k: int = 48
+    tokens: int = 1_500_000
     pool: int = 12_288
     batch_size: int = 1024
     learning_rate: float = 2e-3

@@ -1,4 +1,4 @@
-"""Choice of layer, k, beta and placement on the validation split.
+"""Choice of layer, k, beta, placement and strength on the validation split.
 
 The test split is never looked at here: a setting is chosen on validation contents and the chosen
 one alone is reported on test contents. Which layer, beta and placement the paper uses is known in
@@ -34,12 +34,28 @@ class Setting:
         k: How many latents make the vector.
         beta: Standard deviations added to each latent's mean activation.
         placement: The positions that get the vector.
+        strength: Factor on the whole vector (standing: ours); 1 is the plain rule.
     """
 
     layer: int
     k: int
     beta: float
     placement: Placement
+    strength: float = 1.0
+
+    def vector(self, model: ModelWithSAEs, ranking: LatentRanking) -> SteeringVector:
+        """Build the setting's steering vector.
+
+        Args:
+            model: The model, for the layer's SAE.
+            ranking: The layer's ranking.
+
+        Returns:
+            The paper's vector times the strength.
+        """
+        sae = model.saes[self.layer]
+        plain = saif_vector(ranking, sae, self.k, self.beta, layer=self.layer)
+        return plain.scaled(self.strength)
 
 
 def settings_grid(
@@ -47,9 +63,10 @@ def settings_grid(
     ks: Iterable[int],
     betas: Iterable[float],
     placements: Iterable[Placement],
+    strengths: Iterable[float] = (1.0,),
 ) -> list[Setting]:
-    """List every combination of layer, k, beta and placement."""
-    return [Setting(*chosen) for chosen in product(layers, ks, betas, placements)]
+    """List every combination of layer, k, beta, placement and strength."""
+    return [Setting(*chosen) for chosen in product(layers, ks, betas, placements, strengths)]
 
 
 def rank_layers(
@@ -171,10 +188,7 @@ def sweep(
     rows: dict[Setting, dict] = {}
     for placement in dict.fromkeys(setting.placement for setting in settings):
         chosen = [setting for setting in settings if setting.placement == placement]
-        vectors = [
-            saif_vector(rankings[s.layer], model.saes[s.layer], s.k, s.beta, layer=s.layer)
-            for s in chosen
-        ]
+        vectors = [setting.vector(model, rankings[setting.layer]) for setting in chosen]
         graded = steer_and_grade(
             model,
             instruction,
@@ -208,4 +222,10 @@ def best_setting(table: pd.DataFrame) -> Setting:
         ["strict", "loose", "norm"], ascending=[False, False, True], kind="stable"
     )
     row = order.iloc[0]
-    return Setting(int(row["layer"]), int(row["k"]), float(row["beta"]), row["placement"])
+    return Setting(
+        int(row["layer"]),
+        int(row["k"]),
+        float(row["beta"]),
+        row["placement"],
+        float(row["strength"]),
+    )

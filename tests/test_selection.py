@@ -66,13 +66,16 @@ def test_layers_are_ranked_as_one_by_one(model, pairs):
 
 def test_a_sweep_gives_what_its_settings_give_one_by_one(model, pairs):
     rankings = rank_layers(model, pairs, [0, 2])
-    grid = settings_grid([0, 2], [3], [0.0, 8.0], ["decaying", "last_prompt_token"])
+    placements = ["decaying", "last_prompt_token"]
+    grid = settings_grid([0, 2], [3], [0.0, 8.0], placements, [1.0, 5.0])
     table = sweep(model, LETTER, CONTENTS, rankings, grid, max_new_tokens=6)
-    assert [Setting(*row) for row in table[["layer", "k", "beta", "placement"]].values] == grid
+    columns = ["layer", "k", "beta", "placement", "strength"]
+    assert [Setting(*row) for row in table[columns].values] == grid
     prompts = [render(content.text, model.tokenizer) for content in CONTENTS]
     for setting, (_, row) in zip(grid, table.iterrows(), strict=True):
         at = setting.layer
         vector = saif_vector(rankings[at], model.saes[at], setting.k, setting.beta)
+        vector = vector.scaled(setting.strength)
         outputs = generate(model, prompts, vector, placement=setting.placement, max_new_tokens=6)
         assert row["strict"] == sum(text.startswith("e") for text in outputs) / len(outputs)
         assert row["loose"] == sum("e" in text for text in outputs) / len(outputs)
@@ -100,14 +103,14 @@ def test_a_sweep_refuses_the_test_split(model, pairs):
 
 def test_the_best_setting_is_strict_first_then_loose_then_small():
     rows = [
-        (0, 15, 0.0, "decaying", 9.0, 0.5, 0.5),
-        (1, 15, 1.0, "decaying", 9.0, 0.5, 0.9),
-        (2, 15, 2.0, "decaying", 3.0, 0.5, 0.9),
-        (3, 15, 4.0, "decaying", 1.0, 0.4, 1.0),
+        (0, 15, 0.0, "decaying", 1.0, 9.0, 0.5, 0.5),
+        (1, 15, 1.0, "decaying", 1.0, 9.0, 0.5, 0.9),
+        (2, 15, 2.0, "decaying", 3.0, 3.0, 0.5, 0.9),
+        (3, 15, 4.0, "decaying", 1.0, 1.0, 0.4, 1.0),
     ]
-    columns = ["layer", "k", "beta", "placement", "norm", "strict", "loose"]
+    columns = ["layer", "k", "beta", "placement", "strength", "norm", "strict", "loose"]
     table = pd.DataFrame(rows, columns=columns)
-    assert best_setting(table) == Setting(2, 15, 2.0, "decaying")
+    assert best_setting(table) == Setting(2, 15, 2.0, "decaying", 3.0)
     assert best_setting(table[table["layer"] == 3]) == Setting(3, 15, 4.0, "decaying")
     with pytest.raises(ValueError, match="empty table"):
         best_setting(table[:0])

@@ -1,0 +1,1 @@
+"""Speed measurements; no test depends on them."""
