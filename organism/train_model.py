@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import warnings
 from dataclasses import asdict
 from pathlib import Path
 
@@ -219,5 +220,8 @@ def _restore(file: Path, model, optimizer, schedule) -> int:
                 "exp_avg_sq": state[f"exp_avg_sq.{name}"].to(parameter.device),
             }
     schedule.last_epoch = step - 1
-    schedule.step()
+    with warnings.catch_warnings():
+        # The scheduler cannot know that the optimiser has stepped before the stop.
+        warnings.filterwarnings("ignore", "Detected call of `lr_scheduler.step", UserWarning)
+        schedule.step()
     return step
