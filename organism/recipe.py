@@ -67,7 +67,7 @@ RECIPES = {
     "S": Recipe(ModelRecipe(d_model=96, n_layers=4, n_heads=4, steps=6500)),
     "M": Recipe(
         ModelRecipe(d_model=160, n_layers=6, n_heads=4, steps=6500),
-        SAERecipe(final_layer_widths=(512, 2048)),
+        SAERecipe(final_layer_widths=(768, 2048)),
     ),
     "L": Recipe(ModelRecipe(d_model=224, n_layers=8, n_heads=4, steps=6500)),
 }
