@@ -14,7 +14,7 @@ PIP := $(BIN)/python -m pip --disable-pip-version-check --require-virtualenv
 OFFLINE := HF_HUB_OFFLINE=1 TRANSFORMERS_OFFLINE=1 HF_DATASETS_OFFLINE=1 WANDB_MODE=disabled \
   HF_HUB_DISABLE_TELEMETRY=1 DO_NOT_TRACK=1
 
-.PHONY: help book test check strip organism bench setup lock environment clean distclean
+.PHONY: help book test check strip organism picture bench setup lock environment clean distclean
 .DELETE_ON_ERROR:
 .DEFAULT_GOAL := help
 
@@ -42,6 +42,9 @@ strip: setup ## clear outputs and editor metadata from the chapters, as they are
 
 organism: setup ## train the shipped models and SAEs again, from one seed (about an hour on 2 cores)
 	$(OFFLINE) $(BIN)/python -m organism $(ARGS)
+
+picture: ## copy the README's picture out of the built book
+	$(BIN)/python tools/readme_picture.py
 
 bench: setup ## measure what capture and steered generation cost
 	$(OFFLINE) $(BIN)/python -m benchmarks.generation $(ARGS)

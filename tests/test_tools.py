@@ -8,6 +8,7 @@ from types import SimpleNamespace
 import check_notebooks
 import check_pages
 import pytest
+import readme_picture
 import saif_build
 
 ROOT = Path(__file__).parents[1]
@@ -271,3 +272,10 @@ def test_toc_files_in_reading_order():
         ],
     }
     assert check_pages.toc_files(toc) == ["book/index", "book/a", "book/b", "book/c"]
+
+
+def test_the_readmes_picture_is_found_by_the_figures_name():
+    page = '<figure class="a" id="fig-b"><div><img alt="x" src="../_images/b.svg"/></div></figure>'
+    assert readme_picture.picture_of(page, "fig-b") == "../_images/b.svg"
+    with pytest.raises(ValueError, match="no figure 'fig-c'"):
+        readme_picture.picture_of(page, "fig-c")
