@@ -40,7 +40,7 @@ strip: setup ## clear outputs and editor metadata from the chapters, as they are
 	  "metadata.colab metadata.widgets metadata.accelerator metadata.language_info.version \
 	  cell.metadata.colab cell.metadata.outputId" {} +
 
-organism: setup ## train the shipped models and SAEs again, from one seed (about an hour on 2 cores)
+organism: setup ## train the shipped models and SAEs again, from one seed: hours; ARGS=M makes one size
 	$(OFFLINE) $(BIN)/python -m organism $(ARGS)
 
 picture: ## copy the README's picture out of the built book

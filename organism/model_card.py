@@ -1,9 +1,11 @@
 """The model card of the shipped family, written from what was measured."""
 
 import json
+from math import prod
 from pathlib import Path
 
 import pandas as pd
+from safetensors import safe_open
 
 HEAD = """# Model card: the SAIF organism
 
@@ -37,8 +39,12 @@ def model_card(ship: Path) -> str:
         The card, in Markdown.
     """
     parts = [HEAD]
-    for file in sorted(ship.glob("*/quality.json")):
-        measured = json.loads(file.read_text(encoding="utf-8"))
+    found = {
+        file.parent: json.loads(file.read_text(encoding="utf-8"))
+        for file in ship.glob("*/quality.json")
+    }
+    for folder in sorted(found, key=parameter_count):
+        measured = found[folder]
         model, saes = measured["recipe"]["model"], measured["recipe"]["saes"]
         matches = pd.DataFrame(measured["exact_match"]).pivot_table(
             index="instruction",
@@ -49,9 +55,10 @@ def model_card(ship: Path) -> str:
         matches.columns = [" ".join(column) for column in matches.columns]
         columns = ["layer", "width", "l0", "dead", "explained_variance", "loss_recovered"]
         parts += [
-            f"## Size {file.parent.name}\n",
-            f"d_model {model['d_model']}, {model['n_layers']} layers, {model['n_heads']} heads; "
-            f"{model['steps']} steps of {model['batch_size']} examples, AdamW, one cycle to "
+            f"## Size {folder.name}\n",
+            f"{parameter_count(folder):,} parameters, d_model {model['d_model']}, "
+            f"{model['n_layers']} layers, {model['n_heads']} heads. Trained for {model['steps']} "
+            f"steps of {model['batch_size']} examples with AdamW, one cycle to "
             f"{model['learning_rate']}, seed {model['seed']}. SAEs: BatchTopK, k = {saes['k']}, "
             f"{saes['tokens']} tokens, saved as JumpReLU. Weights stored in float16.\n",
             "Share of exact matches on the test sentences:\n",
@@ -60,6 +67,12 @@ def model_card(ship: Path) -> str:
             _table(pd.DataFrame(measured["saes"])[columns]),
         ]
     return "\n".join(parts)
+
+
+def parameter_count(folder: Path) -> int:
+    """Count the parameters of a saved model without reading them."""
+    with safe_open(folder / "model.safetensors", "pt") as opened:
+        return sum(prod(opened.get_slice(name).get_shape()) for name in opened.keys())  # noqa: SIM118
 
 
 def _table(frame: pd.DataFrame) -> str:

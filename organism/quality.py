@@ -2,8 +2,10 @@
 
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict
+from itertools import product
 
 import pandas as pd
+from tqdm import tqdm
 
 from saif_helpers.grades import grade
 from saif_helpers.instructions import InstructionType, load_instructions
@@ -35,32 +37,30 @@ def exact_match(
 def _exact_match_rows(
     model: ModelWithSAEs, contents: Sequence[Content], instructions: Sequence[InstructionType]
 ) -> Iterator[dict]:
-    for instruction in instructions:
+    conditions = product(instructions, ("before", "after"), ("chat", "plain"), ("seen", "unseen"))
+    for instruction, position, style, wordings in tqdm(list(conditions), desc="exact match"):
+        pairs = make_pairs(
+            instruction,
+            contents,
+            model.tokenizer,
+            position=position,
+            style=style,
+            wordings=wordings,
+        )
+        prompts = [pair.positive for pair in pairs]
+        outputs = generate(model, prompts, max_new_tokens=MAX_NEW_TOKENS)
         items = [content.item(instruction) for content in contents]
-        for position in ("before", "after"):
-            for style in ("chat", "plain"):
-                for wordings in ("seen", "unseen"):
-                    pairs = make_pairs(
-                        instruction,
-                        contents,
-                        model.tokenizer,
-                        position=position,
-                        style=style,
-                        wordings=wordings,
-                    )
-                    prompts = [pair.positive for pair in pairs]
-                    outputs = generate(model, prompts, max_new_tokens=MAX_NEW_TOKENS)
-                    share = grade(outputs, items, instruction).proportion("strict")
-                    yield {
-                        "instruction": instruction.name,
-                        "position": position,
-                        "style": style,
-                        "wordings": wordings,
-                        "n": share.n,
-                        "exact_match": round(share.value, 4),
-                        "low": round(share.low, 4),
-                        "high": round(share.high, 4),
-                    }
+        share = grade(outputs, items, instruction).proportion("strict")
+        yield {
+            "instruction": instruction.name,
+            "position": position,
+            "style": style,
+            "wordings": wordings,
+            "n": share.n,
+            "exact_match": round(share.value, 4),
+            "low": round(share.low, 4),
+            "high": round(share.high, 4),
+        }
 
 
 def held_out_texts(
@@ -98,7 +98,7 @@ def sae_quality(model: ModelWithSAEs, texts: Sequence[str]) -> pd.DataFrame:
         A row for each SAE, see `saif_helpers.latents.ReconstructionQuality`.
     """
     rows = []
-    for layer, width in model.saes:
+    for layer, width in tqdm(list(model.saes), desc="SAE quality"):
         quality = reconstruction_quality(model, texts, layer, width)
         rows.append(asdict(quality) | {"loss_recovered": quality.loss_recovered})
     return pd.DataFrame(rows).round(4)

@@ -103,6 +103,57 @@ def test_a_stopped_training_goes_on_to_the_same_weights(tmp_path, toy_tokenizer,
         assert torch.equal(parameter, resumed.state_dict()[name]), name
 
 
+# torch's compiler imports parts of torch that torch itself calls deprecated.
+@pytest.mark.filterwarnings("ignore:`torch.jit.script:DeprecationWarning")
+def test_compiled_training_does_what_plain_training_does(tmp_path, toy_tokenizer, monkeypatch):
+    plain = train_model.train_model(TOY.model, toy_tokenizer, tmp_path / "plain")
+    monkeypatch.setattr(train_model, "WORTH_COMPILING", TOY.model.steps)
+    compiled = train_model.train_model(TOY.model, toy_tokenizer, tmp_path / "compiled")
+    for name, parameter in plain.state_dict().items():
+        assert torch.allclose(parameter, compiled.state_dict()[name], atol=1e-4), name
+
+
+def test_the_loss_is_that_of_the_models_own_logits(toy_tokenizer):
+    model = train_model.build_model(TOY.model, toy_tokenizer)
+    generator = torch.Generator().manual_seed(0)
+    ids, targets = train_model.collate(training_examples("loss", 6), toy_tokenizer, generator)
+    logits = model(input_ids=ids, use_cache=False).logits
+    expected = torch.nn.functional.cross_entropy(
+        logits.flatten(0, 1), targets.flatten(), ignore_index=-100
+    )
+    assert torch.allclose(train_model.counted_loss(model, ids, targets), expected)
+
+
+def test_every_answer_token_counts_and_a_tenth_of_the_prompts(toy_tokenizer):
+    generator = torch.Generator().manual_seed(0)
+    examples = training_examples("targets", 200)
+    ids, targets = train_model.collate(examples, toy_tokenizer, generator)
+    counted = targets != train_model.IGNORED
+    assert torch.equal(targets[:, :-1][counted[:, :-1]], ids[:, 1:][counted[:, :-1]])
+    shares = []
+    for row, example in enumerate(examples):
+        start = len(toy_tokenizer(example.prompt, add_special_tokens=False)["input_ids"]) - 1
+        length = int((ids[row] != toy_tokenizer.pad_token_id).sum())
+        assert counted[row, start : length - 1].all()
+        assert not counted[row, length - 1 :].any()
+        shares += counted[row, :start].tolist()
+    assert 0.08 < sum(shares) / len(shares) < 0.12
+
+
+def test_batches_hold_prompts_of_like_length_and_depend_on_their_step_alone(toy_tokenizer):
+    recipe = dataclasses.replace(TOY.model, steps=32)
+    all_batches = list(train_model.batches(recipe, toy_tokenizer, 0))
+    assert [step for step, _ in all_batches] == list(range(32))
+    for (step, whole), (resumed_step, resumed) in zip(
+        all_batches[21:], train_model.batches(recipe, toy_tokenizer, 21), strict=True
+    ):
+        assert step == resumed_step
+        assert all(torch.equal(a, b) for a, b in zip(whole, resumed, strict=True))
+    ids = [batch[0] for _, batch in all_batches]
+    filled = sum(int((tensor != toy_tokenizer.pad_token_id).sum()) for tensor in ids)
+    assert filled / sum(tensor.numel() for tensor in ids) > 0.8
+
+
 def test_the_same_seed_gives_the_same_examples_and_another_seed_others():
     assert training_examples("a", 50) == training_examples("a", 50)
     assert training_examples("a", 50) != training_examples("b", 50)
