@@ -41,6 +41,10 @@ _STATIONS = {
     "controls": ["first_tokens", "force_first_token", "most_frequent_first_token"],
     "verdicts": ["Check", "checks_table", "verdict"],
     "specificity": ["classify_latents", "response_table"],
+    "proximity": ["auroc", "enrichment", "logit_lens", "own_vocabulary", "promoted_tokens"],
+    "contexts": ["Context", "top_contexts"],
+    "cards": ["LatentCard", "latent_cards"],
+    "effects": ["content_kept", "output_loss"],
     "figures": ["heatmap", "interval_bars", "interval_lines", "sensitivity_curve", "style"],
 }
 _MODULE_OF = {name: module for module, names in _STATIONS.items() for name in names}

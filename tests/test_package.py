@@ -12,7 +12,8 @@ PACKAGE = Path(saif_helpers.__file__).parent
 STATIONS = [
     "progress", "graders", "instructions", "prompts", "tokens", "saes", "models", "activations",
     "latents", "ranking", "vectors", "steering", "grades", "selection",
-    "controls", "verdicts", "specificity", "figures",
+    "controls", "verdicts", "specificity", "proximity", "contexts", "cards",
+    "effects", "figures",
 ]  # fmt: skip
 
 

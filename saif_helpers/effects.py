@@ -1,0 +1,111 @@
+"""Side effects of steering: fluency, kept content, and damage where nothing should change.
+
+The paper reports none that are known (standing: ours). Repetition is in `graders.repetition`.
+"""
+
+from collections.abc import Sequence
+
+import nnsight
+import torch
+from jaxtyping import Float
+from sacrebleu.metrics import CHRF
+from torch import Tensor
+
+from saif_helpers.models import ModelWithSAEs
+from saif_helpers.progress import progress
+
+
+def output_loss(
+    model: ModelWithSAEs, prompts: Sequence[str], outputs: Sequence[str], batch_size: int = 64
+) -> Float[Tensor, "outputs"]:
+    """Measure how surprised the unsteered model is by outputs, as answers to prompts.
+
+    Give the prompts that *ask* for what the outputs should be, to measure fluency; the exponential
+    of the mean is the perplexity.
+
+    Args:
+        model: The model.
+        prompts: Rendered prompts (see `prompts.render`).
+        outputs: An output for each prompt.
+        batch_size: Outputs in one forward pass.
+
+    Returns:
+        Mean cross-entropy of each output's tokens, in nats a token; not a number for an output
+        without tokens. The token that ends the turn is not counted.
+
+    Raises:
+        ValueError: If there is not one output for each prompt, none at all, or an empty prompt.
+    """
+    if len(prompts) != len(outputs) or not prompts or not all(prompts):
+        raise ValueError(
+            f"{len(outputs)} outputs given for {len(prompts)} prompts; give one for each, and no "
+            "empty prompt"
+        )
+    asked, written = (
+        model.tokenizer(list(texts), add_special_tokens=False)["input_ids"]
+        for texts in (prompts, outputs)
+    )
+    losses = torch.full((len(outputs),), torch.nan)
+    order = sorted(
+        (i for i in range(len(outputs)) if written[i]),
+        key=lambda i: len(asked[i]) + len(written[i]),
+    )
+    starts = range(0, len(order), batch_size)
+    for start in progress(starts, "losses"):
+        rows = order[start : start + batch_size]
+        losses[rows] = _batch_losses(model, [asked[i] for i in rows], [written[i] for i in rows])
+    return losses
+
+
+def _batch_losses(
+    model: ModelWithSAEs, asked: Sequence[list[int]], written: Sequence[list[int]]
+) -> Float[Tensor, "rows"]:
+    """Return the mean loss of each row's written tokens, which stand at the end of the row."""
+    whole = {"input_ids": [a + w for a, w in zip(asked, written, strict=True)]}
+    tokens = model.tokenizer.pad(whole, padding_side="left", return_tensors="pt")
+    ids, mask = tokens["input_ids"], tokens["attention_mask"]
+    positions = (mask.cumsum(-1) - 1).clamp(min=0)
+    longest = max(map(len, written))
+    with (
+        torch.no_grad(),
+        model.lm.trace(
+            input_ids=ids,
+            attention_mask=mask,
+            position_ids=positions,
+            use_cache=False,
+            logits_to_keep=longest + 1,
+        ) as tracer,
+    ):
+        logits = nnsight.save(tracer.result.logits)
+    targets = ids[:, -longest:].to(logits.device)
+    each = torch.nn.functional.cross_entropy(
+        logits[:, :-1].float().transpose(1, 2), targets, reduction="none"
+    ).cpu()
+    lengths = torch.tensor([len(w) for w in written])
+    counted = torch.arange(longest) >= (longest - lengths)[:, None]
+    return (each * counted).sum(1) / lengths
+
+
+def content_kept(outputs: Sequence[str], references: Sequence[str]) -> Float[Tensor, "outputs"]:
+    """Measure how much of a reference an output keeps, even where it is not exact.
+
+    Args:
+        outputs: Generated texts.
+        references: The right answer to each.
+
+    Returns:
+        chrF of each output against its reference (sacrebleu), from 0 to 1.
+
+    Raises:
+        ValueError: If there is not one reference for each output.
+    """
+    if len(outputs) != len(references):
+        raise ValueError(
+            f"{len(references)} references given for {len(outputs)} outputs; give one for each"
+        )
+    metric = CHRF()
+    scores = [
+        metric.sentence_score(output, [reference]).score / 100
+        for output, reference in zip(outputs, references, strict=True)
+    ]
+    return torch.tensor(scores)

@@ -1,0 +1,227 @@
+"""Semantic proximity: do latents mean what their instruction means?
+
+Paper, claim C2 (standing: stated): the latents are semantically close to the instruction they
+serve. How the paper measures it is not known, so both sides are measured here (standing: ours): the
+output side, which tokens a latent's decoder direction promotes; and the input side, how well its
+activation tells prompts with the instruction from others.
+"""
+
+from collections import Counter
+from collections.abc import Sequence
+
+import pandas as pd
+import torch
+from jaxtyping import Float, Int
+from scipy.stats import mannwhitneyu
+from torch import Tensor
+from transformers import PreTrainedTokenizerBase
+
+from saif_helpers.grades import Interval, wilson
+from saif_helpers.models import ModelWithSAEs
+
+
+def logit_lens(
+    model: ModelWithSAEs, directions: Float[Tensor, "directions d_model"]
+) -> Float[Tensor, "directions vocabulary"]:
+    """Read directions of the residual stream as if the model ended there: final norm, then head.
+
+    The norm makes the length of a direction irrelevant. A cap on the logits, as Gemma 2 has, is
+    left out, because it does not change their order.
+
+    Args:
+        model: The model.
+        directions: Directions, such as rows of an SAE's ``W_dec``.
+
+    Returns:
+        A logit for each token of the vocabulary, on the CPU.
+
+    Raises:
+        ValueError: If the directions are not as wide as the residual stream.
+    """
+    if directions.shape[-1] != model.d_model:
+        raise ValueError(
+            f"directions of {directions.shape[-1]} entries given; {model.name} has d_model "
+            f"{model.d_model}"
+        )
+    network = model.lm._module
+    head = network.lm_head
+    with torch.no_grad():
+        normed = network.model.norm(directions.to(model.device, model.lm.dtype))
+        return head(normed).float().cpu()
+
+
+def promoted_tokens(
+    logits: Float[Tensor, "directions vocabulary"],
+    tokenizer: PreTrainedTokenizerBase,
+    n: int = 10,
+    *,
+    suppressed: bool = False,
+) -> list[list[str]]:
+    """List the tokens that each direction promotes most, or suppresses most.
+
+    Args:
+        logits: From `logit_lens`.
+        tokenizer: The model's tokenizer.
+        n: How many tokens.
+        suppressed: List the tokens with the lowest logits instead.
+
+    Returns:
+        For each direction its tokens as text, the strongest first. A piece of a character that is
+        no text by itself shows as the replacement character.
+
+    Raises:
+        ValueError: If there are not n tokens.
+    """
+    if not 1 <= n <= logits.shape[1]:
+        raise ValueError(f"n = {n} tokens asked for; the vocabulary has {logits.shape[1]}")
+    ids = logits.topk(n, dim=1, largest=not suppressed).indices
+    return [[tokenizer.decode([token]) for token in row] for row in ids.tolist()]
+
+
+def own_vocabulary(
+    answers: Sequence[str],
+    others: Sequence[str],
+    tokenizer: PreTrainedTokenizerBase,
+    least_share: float = 0.02,
+    ratio: float = 5.0,
+) -> Int[Tensor, "tokens"]:
+    """Find the tokens that belong to an instruction's answers rather than to other texts.
+
+    Args:
+        answers: Right answers to the instruction.
+        others: Texts that the model writes anyway, such as what follows without an instruction.
+        tokenizer: The model's tokenizer.
+        least_share: Share of the answers that a token must be in.
+        ratio: How many times larger that share must be than the share of the others.
+
+    Returns:
+        Token ids, in ascending order; empty if the answers have no words of their own.
+
+    Raises:
+        ValueError: If there are no answers or no other texts.
+    """
+    if not answers or not others:
+        raise ValueError(
+            f"{len(answers)} answers and {len(others)} other texts given; give at least one of each"
+        )
+    shares, other_shares = (_token_shares(texts, tokenizer) for texts in (answers, others))
+    chosen = [
+        token
+        for token, share in shares.items()
+        if share >= least_share and share >= ratio * other_shares.get(token, 0.0)
+    ]
+    return torch.tensor(sorted(chosen), dtype=torch.long)
+
+
+def _token_shares(texts: Sequence[str], tokenizer: PreTrainedTokenizerBase) -> dict[int, float]:
+    """Return for each token the share of the texts that it is in."""
+    counts = Counter(
+        token
+        for ids in tokenizer(list(texts), add_special_tokens=False)["input_ids"]
+        for token in set(ids)
+    )
+    return {token: count / len(texts) for token, count in counts.items()}
+
+
+def auroc(
+    positive: Float[Tensor, "positive columns"], negative: Float[Tensor, "negative columns"]
+) -> Float[Tensor, "columns"]:
+    """Measure how well each column tells positive rows from negative ones.
+
+    The area under the receiver operating characteristic: the chance that a positive row's value
+    lies above a negative row's, ties counted half. 0.5 means not at all, 1 always, 0 always wrong.
+
+    Args:
+        positive: Values of the positive samples, such as latents' activations.
+        negative: Values of the negative samples.
+
+    Returns:
+        The area of each column.
+
+    Raises:
+        ValueError: If there are no rows of one kind.
+    """
+    if not len(positive) or not len(negative):
+        raise ValueError(
+            f"{len(positive)} positive and {len(negative)} negative samples given; give both"
+        )
+    samples = (half.double().cpu().numpy() for half in (positive, negative))
+    wins = mannwhitneyu(*samples, axis=0, method="asymptotic").statistic
+    return torch.from_numpy(wins) / (len(positive) * len(negative))
+
+
+def auroc_interval(area: float, n_positive: int, n_negative: int) -> Interval:
+    """Return an area under the curve with a 95 % interval that errs on the wide side.
+
+    The variance of the estimate is at most area * (1 - area) / n with n the smaller of the two
+    numbers of samples, the variance of a share of n (Birnbaum and Klose, 1957). So the interval is
+    Wilson's for a share of n, the area rounded to n-ths.
+
+    Args:
+        area: The area, from `auroc`.
+        n_positive: Number of positive samples.
+        n_negative: Number of negative samples.
+
+    Returns:
+        The area and its interval.
+    """
+    n = min(n_positive, n_negative)
+    ends = wilson(round(area * n), n)
+    return Interval(area, min(ends.low, area), max(ends.high, area), n)
+
+
+def enrichment(
+    logits: Float[Tensor, "latents vocabulary"],
+    vocabulary: Int[Tensor, "tokens"],
+    chosen: Int[Tensor, "k"],
+    pool: Int[Tensor, "pool"],
+    *,
+    draws: int = 999,
+    seed: int = 0,
+) -> pd.Series:
+    """Ask whether chosen latents promote an instruction's vocabulary more than random ones do.
+
+    A latent's score is the `auroc` of its logits for the vocabulary's tokens against all others;
+    the chosen latents' score is the mean of theirs. The control draws as many latents from `pool`.
+
+    Args:
+        logits: Logits of all latents, from `logit_lens`.
+        vocabulary: The instruction's own tokens, see `own_vocabulary`.
+        chosen: The latents that are tested.
+        pool: Latents to draw from, such as all that are alive.
+        draws: Number of draws.
+        seed: Seed of the draws.
+
+    Returns:
+        ``score`` of the chosen latents, ``random`` (mean of the draws), ``low`` and ``high`` (the
+        range that holds 95 % of the draws), and ``p``: the share of draws, the chosen set included,
+        that score at least as high.
+
+    Raises:
+        ValueError: If the vocabulary is empty or the pool has too few latents.
+    """
+    if not len(vocabulary) or len(pool) < len(chosen):
+        raise ValueError(
+            f"{len(vocabulary)} tokens of own vocabulary and {len(pool)} latents to draw from "
+            f"given; give at least 1 and {len(chosen)}"
+        )
+    own = torch.zeros(logits.shape[1], dtype=torch.bool)
+    own[vocabulary] = True
+    scores = auroc(logits[:, own].T, logits[:, ~own].T)
+    generator = torch.Generator().manual_seed(seed)
+    drawn = torch.stack(
+        [
+            scores[pool[torch.randperm(len(pool), generator=generator)[: len(chosen)]]].mean()
+            for _ in range(draws)
+        ]
+    )
+    score = scores[chosen].mean()
+    return pd.Series(
+        {
+            "score": score.item(),
+            "random": drawn.mean().item(),
+            "low": drawn.quantile(0.025).item(),
+            "high": drawn.quantile(0.975).item(),
+            "p": (1 + int((drawn >= score).sum())) / (1 + draws),
+        }
+    )
