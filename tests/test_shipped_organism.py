@@ -1,12 +1,14 @@
 """The shipped organism: its files, what was measured of it, and the invariants on real weights."""
 
 import json
+from dataclasses import asdict
 from pathlib import Path
 
 import pytest
 import torch
 from safetensors import safe_open
 
+from organism.recipe import RECIPES
 from saif_helpers.controls import first_tokens, force_first_token
 from saif_helpers.grades import grade
 from saif_helpers.instructions import DATA, load_instructions
@@ -42,7 +44,7 @@ def measured(size: str) -> dict:
 
 
 def test_all_sizes_together_stay_within_the_limit():
-    assert "M" in SIZES
+    assert set(SIZES) == set(RECIPES)
     assert sum(path.stat().st_size for path in SHIPPED.rglob("*") if path.is_file()) <= LIMIT
 
 
@@ -73,10 +75,26 @@ def test_m_follows_every_instruction_in_seen_wordings(row):
     assert row["n"] == len(load_contents("test"))
 
 
+@pytest.mark.parametrize("size", SIZES)
+def test_every_size_loads_is_made_by_its_recipe_and_measured_in_full(size):
+    model, record = load("organism", size), measured(size)
+    assert record["recipe"] == json.loads(json.dumps(asdict(RECIPES[size])))
+    assert model.n_layers == RECIPES[size].model.n_layers
+    assert model.saes.layers == list(range(model.n_layers))
+    assert [[row["layer"], row["width"]] for row in record["saes"]] == [list(k) for k in model.saes]
+    columns = ("instruction", "position", "style", "wordings")
+    conditions = {tuple(row[column] for column in columns) for row in record["exact_match"]}
+    assert len(conditions) == len(record["exact_match"]) == 8 * len(load_instructions())
+    assert {row["n"] for row in record["exact_match"]} == {len(load_contents("test"))}
+
+
+SAE_ROWS = [(size, row) for size in SIZES for row in measured(size)["saes"]]
+
+
 @pytest.mark.parametrize(
-    "row", measured("M")["saes"], ids=lambda row: f"{row['layer']}-{row['width']}"
+    "row", [row for _, row in SAE_ROWS], ids=[f"{s}-{r['layer']}-{r['width']}" for s, r in SAE_ROWS]
 )
-def test_the_saes_of_m_reconstruct_and_few_latents_are_dead(row):
+def test_the_saes_reconstruct_and_few_latents_are_dead(row):
     assert row["explained_variance"] >= 0.95
     assert row["loss_recovered"] >= 0.95
     assert row["dead"] <= 0.05
@@ -128,5 +146,5 @@ def test_the_model_card_tells_what_was_measured():
     card = Path(SHIPPED / "MODEL_CARD.md").read_text(encoding="utf-8")
     for size in SIZES:
         assert f"## Size {size}" in card
-    for row in measured("M")["saes"]:
+    for _, row in SAE_ROWS:
         assert str(row["explained_variance"]) in card
