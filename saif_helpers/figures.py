@@ -12,6 +12,7 @@ import matplotlib as mpl
 import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
+import seaborn as sns
 from jaxtyping import Float
 from matplotlib.axes import Axes
 from matplotlib.container import BarContainer
@@ -22,35 +23,15 @@ PALETTE = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#0
 """Okabe and Ito's colours, the darkest first and without the yellow that white swallows."""
 INK, GREY = "#222832", "#8A8F98"
 MARKERS, DASHES = ("o", "s", "^", "D", "v", "P", "X"), ("-", "--", "-.", ":")
-SETTINGS = {
-    "axes.axisbelow": True,
-    "axes.edgecolor": GREY,
-    "axes.grid": True,
-    "axes.labelcolor": INK,
-    "axes.prop_cycle": mpl.cycler(color=PALETTE),
-    "axes.spines.right": False,
-    "axes.spines.top": False,
-    "figure.facecolor": "white",
-    "figure.figsize": (6.4, 3.6),
-    "figure.constrained_layout.use": True,
-    "font.size": 11,
-    "grid.color": "#E3E5E8",
-    "legend.frameon": False,
-    "savefig.facecolor": "white",
-    "svg.fonttype": "path",
-    "svg.hashsalt": "saif",
-    "text.color": INK,
-    "xtick.color": INK,
-    "ytick.color": INK,
-}
 
 
 def style() -> None:
     """Set the look of all figures and make their SVG files the same from run to run.
 
-    In a notebook, figures become SVG without a creation date. Call it once, in the set-up cell.
+    The look itself is the packaged matplotlib style ``saif_helpers.data.saif``. In a notebook,
+    figures become SVG without a creation date. Call it once, in the set-up cell.
     """
-    mpl.rcParams.update(SETTINGS)
+    plt.style.use("saif_helpers.data.saif")
     if "inline" in mpl.get_backend():
         from matplotlib_inline.backend_inline import set_matplotlib_formats
 
@@ -223,30 +204,21 @@ def heatmap(
     Returns:
         The axes; the first row is on top.
     """
-    values = table.to_numpy(dtype=float)
     if ax is None:
         _, ax = plt.subplots(figsize=(6.8, 1.4 + 0.36 * len(table)))
-    mesh = ax.pcolormesh(values, cmap="Blues", vmin=vmin, vmax=vmax, edgecolors="white")
-    for (row, column), number in np.ndenumerate(values):
-        if np.isfinite(number):
-            dark = (number - vmin) / (vmax - vmin) > 0.55
-            ax.text(
-                column + 0.5,
-                row + 0.5,
-                f"{number:.{decimals}f}",
-                ha="center",
-                va="center",
-                color="white" if dark else INK,
-                fontsize=9,
-            )
-    ax.set_xticks(np.arange(values.shape[1]) + 0.5, [str(name) for name in table.columns])
-    ax.set_yticks(np.arange(values.shape[0]) + 0.5, [str(name) for name in table.index])
-    ax.set(xlabel=table.columns.name or "", ylabel=table.index.name or "")
-    ax.tick_params(length=0)
-    ax.grid(visible=False)
-    ax.spines[:].set_visible(False)
-    ax.invert_yaxis()
-    ax.figure.colorbar(mesh, ax=ax, label=label).outline.set_visible(False)
+    sns.heatmap(
+        table.astype(float),
+        cmap="Blues",
+        vmin=vmin,
+        vmax=vmax,
+        annot=True,
+        fmt=f".{decimals}f",
+        annot_kws={"fontsize": 9},
+        linewidths=0.5,
+        cbar_kws={"label": label},
+        ax=ax,
+    )
+    ax.tick_params(length=0, labelrotation=0)
     return ax
 
 

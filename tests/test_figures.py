@@ -1,12 +1,13 @@
 """Figures show the numbers that they are given, at the place where a reader looks for them."""
 
 import io
+from statistics import mean
 
 import matplotlib.pyplot as plt
 import pandas as pd
 import pytest
 import torch
-from matplotlib.colors import to_hex
+from matplotlib.colors import to_hex, to_rgb
 
 from saif_helpers import figures
 
@@ -114,8 +115,8 @@ def test_heatmap_writes_each_number_in_its_cell():
     ax = figures.heatmap(table.rename_axis(index="placement", columns="layer"))
     written = {text.get_position(): text.get_text() for text in ax.texts}
     assert written == {(0.5, 0.5): "0.00", (1.5, 0.5): "1.00", (0.5, 1.5): "0.25"}
-    colours = {text.get_text(): text.get_color() for text in ax.texts}
-    assert colours == {"0.00": figures.INK, "1.00": "white", "0.25": figures.INK}
+    light = {text.get_text(): mean(to_rgb(text.get_color())) > 0.5 for text in ax.texts}
+    assert light == {"0.00": False, "1.00": True, "0.25": False}, "light on dark, dark on light"
     assert ax.get_ylim()[0] > ax.get_ylim()[1], "the first row must be on top"
     assert (ax.get_xlabel(), ax.get_ylabel()) == ("layer", "placement")
     assert ax.collections[0].get_clim() == (0, 1)
@@ -130,3 +131,8 @@ def test_the_same_figure_is_the_same_file():
         files.append(file.getvalue())
     assert files[0] == files[1]
     assert b"<text" not in files[0], "letters must be paths, or fonts differ from page to page"
+
+
+def test_the_packaged_style_has_the_colours_of_the_palette():
+    cycle = [entry["color"].upper() for entry in plt.rcParams["axes.prop_cycle"]]
+    assert cycle == list(figures.PALETTE)
