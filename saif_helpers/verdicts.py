@@ -60,6 +60,28 @@ def verdict(checks: Sequence[Check]) -> Verdict:
     return "undecided" if None in outcomes else "supported"
 
 
+def share_between(surely: int, possibly: int, n: int) -> Interval:
+    """Write how many of n things count, known only between two bounds, as a share with an interval.
+
+    Args:
+        surely: How many count for certain.
+        possibly: How many may count, the certain ones included.
+        n: Number of things.
+
+    Returns:
+        The share that counts for certain, as the value and the lower end, and the share that may.
+
+    Raises:
+        ValueError: If not 0 <= surely <= possibly <= n, or n is 0.
+    """
+    if not 0 <= surely <= possibly <= n or n < 1:
+        raise ValueError(
+            f"{surely} surely and {possibly} possibly of {n} given; give 0 <= surely <= possibly "
+            "<= n, and at least one thing"
+        )
+    return Interval(surely / n, surely / n, possibly / n, n)
+
+
 def checks_table(checks: Sequence[Check]) -> pd.DataFrame:
     """Show the checks of a claim, a row for each."""
     words = {True: "holds", False: "fails", None: "undecided"}

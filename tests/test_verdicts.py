@@ -1,7 +1,7 @@
 import pytest
 
 from saif_helpers.grades import Interval
-from saif_helpers.verdicts import Check, checks_table, verdict
+from saif_helpers.verdicts import Check, checks_table, share_between, verdict
 
 
 def check(low, high, side="above", threshold=0.3):
@@ -41,3 +41,14 @@ def test_the_table_says_what_was_asked_and_what_came_out():
     assert table["outcome"].tolist() == ["holds", "undecided"]
     assert table["asked for"].tolist() == ["above 0.30", "below 0.30"]
     assert table["measured"][0] == "0.45 [0.40, 0.50]"
+
+
+def test_a_number_between_two_bounds_as_a_share():
+    assert share_between(3, 6, 12) == Interval(0.25, 0.25, 0.5, 12)
+    assert Check("share", share_between(3, 6, 12), "above", 0.3).holds is None
+
+
+@pytest.mark.parametrize("counts", [(4, 3, 5), (-1, 3, 5), (1, 6, 5), (0, 0, 0)])
+def test_impossible_bounds_are_refused(counts):
+    with pytest.raises(ValueError, match="surely"):
+        share_between(*counts)
