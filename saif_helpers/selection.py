@@ -2,11 +2,13 @@
 
 The test split is never looked at here: a setting is chosen on validation contents and the chosen
 one alone is reported on test contents. Which layer, beta and placement the paper uses is known in
-part only (k = 15 and the last layer are reported), so each is a parameter.
+part only (k = 15 and the last layer are reported), so each is a parameter. A large grid is tried on
+a few contents (`sweep`), what did best there (`shortlist`) on more, until one setting is left
+(`best_setting`).
 """
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from itertools import product
 
 import pandas as pd
@@ -35,6 +37,8 @@ class Setting:
         beta: Standard deviations added to each latent's mean activation.
         placement: The positions that get the vector.
         strength: Factor on the whole vector (standing: ours); 1 is the plain rule.
+        decay: Factor from one generated token to the next; the placement ``"decaying"`` alone
+            makes use of it.
     """
 
     layer: int
@@ -42,20 +46,25 @@ class Setting:
     beta: float
     placement: Placement
     strength: float = 1.0
+    decay: float = 0.8
 
-    def vector(self, model: ModelWithSAEs, ranking: LatentRanking) -> SteeringVector:
+    def vector(
+        self, model: ModelWithSAEs, source: LatentRanking | SteeringVector
+    ) -> SteeringVector:
         """Build the setting's steering vector.
 
         Args:
             model: The model, for the layer's SAE.
-            ranking: The layer's ranking.
+            source: The layer's ranking, for the paper's rule; or a vector made by another rule,
+                for which k and beta mean nothing.
 
         Returns:
-            The paper's vector times the strength.
+            The paper's vector, or the given one, times the strength.
         """
-        sae = model.saes[self.layer]
-        plain = saif_vector(ranking, sae, self.k, self.beta, layer=self.layer)
-        return plain.scaled(self.strength)
+        if isinstance(source, LatentRanking):
+            sae = model.saes[self.layer]
+            source = saif_vector(source, sae, self.k, self.beta, layer=self.layer)
+        return source.scaled(self.strength)
 
 
 def settings_grid(
@@ -64,9 +73,17 @@ def settings_grid(
     betas: Iterable[float],
     placements: Iterable[Placement],
     strengths: Iterable[float] = (1.0,),
+    decays: Iterable[float] = (0.8,),
 ) -> list[Setting]:
-    """List every combination of layer, k, beta, placement and strength."""
-    return [Setting(*chosen) for chosen in product(layers, ks, betas, placements, strengths)]
+    """List every combination of layer, k, beta, placement and strength.
+
+    A placement that does not fade stands once, and not once for each decay.
+    """
+    grid = []
+    for *chosen, placement, strength in product(layers, ks, betas, placements, strengths):
+        fading = [{"decay": decay} for decay in decays] if placement == "decaying" else [{}]
+        grid += [Setting(*chosen, placement, strength, **decay) for decay in fading]
+    return grid
 
 
 def rank_layers(
@@ -120,6 +137,7 @@ def steer_and_grade(
     vectors: Sequence[SteeringVector],
     placement: Placement,
     *,
+    decay: float = 0.8,
     style: Style = "chat",
     max_new_tokens: int = 40,
     batch_size: int = 256,
@@ -132,6 +150,7 @@ def steer_and_grade(
         contents: The contents.
         vectors: The vectors, each used on every content.
         placement: The positions that get the vector.
+        decay: Factor from one generated token to the next, in the placement ``"decaying"``.
         style: Style of the prompts.
         max_new_tokens: Most tokens of an output.
         batch_size: Prompts generated from at once, a prompt for each vector and content.
@@ -146,6 +165,7 @@ def steer_and_grade(
         prompts * len(vectors),
         [vector for vector in vectors for _ in prompts],
         placement=placement,
+        decay=decay,
         max_new_tokens=max_new_tokens,
         batch_size=batch_size,
     )
@@ -155,23 +175,65 @@ def steer_and_grade(
     ]
 
 
+def grade_settings(
+    model: ModelWithSAEs,
+    instruction: InstructionType,
+    contents: Sequence[Content],
+    sources: Mapping[int, LatentRanking] | Mapping[int, SteeringVector],
+    settings: Sequence[Setting],
+    *,
+    style: Style = "chat",
+    max_new_tokens: int = 40,
+) -> list[Grades]:
+    """Steer prompts without the instruction under each of several settings.
+
+    Args:
+        model: The model and its SAEs.
+        instruction: What the outputs are graded for; it stands in no prompt.
+        contents: The contents.
+        sources: Layer to what the setting's vector is made from, see `Setting.vector`.
+        settings: The settings. Those that share placement and decay share generation passes.
+        style: Style of the prompts.
+        max_new_tokens: Most tokens of an output.
+
+    Returns:
+        The grades under each setting, in the given order.
+    """
+    found: dict[Setting, Grades] = {}
+    for placement, decay in dict.fromkeys((s.placement, s.decay) for s in settings):
+        chosen = [s for s in settings if (s.placement, s.decay) == (placement, decay)]
+        vectors = [setting.vector(model, sources[setting.layer]) for setting in chosen]
+        graded = steer_and_grade(
+            model,
+            instruction,
+            contents,
+            vectors,
+            placement,
+            decay=decay,
+            style=style,
+            max_new_tokens=max_new_tokens,
+        )
+        found |= zip(chosen, graded, strict=True)
+    return [found[setting] for setting in settings]
+
+
 def sweep(
     model: ModelWithSAEs,
     instruction: InstructionType,
     contents: Sequence[Content],
-    rankings: Mapping[int, LatentRanking],
+    sources: Mapping[int, LatentRanking] | Mapping[int, SteeringVector],
     settings: Sequence[Setting],
     *,
     style: Style = "chat",
     max_new_tokens: int = 40,
 ) -> pd.DataFrame:
-    """Steer with the paper's rule under every setting, on validation contents.
+    """Steer under every setting, on validation contents, and tabulate what passes.
 
     Args:
         model: The model and its SAEs.
         instruction: The instruction.
         contents: Contents of the validation split.
-        rankings: Layer to ranking, made on other contents.
+        sources: Layer to ranking, made on other contents; or to a vector by another rule.
         settings: The settings to try.
         style: Style of the prompts.
         max_new_tokens: Most tokens of an output.
@@ -185,47 +247,52 @@ def sweep(
     """
     if any(content.split == "test" for content in contents):
         raise ValueError("sweep was given test contents; choose settings on the validation split")
-    rows: dict[Setting, dict] = {}
-    for placement in dict.fromkeys(setting.placement for setting in settings):
-        chosen = [setting for setting in settings if setting.placement == placement]
-        vectors = [setting.vector(model, rankings[setting.layer]) for setting in chosen]
-        graded = steer_and_grade(
-            model,
-            instruction,
-            contents,
-            vectors,
-            placement,
-            style=style,
-            max_new_tokens=max_new_tokens,
-        )
-        for setting, vector, grades in zip(chosen, vectors, graded, strict=True):
-            shares = {kind: grades.proportion(kind).value for kind in ("strict", "loose")}
-            rows[setting] = vars(setting) | {"norm": vector.norm} | shares
-    return pd.DataFrame([rows[setting] for setting in settings])
+    graded = grade_settings(
+        model, instruction, contents, sources, settings, style=style, max_new_tokens=max_new_tokens
+    )
+    rows = []
+    for setting, grades in zip(settings, graded, strict=True):
+        norm = setting.vector(model, sources[setting.layer]).norm
+        shares = {kind: grades.proportion(kind).value for kind in ("strict", "loose")}
+        rows.append(vars(setting) | {"norm": norm} | shares)
+    return pd.DataFrame(rows)
 
 
-def best_setting(table: pd.DataFrame) -> Setting:
-    """Choose the best row of a sweep: strict, then loose, then the smaller vector.
+def shortlist(table: pd.DataFrame, n: int, per: Sequence[str] = ()) -> list[Setting]:
+    """Choose the n best rows of a sweep: strict, then loose, then the smaller vector.
 
     Args:
         table: A table from `sweep`, or some of its rows.
+        n: How many; all rows if there are fewer.
+        per: Columns: the n best are chosen for each of their combinations, as in
+            ``per=["layer", "placement"]``, and not for the whole table.
 
     Returns:
-        The setting. What still ties goes to the earlier row.
+        The settings, best first. What still ties keeps the table's order.
 
     Raises:
         ValueError: If the table is empty.
     """
     if table.empty:
-        raise ValueError("best_setting was given an empty table; sweep at least one setting")
+        raise ValueError("a choice was asked of an empty table; sweep at least one setting")
     order = table.sort_values(
         ["strict", "loose", "norm"], ascending=[False, False, True], kind="stable"
     )
-    row = order.iloc[0]
-    return Setting(
-        int(row["layer"]),
-        int(row["k"]),
-        float(row["beta"]),
-        row["placement"],
-        float(row["strength"]),
-    )
+    best = order.groupby(list(per), sort=False).head(n) if per else order.head(n)
+    names = [field.name for field in fields(Setting)]
+    return [Setting(**row) for row in best[names].to_dict("records")]
+
+
+def best_setting(table: pd.DataFrame) -> Setting:
+    """Choose the best row of a sweep, see `shortlist`.
+
+    Args:
+        table: A table from `sweep`, or some of its rows.
+
+    Returns:
+        The setting.
+
+    Raises:
+        ValueError: If the table is empty.
+    """
+    return shortlist(table, 1)[0]

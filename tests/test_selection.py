@@ -12,13 +12,15 @@ from saif_helpers.selection import (
     Setting,
     best_setting,
     capture_pairs,
+    grade_settings,
     rank_layers,
     settings_grid,
+    shortlist,
     steer_and_grade,
     sweep,
 )
 from saif_helpers.steering import generate
-from saif_helpers.vectors import saif_vector
+from saif_helpers.vectors import mean_difference_vector, saif_vector
 from tests import tiny
 
 CONTENTS = [Content(text, split="validation") for text in ("A cat sleeps.", "Two dogs ran.", "Hm.")]
@@ -48,6 +50,15 @@ def test_the_grid_holds_every_combination_once():
     assert grid[0] == Setting(0, 5, 0.0, "decaying")
 
 
+def test_only_a_fading_placement_is_repeated_for_each_decay():
+    grid = settings_grid([0], [5], [0.0], ["decaying", "every_position"], [1.0], [0.5, 0.9])
+    assert grid == [
+        Setting(0, 5, 0.0, "decaying", decay=0.5),
+        Setting(0, 5, 0.0, "decaying", decay=0.9),
+        Setting(0, 5, 0.0, "every_position"),
+    ]
+
+
 def test_pairs_are_captured_as_positive_and_negative(model, pairs):
     positive, negative = capture_pairs(model, pairs, [0, 2])
     for layer in (0, 2):
@@ -67,19 +78,43 @@ def test_layers_are_ranked_as_one_by_one(model, pairs):
 def test_a_sweep_gives_what_its_settings_give_one_by_one(model, pairs):
     rankings = rank_layers(model, pairs, [0, 2])
     placements = ["decaying", "last_prompt_token"]
-    grid = settings_grid([0, 2], [3], [0.0, 8.0], placements, [1.0, 5.0])
+    grid = settings_grid([0, 2], [3], [0.0, 8.0], placements, [1.0, 5.0], [0.2, 0.9])
     table = sweep(model, LETTER, CONTENTS, rankings, grid, max_new_tokens=6)
-    columns = ["layer", "k", "beta", "placement", "strength"]
+    columns = ["layer", "k", "beta", "placement", "strength", "decay"]
     assert [Setting(*row) for row in table[columns].values] == grid
     prompts = [render(content.text, model.tokenizer) for content in CONTENTS]
     for setting, (_, row) in zip(grid, table.iterrows(), strict=True):
         at = setting.layer
         vector = saif_vector(rankings[at], model.saes[at], setting.k, setting.beta)
         vector = vector.scaled(setting.strength)
-        outputs = generate(model, prompts, vector, placement=setting.placement, max_new_tokens=6)
+        where = {"placement": setting.placement, "decay": setting.decay}
+        outputs = generate(model, prompts, vector, **where, max_new_tokens=6)
         assert row["strict"] == sum(text.startswith("e") for text in outputs) / len(outputs)
         assert row["loose"] == sum("e" in text for text in outputs) / len(outputs)
         assert row["norm"] == pytest.approx(vector.norm)
+
+
+def test_settings_are_graded_in_the_given_order_whatever_they_share(model, pairs):
+    rankings = rank_layers(model, pairs, [0, 1])
+    settings = [
+        Setting(1, 3, 4.0, "decaying", 8.0, 0.2),
+        Setting(0, 3, 4.0, "every_position", 8.0),
+        Setting(1, 3, 4.0, "decaying", 8.0, 0.9),
+        Setting(0, 3, 4.0, "decaying", 8.0, 0.2),
+    ]
+    graded = grade_settings(model, LETTER, CONTENTS, rankings, settings, max_new_tokens=6)
+    assert len({tuple(grades.outputs) for grades in graded}) > 1
+    for setting, grades in zip(settings, graded, strict=True):
+        (alone,) = grade_settings(model, LETTER, CONTENTS, rankings, [setting], max_new_tokens=6)
+        assert grades.outputs == alone.outputs
+
+
+def test_a_ready_vector_gets_the_strength_and_no_latents(model, pairs):
+    positive, negative = capture_pairs(model, pairs, [1])
+    mean = mean_difference_vector(positive[1], negative[1], 1)
+    made = Setting(1, 99, 3.0, "decaying", 2.5).vector(model, mean)
+    torch.testing.assert_close(made.vector, 2.5 * mean.vector)
+    assert made.layer == 1
 
 
 def test_grades_come_back_vector_by_vector(model, pairs):
@@ -101,6 +136,17 @@ def test_a_sweep_refuses_the_test_split(model, pairs):
         sweep(model, LETTER, planted, rankings, settings_grid([0], [1], [0.0], ["decaying"]))
 
 
+def test_a_shortlist_can_hold_the_best_of_each_layer():
+    rows = [(0, 0.1), (0, 0.3), (0, 0.2), (1, 0.9), (1, 0.8), (2, 0.0)]
+    table = pd.DataFrame(rows, columns=["layer", "strict"])
+    table = table.assign(
+        k=15, beta=table.index * 1.0, placement="decaying", strength=1.0, decay=0.5
+    )
+    table = table.assign(loose=0.5, norm=1.0)
+    assert [setting.beta for setting in shortlist(table, 2, per=["layer"])] == [3, 4, 1, 2, 5]
+    assert [setting.beta for setting in shortlist(table, 2)] == [3, 4]
+
+
 def test_the_best_setting_is_strict_first_then_loose_then_small():
     rows = [
         (0, 15, 0.0, "decaying", 1.0, 9.0, 0.5, 0.5),
@@ -110,7 +156,10 @@ def test_the_best_setting_is_strict_first_then_loose_then_small():
     ]
     columns = ["layer", "k", "beta", "placement", "strength", "norm", "strict", "loose"]
     table = pd.DataFrame(rows, columns=columns)
-    assert best_setting(table) == Setting(2, 15, 2.0, "decaying", 3.0)
-    assert best_setting(table[table["layer"] == 3]) == Setting(3, 15, 4.0, "decaying")
+    table["decay"] = 0.3
+    assert best_setting(table) == Setting(2, 15, 2.0, "decaying", 3.0, 0.3)
+    assert [setting.layer for setting in shortlist(table, 3)] == [2, 1, 0]
+    assert len(shortlist(table, 99)) == len(table)
+    assert best_setting(table[table["layer"] == 3]) == Setting(3, 15, 4.0, "decaying", decay=0.3)
     with pytest.raises(ValueError, match="empty table"):
         best_setting(table[:0])

@@ -50,7 +50,7 @@ def test_all_sizes_together_stay_within_the_limit():
 
 def test_weights_are_safetensors_and_nothing_shipped_can_hold_a_pickle():
     suffixes = {path.suffix for path in DATA.rglob("*") if path.is_file()}
-    assert suffixes <= {".safetensors", ".json", ".jsonl", ".jinja", ".md"}
+    assert suffixes <= {".safetensors", ".json", ".jsonl", ".jinja", ".md", ".mplstyle"}
     for file in SHIPPED.rglob("*.safetensors"):
         with safe_open(file, "pt") as opened:
             assert all(opened.get_slice(key).get_dtype() == "F16" for key in opened.keys())  # noqa: SIM118
