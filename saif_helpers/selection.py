@@ -48,6 +48,16 @@ class Setting:
     strength: float = 1.0
     decay: float = 0.8
 
+    def __str__(self) -> str:
+        """Name the setting, as in "layer 0, k = 15, beta = 2, decaying by 0.5, strength 4"."""
+        return f"layer {self.layer}, k = {self.k}, beta = {self.beta:g}, {self.where}"
+
+    @property
+    def where(self) -> str:
+        """Placement and strength in words, as in "decaying by 0.5, strength 4"."""
+        fading = f" by {self.decay:g}" if self.placement == "decaying" else ""
+        return f"{self.placement.replace('_', ' ')}{fading}, strength {self.strength:g}"
+
     def vector(
         self, model: ModelWithSAEs, source: LatentRanking | SteeringVector
     ) -> SteeringVector:

@@ -136,6 +136,12 @@ def test_a_sweep_refuses_the_test_split(model, pairs):
         sweep(model, LETTER, planted, rankings, settings_grid([0], [1], [0.0], ["decaying"]))
 
 
+def test_a_setting_reads_as_a_phrase():
+    setting = Setting(0, 15, 2.0, "decaying", 4.0, 0.5)
+    assert str(setting) == "layer 0, k = 15, beta = 2, decaying by 0.5, strength 4"
+    assert Setting(3, 1, 0.0, "last_prompt_token").where == "last prompt token, strength 1"
+
+
 def test_a_shortlist_can_hold_the_best_of_each_layer():
     rows = [(0, 0.1), (0, 0.3), (0, 0.2), (1, 0.9), (1, 0.8), (2, 0.0)]
     table = pd.DataFrame(rows, columns=["layer", "strict"])
