@@ -35,6 +35,7 @@ _STATIONS = {
         "capture_pairs",
         "grade_settings",
         "rank_layers",
+        "search",
         "settings_grid",
         "shortlist",
         "steer_and_grade",

@@ -3,8 +3,8 @@
 The test split is never looked at here: a setting is chosen on validation contents and the chosen
 one alone is reported on test contents. Which layer, beta and placement the paper uses is known in
 part only (k = 15 and the last layer are reported), so each is a parameter. A large grid is tried on
-a few contents (`sweep`), what did best there (`shortlist`) on more, until one setting is left
-(`best_setting`).
+a few contents, what did best there on more (`search`, round by round a `sweep`), and one setting is
+left (`best_setting`).
 """
 
 from collections.abc import Iterable, Mapping, Sequence
@@ -75,6 +75,9 @@ class Setting:
             sae = model.saes[self.layer]
             source = saif_vector(source, sae, self.k, self.beta, layer=self.layer)
         return source.scaled(self.strength)
+
+
+SETTING_COLUMNS = [field.name for field in fields(Setting)]  # as tables hold a setting
 
 
 def settings_grid(
@@ -268,11 +271,66 @@ def sweep(
     return pd.DataFrame(rows)
 
 
+def search(
+    model: ModelWithSAEs,
+    instruction: InstructionType,
+    contents: Sequence[Content],
+    sources: Mapping[int, LatentRanking] | Mapping[int, SteeringVector],
+    settings: Sequence[Setting],
+    *,
+    rounds: tuple[int, int, int] = (8, 20, 60),
+    keep: tuple[int, int] = (3, 6),
+    style: Style = "chat",
+    max_new_tokens: int = 40,
+) -> pd.DataFrame:
+    """Try many settings in three rounds: all on a few contents, the best on more (ours).
+
+    The second round takes the best of each layer, placement and decay, the third the best of all.
+
+    Args:
+        model: The model and its SAEs.
+        instruction: The instruction.
+        contents: Contents of the validation split.
+        sources: Layer to ranking, made on other contents; or to a vector by another rule.
+        settings: The settings to try.
+        rounds: How many of the contents, from the first on, each round steers.
+        keep: How many settings of each layer, placement and decay stay for the second round, and
+            how many in all for the third.
+        style: Style of the prompts.
+        max_new_tokens: Most tokens of an output.
+
+    Returns:
+        A row for each setting, as from `sweep`, with what its last round measured and how many
+        contents that was (column ``contents``). `shortlist` and `best_setting` prefer what was
+        tried on more contents.
+
+    Raises:
+        ValueError: If there are too few contents, or one is of the test split.
+    """
+    if len(contents) < max(rounds):
+        raise ValueError(
+            f"{len(contents)} contents given, the last round wants {max(rounds)}; give more "
+            "validation contents or smaller rounds"
+        )
+    tables = []
+    staying = list(settings)
+    for number, n in enumerate(rounds):
+        options = {"style": style, "max_new_tokens": max_new_tokens}
+        table = sweep(model, instruction, contents[:n], sources, staying, **options)
+        tables.append(table.assign(contents=n))
+        if number == 0:
+            staying = shortlist(table, keep[0], per=["layer", "placement", "decay"])
+        elif number == 1:
+            staying = shortlist(table, keep[1])
+    found = pd.concat(reversed(tables)).drop_duplicates(SETTING_COLUMNS)
+    return found.reset_index(drop=True)
+
+
 def shortlist(table: pd.DataFrame, n: int, per: Sequence[str] = ()) -> list[Setting]:
     """Choose the n best rows of a sweep: strict, then loose, then the smaller vector.
 
     Args:
-        table: A table from `sweep`, or some of its rows.
+        table: A table from `sweep` or `search`, or some of its rows.
         n: How many; all rows if there are fewer.
         per: Columns: the n best are chosen for each of their combinations, as in
             ``per=["layer", "placement"]``, and not for the whole table.
@@ -285,19 +343,22 @@ def shortlist(table: pd.DataFrame, n: int, per: Sequence[str] = ()) -> list[Sett
     """
     if table.empty:
         raise ValueError("a choice was asked of an empty table; sweep at least one setting")
+    if "contents" not in table:
+        table = table.assign(contents=0)
     order = table.sort_values(
-        ["strict", "loose", "norm"], ascending=[False, False, True], kind="stable"
+        ["contents", "strict", "loose", "norm"],
+        ascending=[False, False, False, True],
+        kind="stable",
     )
     best = order.groupby(list(per), sort=False).head(n) if per else order.head(n)
-    names = [field.name for field in fields(Setting)]
-    return [Setting(**row) for row in best[names].to_dict("records")]
+    return [Setting(**row) for row in best[SETTING_COLUMNS].to_dict("records")]
 
 
 def best_setting(table: pd.DataFrame) -> Setting:
     """Choose the best row of a sweep, see `shortlist`.
 
     Args:
-        table: A table from `sweep`, or some of its rows.
+        table: A table from `sweep` or `search`, or some of its rows.
 
     Returns:
         The setting.

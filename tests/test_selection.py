@@ -9,11 +9,13 @@ from saif_helpers.latents import encode
 from saif_helpers.prompts import Content, make_pairs, render
 from saif_helpers.ranking import rank_latents
 from saif_helpers.selection import (
+    SETTING_COLUMNS,
     Setting,
     best_setting,
     capture_pairs,
     grade_settings,
     rank_layers,
+    search,
     settings_grid,
     shortlist,
     steer_and_grade,
@@ -115,6 +117,28 @@ def test_a_ready_vector_gets_the_strength_and_no_latents(model, pairs):
     made = Setting(1, 99, 3.0, "decaying", 2.5).vector(model, mean)
     torch.testing.assert_close(made.vector, 2.5 * mean.vector)
     assert made.layer == 1
+
+
+def test_a_search_measures_the_best_on_more_contents(model, pairs):
+    rankings = rank_layers(model, pairs, [0, 2])
+    grid = settings_grid([0, 2], [3], [0.0, 4.0], ["decaying", "every_position"], [1.0, 6.0], [0.5])
+    options = {"rounds": (1, 2, 3), "keep": (1, 2), "max_new_tokens": 4}
+    table = search(model, LETTER, CONTENTS, rankings, grid, **options)
+    assert sorted(shortlist(table, 99), key=str) == sorted(grid, key=str)
+    assert table["contents"].value_counts().to_dict() == {1: 12, 2: 2, 3: 2}
+    for n, rows in table.groupby("contents"):
+        tried = shortlist(rows, 99)
+        again = sweep(model, LETTER, CONTENTS[:n], rankings, tried, max_new_tokens=4)
+        kept = rows.drop(columns="contents").sort_values(SETTING_COLUMNS, ignore_index=True)
+        assert kept.equals(again.sort_values(SETTING_COLUMNS, ignore_index=True))
+    assert best_setting(table) == best_setting(table[table["contents"] == 3])
+
+
+def test_a_search_wants_enough_contents(model, pairs):
+    rankings = rank_layers(model, pairs, [0])
+    grid = settings_grid([0], [1], [0.0], ["decaying"])
+    with pytest.raises(ValueError, match="3 contents given, the last round wants 60"):
+        search(model, LETTER, CONTENTS, rankings, grid)
 
 
 def test_grades_come_back_vector_by_vector(model, pairs):
