@@ -265,11 +265,12 @@ def _share_axis(ax: Axes, axis: str, lowest: float) -> None:
 
 def _legend_above(ax: Axes, title: str) -> None:
     handles, labels = ax.get_legend_handles_labels()
+    long = sum(map(len, labels)) > 48
     ax.legend(
         handles,
         labels,
         title=title,
-        ncols=min(len(labels), 4),
+        ncols=2 if long else min(len(labels), 4),
         loc="lower left",
         bbox_to_anchor=(0, 1),
     )

@@ -17,7 +17,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from saif_helpers.activations import capture
-from saif_helpers.grades import Grades, grade
+from saif_helpers.grades import Grades, grade, pool
 from saif_helpers.instructions import InstructionType
 from saif_helpers.latents import encode
 from saif_helpers.models import ModelWithSAEs
@@ -252,22 +252,34 @@ def sweep(
         max_new_tokens: Most tokens of an output.
 
     Returns:
-        A row for each setting, in the given order: the setting, the vector's norm, and the shares
-        of outputs that pass strictly and loosely.
+        A row for each setting, in the given order: the setting, the vector's norm, the number of
+        contents, and the shares of outputs that pass strictly and loosely.
 
     Raises:
         ValueError: If a content is of the test split, which must stay unseen.
     """
-    if any(content.split == "test" for content in contents):
-        raise ValueError("sweep was given test contents; choose settings on the validation split")
+    _refuse_test(contents)
     graded = grade_settings(
         model, instruction, contents, sources, settings, style=style, max_new_tokens=max_new_tokens
     )
+    return _table(model, sources, dict(zip(settings, graded, strict=True)))
+
+
+def _refuse_test(contents: Sequence[Content]) -> None:
+    if any(content.split == "test" for content in contents):
+        raise ValueError("test contents were given; choose settings on the validation split")
+
+
+def _table(
+    model: ModelWithSAEs,
+    sources: Mapping[int, LatentRanking] | Mapping[int, SteeringVector],
+    graded: Mapping[Setting, Grades],
+) -> pd.DataFrame:
     rows = []
-    for setting, grades in zip(settings, graded, strict=True):
+    for setting, grades in graded.items():
         norm = setting.vector(model, sources[setting.layer]).norm
         shares = {kind: grades.proportion(kind).value for kind in ("strict", "loose")}
-        rows.append(vars(setting) | {"norm": norm} | shares)
+        rows.append(vars(setting) | {"norm": norm, "contents": len(grades.outputs)} | shares)
     return pd.DataFrame(rows)
 
 
@@ -300,9 +312,8 @@ def search(
         max_new_tokens: Most tokens of an output.
 
     Returns:
-        A row for each setting, as from `sweep`, with what its last round measured and how many
-        contents that was (column ``contents``). `shortlist` and `best_setting` prefer what was
-        tried on more contents.
+        A row for each setting, as from `sweep`, with all that was measured of it; settings that
+        stayed longer have more contents. `shortlist` and `best_setting` prefer those.
 
     Raises:
         ValueError: If there are too few contents, or one is of the test split.
@@ -312,22 +323,34 @@ def search(
             f"{len(contents)} contents given, the last round wants {max(rounds)}; give more "
             "validation contents or smaller rounds"
         )
-    tables = []
-    staying = list(settings)
+    _refuse_test(contents)
+    graded: dict[Setting, Grades] = {}
+    staying, done = list(settings), 0
     for number, n in enumerate(rounds):
-        options = {"style": style, "max_new_tokens": max_new_tokens}
-        table = sweep(model, instruction, contents[:n], sources, staying, **options)
-        tables.append(table.assign(contents=n))
+        more = grade_settings(
+            model,
+            instruction,
+            contents[done:n],
+            sources,
+            staying,
+            style=style,
+            max_new_tokens=max_new_tokens,
+        )
+        for setting, new in zip(staying, more, strict=True):
+            graded[setting] = pool([graded[setting], new]) if done else new
+        table = _table(model, sources, {setting: graded[setting] for setting in staying})
         if number == 0:
             staying = shortlist(table, keep[0], per=["layer", "placement", "decay"])
         elif number == 1:
             staying = shortlist(table, keep[1])
-    found = pd.concat(reversed(tables)).drop_duplicates(SETTING_COLUMNS)
-    return found.reset_index(drop=True)
+        done = n
+    return _table(model, sources, graded)
 
 
 def shortlist(table: pd.DataFrame, n: int, per: Sequence[str] = ()) -> list[Setting]:
     """Choose the n best rows of a sweep: strict, then loose, then the smaller vector.
+
+    Settings that were tried on more contents come before all others.
 
     Args:
         table: A table from `sweep` or `search`, or some of its rows.
@@ -343,8 +366,6 @@ def shortlist(table: pd.DataFrame, n: int, per: Sequence[str] = ()) -> list[Sett
     """
     if table.empty:
         raise ValueError("a choice was asked of an empty table; sweep at least one setting")
-    if "contents" not in table:
-        table = table.assign(contents=0)
     order = table.sort_values(
         ["contents", "strict", "loose", "norm"],
         ascending=[False, False, False, True],

@@ -129,7 +129,7 @@ def test_a_search_measures_the_best_on_more_contents(model, pairs):
     for n, rows in table.groupby("contents"):
         tried = shortlist(rows, 99)
         again = sweep(model, LETTER, CONTENTS[:n], rankings, tried, max_new_tokens=4)
-        kept = rows.drop(columns="contents").sort_values(SETTING_COLUMNS, ignore_index=True)
+        kept = rows.sort_values(SETTING_COLUMNS, ignore_index=True)
         assert kept.equals(again.sort_values(SETTING_COLUMNS, ignore_index=True))
     assert best_setting(table) == best_setting(table[table["contents"] == 3])
 
@@ -172,7 +172,7 @@ def test_a_shortlist_can_hold_the_best_of_each_layer():
     table = table.assign(
         k=15, beta=table.index * 1.0, placement="decaying", strength=1.0, decay=0.5
     )
-    table = table.assign(loose=0.5, norm=1.0)
+    table = table.assign(loose=0.5, norm=1.0, contents=8)
     assert [setting.beta for setting in shortlist(table, 2, per=["layer"])] == [3, 4, 1, 2, 5]
     assert [setting.beta for setting in shortlist(table, 2)] == [3, 4]
 
@@ -186,10 +186,12 @@ def test_the_best_setting_is_strict_first_then_loose_then_small():
     ]
     columns = ["layer", "k", "beta", "placement", "strength", "norm", "strict", "loose"]
     table = pd.DataFrame(rows, columns=columns)
-    table["decay"] = 0.3
+    table["decay"], table["contents"] = 0.3, 8
     assert best_setting(table) == Setting(2, 15, 2.0, "decaying", 3.0, 0.3)
     assert [setting.layer for setting in shortlist(table, 3)] == [2, 1, 0]
     assert len(shortlist(table, 99)) == len(table)
+    table.loc[3, "contents"] = 20
+    assert best_setting(table).layer == 3
     assert best_setting(table[table["layer"] == 3]) == Setting(3, 15, 4.0, "decaying", decay=0.3)
     with pytest.raises(ValueError, match="empty table"):
         best_setting(table[:0])
