@@ -1,4 +1,8 @@
-"""Every chapter of the book runs from its first cell to its last, in a fresh kernel, offline."""
+"""Every chapter of the book runs from its first cell to its last, in a fresh kernel, offline.
+
+Here with small sizes, as a reader in a hurry would set them in the configuration cell; building the
+book runs the same chapters as they stand.
+"""
 
 from pathlib import Path
 
@@ -11,6 +15,14 @@ from nbclient import NotebookClient
 ROOT = Path(__file__).parents[1]
 
 TIME_LIMIT = 300  # seconds for one cell; a chapter is to take less than 90 altogether
+SMALL = 12  # no number of samples is larger than this
+SMALL_SIZES = f"""
+for name, value in list(globals().items()):
+    if name.startswith("N_"):
+        globals()[name] = min(value, {SMALL})
+    elif name == "ROUNDS":
+        ROUNDS = (1, 2, 3)
+"""
 TOC = toc_files(yaml.safe_load((ROOT / "_toc.yml").read_text(encoding="utf-8")))
 CHAPTERS = [name for name in TOC if (ROOT / f"{name}.ipynb").exists()]
 
@@ -27,6 +39,9 @@ def test_every_notebook_of_the_book_is_a_chapter():
 @pytest.mark.parametrize("name", CHAPTERS)
 def test_chapter_runs(name):
     notebook = nbformat.read(ROOT / f"{name}.ipynb", as_version=4)
+    tags = [cell.metadata.get("tags", []) for cell in notebook.cells]
+    (config,) = (place for place, tagged in enumerate(tags) if "config" in tagged)
+    notebook.cells.insert(config + 1, nbformat.v4.new_code_cell(SMALL_SIZES))
     client = NotebookClient(
         notebook,
         timeout=TIME_LIMIT,
