@@ -20,7 +20,9 @@ _STATIONS = {
     "latents": ["decode", "encode", "reconstruction_quality"],
     "ranking": ["LatentRanking", "jaccard", "rank_latents", "swap_labels", "switched_on"],
     "vectors": [
+        "ClampedLatents",
         "SteeringVector",
+        "clamped_latents",
         "mean_difference_vector",
         "random_direction_vector",
         "random_latents_vector",
@@ -52,6 +54,7 @@ _STATIONS = {
         "own_vocabulary",
         "promoted_tokens",
     ],
+    "influence": ["gradient_influence", "output_scores"],
     "contexts": ["Context", "top_contexts"],
     "cards": ["LatentCard", "latent_cards"],
     "effects": ["content_kept", "output_loss"],

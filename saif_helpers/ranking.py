@@ -5,7 +5,7 @@ k kept (standing: stated, in words); C_j = mean over pairs of 1[a_j(positive) > 
 = 0] (standing: ours).
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import pandas as pd
 import torch
@@ -45,6 +45,15 @@ class LatentRanking:
                 f"k = {k} asked for; give 1 to {len(self.order)}, the number of latents"
             )
         return self.order[:k]
+
+    def by(self, scores: Float[Tensor, "d_sae"]) -> "LatentRanking":
+        """Return the ranking in the order of other scores, the largest first.
+
+        Ties keep the order of this ranking, and so do latents without a score (not a number), which
+        go to the end.
+        """
+        given = scores.to(self.sensitivity.device)[self.order].nan_to_num(nan=-torch.inf)
+        return replace(self, order=self.order[given.sort(descending=True, stable=True).indices])
 
     def to_frame(self) -> pd.DataFrame:
         """Return a table with a row for each latent, the most sensitive first."""

@@ -23,8 +23,10 @@ from saif_helpers.latents import encode
 from saif_helpers.models import ModelWithSAEs
 from saif_helpers.prompts import Content, PromptPair, Style, render
 from saif_helpers.ranking import LatentRanking, rank_latents
-from saif_helpers.steering import Placement, generate
-from saif_helpers.vectors import SteeringVector, saif_vector
+from saif_helpers.steering import Intervention, Placement, generate
+from saif_helpers.vectors import saif_vector
+
+Source = LatentRanking | Intervention
 
 
 @dataclass(frozen=True)
@@ -58,18 +60,16 @@ class Setting:
         fading = f" by {self.decay:g}" if self.placement == "decaying" else ""
         return f"{self.placement.replace('_', ' ')}{fading}, strength {self.strength:g}"
 
-    def vector(
-        self, model: ModelWithSAEs, source: LatentRanking | SteeringVector
-    ) -> SteeringVector:
+    def vector(self, model: ModelWithSAEs, source: Source) -> Intervention:
         """Build the setting's steering vector.
 
         Args:
             model: The model, for the layer's SAE.
-            source: The layer's ranking, for the paper's rule; or a vector made by another rule,
-                for which k and beta mean nothing.
+            source: The layer's ranking, for the paper's rule; or a vector or clamped latents made
+                by another rule, for which k and beta mean nothing.
 
         Returns:
-            The paper's vector, or the given one, times the strength.
+            The paper's vector, or what was given, times the strength.
         """
         if isinstance(source, LatentRanking):
             sae = model.saes[self.layer]
@@ -147,7 +147,7 @@ def steer_and_grade(
     model: ModelWithSAEs,
     instruction: InstructionType,
     contents: Sequence[Content],
-    vectors: Sequence[SteeringVector],
+    vectors: Sequence[Intervention],
     placement: Placement,
     *,
     decay: float = 0.8,
@@ -192,7 +192,7 @@ def grade_settings(
     model: ModelWithSAEs,
     instruction: InstructionType,
     contents: Sequence[Content],
-    sources: Mapping[int, LatentRanking] | Mapping[int, SteeringVector],
+    sources: Mapping[int, Source],
     settings: Sequence[Setting],
     *,
     style: Style = "chat",
@@ -234,7 +234,7 @@ def sweep(
     model: ModelWithSAEs,
     instruction: InstructionType,
     contents: Sequence[Content],
-    sources: Mapping[int, LatentRanking] | Mapping[int, SteeringVector],
+    sources: Mapping[int, Source],
     settings: Sequence[Setting],
     *,
     style: Style = "chat",
@@ -272,7 +272,7 @@ def _refuse_test(contents: Sequence[Content]) -> None:
 
 def _table(
     model: ModelWithSAEs,
-    sources: Mapping[int, LatentRanking] | Mapping[int, SteeringVector],
+    sources: Mapping[int, Source],
     graded: Mapping[Setting, Grades],
 ) -> pd.DataFrame:
     rows = []
@@ -287,7 +287,7 @@ def search(
     model: ModelWithSAEs,
     instruction: InstructionType,
     contents: Sequence[Content],
-    sources: Mapping[int, LatentRanking] | Mapping[int, SteeringVector],
+    sources: Mapping[int, Source],
     settings: Sequence[Setting],
     *,
     rounds: tuple[int, int, int] = (8, 20, 60),

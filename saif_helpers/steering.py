@@ -11,12 +11,14 @@ import nnsight
 import torch
 from jaxtyping import Bool, Float, Int
 from nnsight.intervention.interleaver import OutOfOrderError
+from sae_lens import SAE
 from torch import Tensor
 
+from saif_helpers.latents import encode
 from saif_helpers.models import ModelWithSAEs
 from saif_helpers.progress import progress
 from saif_helpers.tokens import batches, without_bos
-from saif_helpers.vectors import SteeringVector
+from saif_helpers.vectors import ClampedLatents, SteeringVector
 
 Placement = Literal["last_prompt_token", "every_position", "generated_tokens", "decaying"]
 PLACEMENTS: tuple[Placement, ...] = (
@@ -25,7 +27,8 @@ PLACEMENTS: tuple[Placement, ...] = (
     "generated_tokens",
     "decaying",
 )
-Steering = SteeringVector | Sequence[SteeringVector | None] | None
+Intervention = SteeringVector | ClampedLatents
+Steering = Intervention | Sequence[Intervention | None] | None
 
 
 def generate(
@@ -63,11 +66,12 @@ def generate(
     Args:
         model: The model.
         prompts: Rendered prompts (see `prompts.render`).
-        steering: The vector to add; or one for each prompt, None for a prompt that is not steered,
-            so that a sweep over vectors shares one pass (their layers may differ); or None for no
-            steering.
+        steering: The vector to add, or latents to clamp; or one for each prompt, None for a prompt
+            that is not steered, so that a sweep shares one pass (their layers may differ); or None
+            for no steering.
         placement: Where the vector is added, see the table.
-        strength: Factor on every vector; 0 gives what no steering gives.
+        strength: Factor on every vector; 0 gives what no steering gives. Factor on the values of
+            clamped latents; 0 switches them off.
         decay: Factor from one generated token to the next, in the placement ``"decaying"``.
         max_new_tokens: Most tokens to generate for a prompt. A prompt stops earlier at the end of
             the model's turn or of the text.
@@ -78,18 +82,21 @@ def generate(
 
     Raises:
         ValueError: If the placement is unknown, there is nothing to generate, a layer does not
-            exist, a vector is not d_model long, or there is not one vector for each prompt.
+            exist, a vector is not d_model long, there is not one vector for each prompt, or one
+            call clamps latents of two SAEs of one layer.
     """
     if placement not in PLACEMENTS:
         raise ValueError(f"placement {placement!r} asked for; give one of {', '.join(PLACEMENTS)}")
     if max_new_tokens < 1:
         raise ValueError(f"max_new_tokens={max_new_tokens} asked for; give at least 1")
     offsets = _offsets(model, steering, len(prompts), strength)
+    clamps = _clamps(steering, len(prompts))
     texts = [""] * len(prompts)
     for rows, tokens in progress(list(batches(prompts, model.tokenizer, batch_size)), "generate"):
         weights = _weights(without_bos(tokens, model.tokenizer), placement, decay)
         added = {layer: offset[rows] for layer, offset in offsets.items()}
-        new = _generate_batch(model, tokens, added, weights, max_new_tokens)
+        clamped = {layer: (sae, which[rows]) for layer, (sae, which) in clamps.items()}
+        new = _generate_batch(model, tokens, added, clamped, weights, max_new_tokens)
         decoded = model.tokenizer.batch_decode(new, skip_special_tokens=True)
         for row, text in zip(rows, decoded, strict=True):
             texts[row] = text
@@ -102,7 +109,7 @@ def _offsets(
     """Collect, for each steered layer in order, what each prompt adds there; zeros for none."""
     if steering is None:
         return {}
-    vectors = [steering] * n_prompts if isinstance(steering, SteeringVector) else list(steering)
+    vectors = _for_each_prompt(steering, n_prompts)
     if len(vectors) != n_prompts:
         raise ValueError(
             f"{len(vectors)} steering vectors given for {n_prompts} prompts; give one for each "
@@ -121,6 +128,27 @@ def _offsets(
                 )
             offsets[vector.layer][row] = strength * vector.vector.to(offsets[vector.layer])
     return {layer: offset.to(model.device) for layer, offset in offsets.items()}
+
+
+def _for_each_prompt(steering: Steering, n_prompts: int) -> list[Intervention | None]:
+    return [steering] * n_prompts if isinstance(steering, Intervention) else list(steering or [])
+
+
+def _clamps(
+    steering: Steering, n_prompts: int
+) -> dict[int, tuple[SAE, Bool[Tensor, "prompts d_sae"]]]:
+    """Collect, for each layer with clamps, the SAE and which latents each prompt clamps."""
+    clamps = {}
+    for row, clamp in enumerate(_for_each_prompt(steering, n_prompts)):
+        if isinstance(clamp, ClampedLatents):
+            nothing = torch.zeros(n_prompts, clamp.sae.cfg.d_sae, dtype=torch.bool)
+            sae, which = clamps.setdefault(clamp.layer, (clamp.sae, nothing))
+            if sae is not clamp.sae:
+                raise ValueError(
+                    f"latents of two SAEs of layer {clamp.layer} to clamp in one call; use one SAE"
+                )
+            which[row, clamp.latents.cpu()] = True
+    return {layer: (sae, which.to(sae.W_dec.device)) for layer, (sae, which) in clamps.items()}
 
 
 def _weights(
@@ -152,6 +180,7 @@ def _generate_batch(
     model: ModelWithSAEs,
     tokens: Mapping[str, Int[Tensor, "rows tokens"]],
     added: Mapping[int, Float[Tensor, "rows d_model"]],
+    clamped: Mapping[int, tuple[SAE, Bool[Tensor, "rows d_sae"]]],
     weights: Callable[[int], Float[Tensor, "rows positions"] | None],
     max_new_tokens: int,
 ) -> Int[Tensor, "rows new_tokens"]:
@@ -166,7 +195,7 @@ def _generate_batch(
     with torch.no_grad(), model.lm.generate(**options) as tracer:
         # Two workers: the first may outlast the generation, the second waits for its result.
         with tracer.invoke(**inputs):
-            _steer(model, tracer, added, weights)
+            _steer(model, tracer, added, clamped, weights)
         with tracer.invoke():
             ids = nnsight.save(tracer.result)
     return ids[:, inputs["input_ids"].shape[1] :]
@@ -176,6 +205,7 @@ def _steer(
     model: ModelWithSAEs,
     tracer: nnsight.intervention.tracer.InterleavingTracer,
     added: Mapping[int, Float[Tensor, "rows d_model"]],
+    clamped: Mapping[int, tuple[SAE, Bool[Tensor, "rows d_sae"]]],
     weights: Callable[[int], Float[Tensor, "rows positions"] | None],
 ) -> None:
     """Steer pass after pass; runs inside a trace, in step with the model."""
@@ -186,8 +216,12 @@ def _steer(
                 return
             for layer, offset in added.items():
                 residual = model.layer(layer).output
-                change = weight.to(residual)[:, :, None] * offset[:, None, :]
-                model.layer(layer).output = residual + change
+                change = offset[:, None, :]
+                if layer in clamped:
+                    sae, which = clamped[layer]
+                    there = encode(sae, residual) * which[:, None, :]
+                    change = change - (there @ sae.W_dec.detach()).to(residual)
+                model.layer(layer).output = residual + weight.to(residual)[:, :, None] * change
     except OutOfOrderError:
         # How nnsight ends an open loop once the generation has stopped, after its last pass.
         return

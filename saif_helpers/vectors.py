@@ -42,6 +42,69 @@ class SteeringVector:
         )
 
 
+@dataclass(frozen=True, eq=False)
+class ClampedLatents:
+    """Latents to set to given activations after a layer, instead of adding to what they have.
+
+    z' = z + sum_j (value_j - a_j(z)) W_dec[j], so what the SAE does not explain stays as it is. It
+    can stand wherever a `SteeringVector` can.
+
+    Attributes:
+        layer: The layer after which they are set.
+        sae: The SAE of the layer.
+        latents: Which latents.
+        values: The activation that each is set to.
+        description: How they were chosen, for tables and figures.
+    """
+
+    layer: int
+    sae: SAE
+    latents: Int[Tensor, "k"]
+    values: Float[Tensor, "k"]
+    description: str
+
+    @property
+    def vector(self) -> Float[Tensor, "d_model"]:
+        """What is added where none of the latents is active."""
+        W_dec = self.sae.W_dec.detach()
+        return self.values.to(W_dec) @ W_dec[self.latents.to(W_dec.device)]
+
+    @property
+    def norm(self) -> float:
+        """Length of what is added where none of the latents is active."""
+        return self.vector.norm().item()
+
+    def scaled(self, strength: float) -> "ClampedLatents":
+        """Return the latents set to `strength` times the values; 0 switches them off."""
+        return replace(
+            self, values=strength * self.values, description=f"{strength:g} x {self.description}"
+        )
+
+
+def clamped_latents(
+    ranking: LatentRanking, sae: SAE, k: int, beta: float = 0.0, *, layer: int | None = None
+) -> ClampedLatents:
+    """Clamp the top k latents to alpha_j = mu_j + beta * sigma_j (not in the paper).
+
+    Args:
+        ranking: Ranked latents of the same SAE.
+        sae: The SAE.
+        k: How many of the best latents.
+        beta: How many standard deviations to add to each latent's mean activation.
+        layer: The layer to steer, where the SAE does not name the layer that it was trained on.
+
+    Returns:
+        What to steer with.
+
+    Raises:
+        ValueError: As `saif_vector`.
+    """
+    top = ranking.top(k)
+    _weighted(sae, ranking, top, ranking.mean[top])  # refuses an SAE that does not fit
+    values = _alphas(ranking, top, beta)
+    return ClampedLatents(_layer(sae, layer), sae, top, values, f"clamp, k = {k}, beta = {beta:g}")
+
+
 def saif_vector(
     ranking: LatentRanking, sae: SAE, k: int, beta: float = 0.0, *, layer: int | None = None
 ) -> SteeringVector:

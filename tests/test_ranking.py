@@ -89,3 +89,12 @@ def test_jaccard_equals_the_count_by_hand():
     assert jaccard(torch.tensor([1]), none) == 0
     with pytest.raises(ValueError, match="two empty sets"):
         jaccard(none, none)
+
+
+def test_another_order_keeps_the_numbers_and_breaks_ties_by_sensitivity():
+    ranking = rank_latents(POSITIVE, NEGATIVE)
+    scores = torch.tensor([0.1, 0.7, torch.nan, 0.7, 0.2])
+    other = ranking.by(scores)
+    assert ranking.order.tolist() == [0, 1, 4, 2, 3]
+    assert other.order.tolist() == [1, 3, 4, 0, 2]
+    assert torch.equal(other.sensitivity, ranking.sensitivity)

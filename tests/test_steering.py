@@ -3,10 +3,11 @@ import warnings
 import pytest
 import torch
 
+from saif_helpers.latents import encode
 from saif_helpers.models import wrap
 from saif_helpers.steering import PLACEMENTS, generate
 from saif_helpers.tokens import tokenize, without_bos
-from saif_helpers.vectors import SteeringVector
+from saif_helpers.vectors import ClampedLatents, SteeringVector
 from tests import tiny
 
 LAYER = 1
@@ -259,3 +260,51 @@ def test_wrong_arguments_are_refused_before_anything_runs(model, vector):
         generate(model, tiny.PROMPTS, [vector, None])
     with pytest.raises(ValueError, match="give at least 1"):
         generate(model, tiny.PROMPTS, vector, max_new_tokens=0)
+
+
+def clamp(model, strength=1.0, sae=None):
+    latents = torch.tensor([3, 17, 40])
+    values = strength * torch.tensor([2.0, 0.5, 3.0])
+    return ClampedLatents(
+        LAYER, model.saes[LAYER] if sae is None else sae, latents, values, "clamped"
+    )
+
+
+@pytest.mark.parametrize("placement", PLACEMENTS)
+def test_clamped_latents_are_moved_to_their_values_where_the_placement_says(model, placement):
+    """In the first pass, which both share: weight * sum_j (value_j - a_j) W_dec[j]."""
+    options = {"placement": placement, "max_new_tokens": 2, "decay": DECAY}
+    prompts = sorted(tiny.PROMPTS, key=lambda p: len(model.tokenizer(p).input_ids))
+    sae = model.saes[LAYER]
+    _, plain = recorded(model, lambda: generate(model, prompts, max_new_tokens=2))
+    _, steered = recorded(model, lambda: generate(model, prompts, clamp(model), **options))
+    weight = expected_weights(tokenize(prompts, model.tokenizer), placement, 1, model.tokenizer)[0]
+    at = clamp(model)
+    gap = at.values - encode(sae, plain[LAYER][0])[..., at.latents]
+    change = weight[:, :, None] * (gap @ sae.W_dec.detach()[at.latents])
+    torch.testing.assert_close(steered[LAYER][0], plain[LAYER][0] + change, rtol=1e-4, atol=1e-4)
+    assert torch.equal(steered[0][0], plain[0][0])
+
+
+def test_clamps_vectors_and_nothing_share_a_batch(model, vector):
+    mixed = [clamp(model), vector, None, clamp(model, 4.0), clamp(model)]
+    options = {"placement": "decaying", "max_new_tokens": NEW}
+    together = generate(model, tiny.PROMPTS, mixed, **options)
+    for prompt, one, text in zip(tiny.PROMPTS, mixed, together, strict=True):
+        assert generate(model, [prompt], one, **options) == [text]
+    assert generate(model, tiny.PROMPTS, clamp(model, 4.0), **options) != generate(
+        model, tiny.PROMPTS, max_new_tokens=NEW
+    )
+
+
+def test_a_scaled_clamp_has_scaled_values():
+    made = ClampedLatents(0, tiny.sae(0), torch.tensor([1]), torch.tensor([2.0]), "one")
+    assert made.scaled(3.0).values.tolist() == [6.0]
+    assert made.scaled(0.0).norm == 0.0
+    assert made.norm == pytest.approx(2.0, rel=1e-4)
+
+
+def test_latents_of_two_saes_of_a_layer_are_refused(model):
+    two = [clamp(model), clamp(model, sae=tiny.sae(LAYER))]
+    with pytest.raises(ValueError, match="two SAEs of layer 1"):
+        generate(model, tiny.PROMPTS[:2], two)
