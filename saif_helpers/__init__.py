@@ -12,7 +12,15 @@ import importlib
 __version__ = "0.1.0"
 
 _STATIONS = {
-    "graders": ["Grader", "Item", "identify_language", "repetition"],
+    "graders": [
+        "Grader",
+        "Item",
+        "identify_language",
+        "language_is",
+        "matches",
+        "repetition",
+        "word_count",
+    ],
     "instructions": ["InstructionType", "load_instructions"],
     "prompts": ["Content", "PromptPair", "load_contents", "make_pairs", "render"],
     "models": ["ModelWithSAEs", "load", "wrap"],
@@ -59,6 +67,7 @@ _STATIONS = {
     "cards": ["LatentCard", "latent_cards"],
     "effects": ["content_kept", "output_loss"],
     "figures": ["heatmap", "interval_bars", "interval_lines", "sensitivity_curve", "style"],
+    "study": ["Study", "check_grader", "study_instruction"],
 }
 _MODULE_OF = {name: module for module, names in _STATIONS.items() for name in names}
 

@@ -33,6 +33,9 @@ class Item:
     slots: Mapping[str, str] = field(default_factory=dict)
 
 
+Check = Callable[[str, Item], bool]
+
+
 @dataclass(frozen=True)
 class Grader:
     """Two checks of an output against its item.
@@ -42,8 +45,8 @@ class Grader:
         loose: Whether what was asked is recognisably there.
     """
 
-    strict: Callable[[str, Item], bool]
-    loose: Callable[[str, Item], bool]
+    strict: Check
+    loose: Check
 
 
 def normalise(text: str) -> str:
@@ -131,6 +134,63 @@ def translation(language: str, among: Sequence[str] = LANGUAGES) -> Grader:
     """
     return Grader(
         equals_reference, lambda output, item: identify_language(output, among) == language
+    )
+
+
+def language_is(language: str, among: Sequence[str] = LANGUAGES) -> Check:
+    """Make a check that asks for a language and needs no reference.
+
+    Args:
+        language: The language asked for, as an ISO 639-1 code.
+        among: The languages that the output is told apart from.
+
+    Returns:
+        The check.
+
+    Raises:
+        ValueError: If the language is not one of `among`.
+    """
+    if language not in among:
+        raise ValueError(f"language {language!r} asked for; it must be one of {', '.join(among)}")
+    return lambda output, item: identify_language(output, among) == language
+
+
+def matches(pattern: str) -> Check:
+    """Make a check that asks for a regular expression somewhere in the output.
+
+    Args:
+        pattern: The expression, in Python's syntax.
+
+    Returns:
+        The check.
+
+    Raises:
+        ValueError: If the expression cannot be read.
+    """
+    try:
+        compiled = re.compile(pattern)
+    except re.error as error:
+        raise ValueError(f"the pattern {pattern!r} cannot be read: {error}") from error
+    return lambda output, item: compiled.search(output) is not None
+
+
+def word_count(least: int = 1, most: int | None = None) -> Check:
+    """Make a check that asks for a number of words.
+
+    Args:
+        least: Fewest words.
+        most: Most words; None for no limit.
+
+    Returns:
+        The check.
+
+    Raises:
+        ValueError: If no number of words would do.
+    """
+    if least < 0 or (most is not None and most < least):
+        raise ValueError(f"{least} to {most} words asked for; give 0 <= least <= most")
+    return lambda output, item: (
+        least <= len(_words(output)) and (most is None or len(_words(output)) <= most)
     )
 
 

@@ -22,6 +22,8 @@ for name, value in list(globals().items()):
         globals()[name] = min(value, {SMALL})
     elif name == "ROUNDS":
         ROUNDS = (1, 2, 3)
+    elif name in ("BETAS", "STRENGTHS"):
+        globals()[name] = value[:2]
 """
 TOC = toc_files(yaml.safe_load((ROOT / "_toc.yml").read_text(encoding="utf-8")))
 CHAPTERS = [name for name in TOC if (ROOT / f"{name}.ipynb").exists()]

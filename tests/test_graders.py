@@ -8,8 +8,11 @@ from saif_helpers.graders import (
     identify_language,
     is_question,
     is_uppercase,
+    language_is,
+    matches,
     parses_as_json,
     repetition,
+    word_count,
 )
 
 SENTENCES = {
@@ -112,3 +115,26 @@ def test_repetition_counts_words_that_repeat_the_word_before():
     assert repetition(["a b a b", ""]) == 0.0
     assert repetition(["le le le le"]) == 0.75
     assert repetition(["A a.", "b c"]) == 0.25
+
+
+def test_checks_that_need_no_reference():
+    item = Item("The old baker sells warm bread.")
+    assert language_is("fr")(SENTENCES["fr"], item)
+    assert not language_is("fr")(SENTENCES["de"], item)
+    assert matches(r"^\d+ %$")("12 %", item)
+    assert not matches(r"^\d+ %$")("about 12 %", item)
+    assert [word_count(2, 3)("a " * n, item) for n in range(5)] == [False, False, True, True, False]
+    assert word_count()("a " * 99, item)
+
+
+@pytest.mark.parametrize(
+    ("make", "message"),
+    [
+        (lambda: language_is("it"), "it must be one of en, fr"),
+        (lambda: matches("("), "cannot be read"),
+        (lambda: word_count(3, 2), "3 to 2 words"),
+    ],
+)
+def test_checks_that_could_never_pass_are_refused(make, message):
+    with pytest.raises(ValueError, match=message):
+        make()

@@ -11,5 +11,7 @@ def test_the_example_of_an_own_instruction_runs(capsys):
     assert len(code.splitlines()) <= 25
     names: dict = {}
     exec(compile(code, "README.md", "exec"), names)
-    assert names["grades"].proportion("loose").n == 100
-    assert "sensitivity" in capsys.readouterr().out
+    found = names["found"]
+    assert found.grades["prompting"].proportion("strict").value > 0.8
+    assert found.grades["random latents"].proportion("loose").value < 0.1
+    assert "signed latents" in capsys.readouterr().out

@@ -1,0 +1,331 @@
+"""A whole study of one instruction in one call: baseline, latents, steering, controls, verdicts.
+
+What the chapters do step by step, for a reader who brings an instruction of their own.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from typing import Literal
+
+import pandas as pd
+from matplotlib.axes import Axes
+
+from saif_helpers.cards import LatentCard, latent_cards
+from saif_helpers.figures import interval_bars
+from saif_helpers.grades import Grades, grade, paired_difference, pool
+from saif_helpers.instructions import InstructionType
+from saif_helpers.latents import encode
+from saif_helpers.models import ModelWithSAEs
+from saif_helpers.prompts import Content, PromptPair, load_contents, make_pairs, render
+from saif_helpers.proximity import auroc
+from saif_helpers.ranking import LatentRanking, rank_latents
+from saif_helpers.selection import (
+    Setting,
+    Source,
+    best_setting,
+    capture_pairs,
+    grade_settings,
+    search,
+    settings_grid,
+    steer_and_grade,
+)
+from saif_helpers.steering import PLACEMENTS, generate
+from saif_helpers.vectors import (
+    mean_difference_vector,
+    random_latents_vector,
+    signed_mean_difference_vector,
+)
+from saif_helpers.verdicts import Check, Verdict, verdict
+
+Rule = Literal["paper", "signed latents", "difference in means"]
+RULES: tuple[Rule, ...] = ("paper", "signed latents", "difference in means")
+NOTHING, PROMPTING, RANDOM = "no instruction", "prompting", "random latents"
+
+
+@dataclass(frozen=True, eq=False)
+class Study:
+    """What a study found.
+
+    Attributes:
+        instruction: The instruction.
+        model_name: Name of the model.
+        grades: Method to the grades of its outputs for the test contents: ``"no instruction"``,
+            ``"prompting"``, the rules, and ``"random latents"`` (the control of ``"paper"``).
+        settings: Rule to the setting that the search chose for it on the validation contents.
+        rankings: Layer to the ranking of its SAE's latents.
+        checks: Rule to the checks that its verdict rests on.
+        cards: Cards of the best latents of the layer that the paper's rule steers.
+    """
+
+    instruction: InstructionType
+    model_name: str
+    grades: Mapping[str, Grades]
+    settings: Mapping[str, Setting]
+    rankings: Mapping[int, LatentRanking]
+    checks: Mapping[str, Sequence[Check]]
+    cards: Sequence[LatentCard]
+
+    @property
+    def verdicts(self) -> dict[str, Verdict]:
+        """Rule to the verdict on "steering by this rule follows the instruction"."""
+        return {rule: verdict(checks) for rule, checks in self.checks.items()}
+
+    def table(self) -> pd.DataFrame:
+        """Return a row for each method: strict and loose share, setting, verdict."""
+        return pd.DataFrame(
+            [
+                {
+                    "method": method,
+                    "strict": str(graded.proportion("strict")),
+                    "loose": str(graded.proportion("loose")),
+                    "layer": self.settings[method].layer if method in self.settings else "",
+                    "setting": self.settings[method].where if method in self.settings else "",
+                    "verdict": self.verdicts.get(method, ""),
+                }
+                for method, graded in self.grades.items()
+            ]
+        ).set_index("method")
+
+    def examples(self, n: int = 5) -> pd.DataFrame:
+        """Return the first n test contents with the outputs of each method but the control."""
+        columns = {name: g.outputs[:n] for name, g in self.grades.items() if name != RANDOM}
+        contents = [item.content for item in self.grades[NOTHING].items[:n]]
+        return pd.DataFrame(columns, index=pd.Index(contents, name="content"))
+
+    def figure(self) -> Axes:
+        """Draw strict and loose shares of all methods, with their 95 % intervals."""
+        bars = [
+            {"method": method, "grade": kind} | asdict(graded.proportion(kind))
+            for method, graded in self.grades.items()
+            for kind in ("strict", "loose")
+        ]
+        return interval_bars(pd.DataFrame(bars), "method", "grade", horizontal=True)
+
+
+def study_instruction(
+    model: ModelWithSAEs,
+    instruction: InstructionType,
+    *,
+    identification: Sequence[Content] | None = None,
+    validation: Sequence[Content] | None = None,
+    test: Sequence[Content] | None = None,
+    rules: Sequence[Rule] = RULES,
+    k: int = 15,
+    strengths: Sequence[float] = (1.0, 2.0, 4.0),
+    decays: Sequence[float] = (0.5, 0.8),
+    rounds: tuple[int, int, int] = (8, 20, 60),
+    n_random: int = 2,
+    n_cards: int = 3,
+    strict_bar: float = 0.30,
+    loose_bar: float = 0.80,
+    random_bar: float = 0.05,
+    max_new_tokens: int = 40,
+    seed: int = 0,
+) -> Study:
+    """Study one instruction: find its latents, steer with them, set it against the controls.
+
+    A rule's verdict is *supported* if the whole 95 % intervals say that its strict share lies above
+    `strict_bar`, that it is loosely no further behind prompting than `loose_bar` allows (as a share
+    of prompting's own), and that random latents of the paper's norm stay below `random_bar`.
+
+    >>> found = study_instruction(model, polite)
+    >>> found.table()
+
+    Args:
+        model: The model and its SAEs.
+        instruction: The instruction. It may be one that you made, see `InstructionType`.
+        identification: Contents that latents are found on; by default 200 shipped sentences.
+        validation: Contents that settings are chosen on; by default as many as the rounds need.
+        test: Contents that are reported on; by default 100 shipped sentences.
+        rules: Which rules to steer by.
+        k: How many latents.
+        strengths: Factors on the vector that the search tries.
+        decays: Factors from token to token that the search tries, where the vector fades.
+        rounds: Contents of the three rounds of the search.
+        n_random: Random controls.
+        n_cards: Latents to make cards for.
+        strict_bar: Least strict share of the verdict.
+        loose_bar: Least loose share, as a share of prompting's.
+        random_bar: Largest strict share of random latents.
+        max_new_tokens: Most tokens of an output.
+        seed: Seed of the wordings' order and of the controls.
+
+    Returns:
+        The study.
+
+    Raises:
+        ValueError: Before anything runs, if the grader fails on an output, does not answer with
+            True or False, or passes strictly what does not pass loosely; or if a rule is unknown.
+            After the baseline, if the model does not follow the instruction even when it is asked.
+    """
+    unknown = [rule for rule in rules if rule not in RULES]
+    if unknown or not rules:
+        raise ValueError(f"rules {list(rules)} asked for; give one or more of {', '.join(RULES)}")
+    identification = (
+        load_contents("identification")[:200] if identification is None else identification
+    )
+    validation = load_contents("validation")[: max(rounds)] if validation is None else validation
+    test = load_contents("test")[-100:] if test is None else test
+    for content in [*validation, *test]:
+        check_grader(instruction, content)
+    longest = {"max_new_tokens": max_new_tokens}
+    asked = make_pairs(instruction, test, model.tokenizer, seed=seed)
+    grades = _baseline(model, instruction, asked, max_new_tokens)
+    layers = range(model.n_layers)
+    pairs = make_pairs(instruction, identification, model.tokenizer, seed=seed)
+    rankings, sources = _sources(model, pairs, rules, k)
+    settings = {}
+    for rule in rules:
+        grid = settings_grid(layers, [k], [0.0], PLACEMENTS, strengths, decays)
+        tried = search(
+            model,
+            instruction,
+            validation,
+            sources[rule],
+            grid,
+            rounds=rounds,
+            keep=(1, 6),
+            **longest,
+        )
+        settings[rule] = best_setting(tried)
+        (grades[rule],) = grade_settings(
+            model, instruction, test, sources[rule], [settings[rule]], **longest
+        )
+    at = settings[rules[0]]
+    vector = at.vector(model, sources[rules[0]][at.layer])
+    controls = []
+    for number in range(n_random):
+        drawn = random_latents_vector(
+            rankings[at.layer], model.saes[at.layer], k, seed=seed + number
+        )
+        controls.append(drawn.scaled(vector.norm / drawn.norm))
+    where = {"placement": at.placement, "decay": at.decay} | longest
+    grades[RANDOM] = pool(steer_and_grade(model, instruction, test, controls, **where))
+    bars = (strict_bar, loose_bar, random_bar)
+    checks = {rule: _checks(grades, rule, *bars) for rule in rules}
+    cards = _cards(model, instruction, asked, grades, rankings[at.layer], at.layer, n_cards)
+    return Study(instruction, model.name, grades, settings, rankings, checks, cards)
+
+
+def check_grader(instruction: InstructionType, content: Content) -> None:
+    """Try an instruction's grader on a content, so that a bad one fails before anything runs.
+
+    Args:
+        instruction: The instruction.
+        content: A content.
+
+    Raises:
+        ValueError: If a check of the grader fails on an output, answers with something else than
+            True or False, or strict passes where loose does not.
+    """
+    item = content.item(instruction)
+    samples = [item.content, item.content.upper(), "", "?", "{}"]
+    samples += [item.reference] if item.reference else []
+    for output in samples:
+        answers = {}
+        for kind in ("strict", "loose"):
+            try:
+                answers[kind] = getattr(instruction.grader, kind)(output, item)
+            except Exception as error:
+                raise ValueError(
+                    f"the {kind} check of instruction {instruction.name!r} failed on the output "
+                    f"{output!r} for the content {item.content!r}: {error}; a check must answer "
+                    "True or False for any output"
+                ) from error
+            if not isinstance(answers[kind], bool):
+                raise ValueError(
+                    f"the {kind} check of instruction {instruction.name!r} answered "
+                    f"{answers[kind]!r} for the output {output!r}; it must answer True or False "
+                    "(wrap it in bool())"
+                )
+        if answers["strict"] and not answers["loose"]:
+            raise ValueError(
+                f"the grader of instruction {instruction.name!r} passes {output!r} strictly and "
+                "not loosely; what passes strictly must pass loosely too"
+            )
+
+
+def _baseline(
+    model: ModelWithSAEs,
+    instruction: InstructionType,
+    asked: Sequence[PromptPair],
+    max_new_tokens: int,
+) -> dict[str, Grades]:
+    items = [pair.content.item(instruction) for pair in asked]
+    prompts = [pair.positive for pair in asked] + [pair.negative for pair in asked]
+    outputs = generate(model, prompts, max_new_tokens=max_new_tokens)
+    prompted, unasked = outputs[: len(asked)], outputs[len(asked) :]
+    grades = {
+        NOTHING: grade(unasked, items, instruction),
+        PROMPTING: grade(prompted, items, instruction),
+    }
+    gain = paired_difference(grades[PROMPTING], grades[NOTHING], "loose")
+    if gain.low <= 0:
+        raise ValueError(
+            f"{model.name} does not follow the instruction {instruction.name!r} when it is asked: "
+            f"{grades[PROMPTING].proportion('loose')} of its outputs pass loosely, and "
+            f"{grades[NOTHING].proportion('loose')} with no instruction, for example "
+            f"{prompted[0]!r}. Reword it, mend the grader, or take a model that follows it"
+        )
+    return grades
+
+
+def _sources(
+    model: ModelWithSAEs, pairs: Sequence[PromptPair], rules: Sequence[Rule], k: int
+) -> tuple[dict[int, LatentRanking], dict[str, dict[int, Source]]]:
+    """Rank all layers and make each rule's source for each of them, from one capture pass."""
+    layers = range(model.n_layers)
+    positive, negative = capture_pairs(model, pairs, layers)
+    rankings = {
+        at: rank_latents(*(encode(model.saes[at], half[at]) for half in (positive, negative)))
+        for at in layers
+    }
+    make = {
+        "paper": lambda at: rankings[at],
+        "signed latents": lambda at: signed_mean_difference_vector(
+            rankings[at], model.saes[at], k, layer=at
+        ),
+        "difference in means": lambda at: mean_difference_vector(positive[at], negative[at], at),
+    }
+    return rankings, {rule: {at: make[rule](at) for at in layers} for rule in rules}
+
+
+def _checks(
+    grades: Mapping[str, Grades], rule: str, strict_bar: float, loose_bar: float, random_bar: float
+) -> list[Check]:
+    prompting = grades[PROMPTING]
+    margin = (1 - loose_bar) * prompting.proportion("loose").value
+    lag = paired_difference(grades[rule], prompting, "loose")
+    return [
+        Check(f"strict, {rule}", grades[rule].proportion("strict"), "above", strict_bar),
+        Check(f"loose, {rule} minus prompting", lag, "above", -margin),
+        Check("strict, random latents", grades[RANDOM].proportion("strict"), "below", random_bar),
+    ]
+
+
+def _cards(
+    model: ModelWithSAEs,
+    instruction: InstructionType,
+    asked: Sequence[PromptPair],
+    grades: Mapping[str, Grades],
+    ranking: LatentRanking,
+    layer: int,
+    n: int,
+) -> list[LatentCard]:
+    """Make cards of the best latents; contexts come from the test prompts and their answers."""
+    if n < 1:
+        return []
+    halves = capture_pairs(model, asked, [layer])
+    positive, negative = (encode(model.saes[layer], half[layer]) for half in halves)
+    top = ranking.top(n)
+    areas = auroc(positive[:, top], negative[:, top]).tolist()
+    facts = {
+        latent: {"sensitivity": f"{ranking.sensitivity[latent]:.2f}", "told from none": f"{a:.2f}"}
+        for latent, a in zip(top.tolist(), areas, strict=True)
+    }
+    corpus = [
+        pair.positive + output
+        for pair, output in zip(asked, grades[PROMPTING].outputs, strict=True)
+    ]
+    corpus += [render(pair.content.text, model.tokenizer) for pair in asked]
+    return latent_cards(model, layer, facts, positive, negative, corpus)
