@@ -13,6 +13,7 @@ import pandas as pd
 
 from saif_helpers.grades import Interval
 
+GLUE = "application/papermill.record/"  # before a mime type: kept in the notebook, not shown
 Verdict = Literal["supported", "not supported", "undecided"]
 
 
@@ -93,3 +94,33 @@ def checks_table(checks: Sequence[Check]) -> pd.DataFrame:
             "outcome": [words[check.holds] for check in checks],
         }
     )
+
+
+def record_verdict(claim: str, checks: Sequence[Check]) -> pd.DataFrame:
+    """Show the checks of a claim, and leave its verdict in the notebook for the scorecard.
+
+    In a notebook that the book executes, the scorecard and the index read what is left here
+    (MyST-NB's glue, whose format this writes): ``<claim>-verdict`` and ``<claim>-checks``.
+
+    Args:
+        claim: The claim's id, such as ``"C3"``.
+        checks: Its checks.
+
+    Returns:
+        The checks, a row for each.
+
+    Raises:
+        ValueError: If there is no check.
+    """
+    from IPython.display import display
+
+    table = checks_table(checks).set_index("check")
+    left = {
+        "verdict": {"text/plain": repr(verdict(checks))},
+        "checks": {"text/plain": table.to_string(), "text/html": table.to_html()},
+    }
+    for name, bundle in left.items():
+        hidden = {GLUE + mime: content for mime, content in bundle.items()}
+        key = {"name": f"{claim}-{name}", "mime_prefix": GLUE}
+        display(hidden, raw=True, metadata={"scrapbook": key})
+    return table

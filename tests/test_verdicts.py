@@ -1,7 +1,7 @@
 import pytest
 
 from saif_helpers.grades import Interval
-from saif_helpers.verdicts import Check, checks_table, share_between, verdict
+from saif_helpers.verdicts import Check, checks_table, record_verdict, share_between, verdict
 
 
 def check(low, high, side="above", threshold=0.3):
@@ -52,3 +52,25 @@ def test_a_number_between_two_bounds_as_a_share():
 def test_impossible_bounds_are_refused(counts):
     with pytest.raises(ValueError, match="surely"):
         share_between(*counts)
+
+
+def test_a_recorded_verdict_can_be_read_by_the_scorecard(monkeypatch):
+    from IPython import display as ipython
+    from myst_nb.ext.glue import extract_glue_data_cell
+    from nbformat.v4 import new_code_cell, new_output
+
+    outputs = []
+    monkeypatch.setattr(
+        ipython,
+        "display",
+        lambda data, raw, metadata: outputs.append(
+            new_output("display_data", data=data, metadata=metadata)
+        ),
+    )
+    checks = [check(0.4, 0.5), check(0.1, 0.2)]
+    table = record_verdict("C3", checks)
+    assert table["outcome"].tolist() == ["holds", "fails"]
+    assert all(name.startswith("application/") for output in outputs for name in output["data"])
+    kept = dict(extract_glue_data_cell(new_code_cell(outputs=outputs)))
+    assert kept["C3-verdict"]["data"]["text/plain"] == "'not supported'"
+    assert "0.45 [0.40, 0.50]" in kept["C3-checks"]["data"]["text/html"]
