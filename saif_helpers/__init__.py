@@ -67,6 +67,7 @@ _STATIONS = {
     "cards": ["LatentCard", "latent_cards"],
     "effects": ["content_kept", "output_loss"],
     "figures": ["heatmap", "interval_bars", "interval_lines", "sensitivity_curve", "style"],
+    "frames": ["Frames"],
     "study": ["Study", "check_grader", "study_instruction"],
 }
 _MODULE_OF = {name: module for module, names in _STATIONS.items() for name in names}
