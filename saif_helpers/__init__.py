@@ -44,6 +44,7 @@ _STATIONS = {
         "best_setting",
         "capture_pairs",
         "grade_settings",
+        "rank_captured",
         "rank_layers",
         "search",
         "settings_grid",

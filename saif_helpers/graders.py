@@ -7,6 +7,7 @@ IFEval's strict and loose.
 """
 
 import json
+import math
 import re
 import unicodedata
 from collections.abc import Callable, Mapping, Sequence
@@ -122,21 +123,6 @@ def equals_reference(output: str, item: Item) -> bool:
     return exact_match(output, item.reference)
 
 
-def translation(language: str, among: Sequence[str] = LANGUAGES) -> Grader:
-    """Grade a translation: strict is the reference itself, loose is any text in `language`.
-
-    Args:
-        language: The language asked for, as an ISO 639-1 code.
-        among: The languages that the output is told apart from.
-
-    Returns:
-        The grader.
-    """
-    return Grader(
-        equals_reference, lambda output, item: identify_language(output, among) == language
-    )
-
-
 def language_is(language: str, among: Sequence[str] = LANGUAGES) -> Check:
     """Make a check that asks for a language and needs no reference.
 
@@ -153,6 +139,22 @@ def language_is(language: str, among: Sequence[str] = LANGUAGES) -> Check:
     if language not in among:
         raise ValueError(f"language {language!r} asked for; it must be one of {', '.join(among)}")
     return lambda output, item: identify_language(output, among) == language
+
+
+def translation(language: str, among: Sequence[str] = LANGUAGES) -> Grader:
+    """Grade a translation: strict is the reference itself, loose is any text in `language`.
+
+    Args:
+        language: The language asked for, as an ISO 639-1 code.
+        among: The languages that the output is told apart from.
+
+    Returns:
+        The grader.
+
+    Raises:
+        ValueError: As `language_is`.
+    """
+    return Grader(equals_reference, language_is(language, among))
 
 
 def matches(pattern: str) -> Check:
@@ -189,9 +191,8 @@ def word_count(least: int = 1, most: int | None = None) -> Check:
     """
     if least < 0 or (most is not None and most < least):
         raise ValueError(f"{least} to {most} words asked for; give 0 <= least <= most")
-    return lambda output, item: (
-        least <= len(_words(output)) and (most is None or len(_words(output)) <= most)
-    )
+    limit = math.inf if most is None else most
+    return lambda output, item: least <= len(_words(output)) <= limit
 
 
 def _words(text: str) -> list[str]:

@@ -112,12 +112,29 @@ def rank_layers(
     Returns:
         Layer to ranking of its SAE's latents.
     """
-    positive, negative = capture_pairs(model, pairs, layers)
+    return rank_captured(model, *capture_pairs(model, pairs, layers))
+
+
+def rank_captured(
+    model: ModelWithSAEs,
+    positive: Mapping[int, Float[Tensor, "pairs d_model"]],
+    negative: Mapping[int, Float[Tensor, "pairs d_model"]],
+) -> dict[int, LatentRanking]:
+    """Rank the latents of several layers whose residual stream was captured already.
+
+    Args:
+        model: The SAEs.
+        positive: Layer to residual stream with the instruction, from `capture_pairs`.
+        negative: The same without it.
+
+    Returns:
+        Layer to ranking of its SAE's latents.
+    """
     return {
         layer: rank_latents(
             encode(model.saes[layer], positive[layer]), encode(model.saes[layer], negative[layer])
         )
-        for layer in layers
+        for layer in positive
     }
 
 
@@ -326,7 +343,11 @@ def search(
     _refuse_test(contents)
     graded: dict[Setting, Grades] = {}
     staying, done = list(settings), 0
-    for number, n in enumerate(rounds):
+    of_each_kind = {"n": keep[0], "per": ["layer", "placement", "decay"]}
+    for n, choice in zip(rounds, (None, of_each_kind, {"n": keep[1]}), strict=True):
+        if choice:
+            table = _table(model, sources, {setting: graded[setting] for setting in staying})
+            staying = shortlist(table, **choice)
         more = grade_settings(
             model,
             instruction,
@@ -338,11 +359,6 @@ def search(
         )
         for setting, new in zip(staying, more, strict=True):
             graded[setting] = pool([graded[setting], new]) if done else new
-        table = _table(model, sources, {setting: graded[setting] for setting in staying})
-        if number == 0:
-            staying = shortlist(table, keep[0], per=["layer", "placement", "decay"])
-        elif number == 1:
-            staying = shortlist(table, keep[1])
         done = n
     return _table(model, sources, graded)
 

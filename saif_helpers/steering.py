@@ -89,8 +89,9 @@ def generate(
         raise ValueError(f"placement {placement!r} asked for; give one of {', '.join(PLACEMENTS)}")
     if max_new_tokens < 1:
         raise ValueError(f"max_new_tokens={max_new_tokens} asked for; give at least 1")
-    offsets = _offsets(model, steering, len(prompts), strength)
-    clamps = _clamps(steering, len(prompts))
+    interventions = _for_each_prompt(steering, len(prompts))
+    offsets = _offsets(model, interventions, strength)
+    clamps = _clamps(interventions)
     texts = [""] * len(prompts)
     for rows, tokens in progress(list(batches(prompts, model.tokenizer, batch_size)), "generate"):
         weights = _weights(without_bos(tokens, model.tokenizer), placement, decay)
@@ -103,45 +104,46 @@ def generate(
     return texts
 
 
-def _offsets(
-    model: ModelWithSAEs, steering: Steering, n_prompts: int, strength: float
-) -> dict[int, Float[Tensor, "prompts d_model"]]:
-    """Collect, for each steered layer in order, what each prompt adds there; zeros for none."""
-    if steering is None:
-        return {}
-    vectors = _for_each_prompt(steering, n_prompts)
-    if len(vectors) != n_prompts:
+def _for_each_prompt(steering: Steering, n_prompts: int) -> list[Intervention | None]:
+    """Write out what each prompt is steered with."""
+    if steering is None or isinstance(steering, Intervention):
+        return [steering] * n_prompts
+    if len(steering) != n_prompts:
         raise ValueError(
-            f"{len(vectors)} steering vectors given for {n_prompts} prompts; give one for each "
+            f"{len(steering)} steering vectors given for {n_prompts} prompts; give one for each "
             "prompt, None for those not to steer, or a single one for all"
         )
+    return list(steering)
+
+
+def _offsets(
+    model: ModelWithSAEs, interventions: Sequence[Intervention | None], strength: float
+) -> dict[int, Float[Tensor, "prompts d_model"]]:
+    """Collect, for each steered layer in order, what each prompt adds there; zeros for none."""
     offsets = {}
-    for layer in sorted({vector.layer for vector in vectors if vector is not None}):
+    for layer in sorted({given.layer for given in interventions if given is not None}):
         model.layer(layer)
-        offsets[layer] = torch.zeros(n_prompts, model.d_model, dtype=model.lm.dtype)
-    for row, vector in enumerate(vectors):
-        if vector is not None:
-            if len(vector.vector) != model.d_model:
+        offsets[layer] = torch.zeros(len(interventions), model.d_model, dtype=model.lm.dtype)
+    for row, given in enumerate(interventions):
+        if given is not None:
+            vector = given.vector
+            if len(vector) != model.d_model:
                 raise ValueError(
-                    f"the steering vector ({vector.description}) has {len(vector.vector)} entries; "
+                    f"the steering vector ({given.description}) has {len(vector)} entries; "
                     f"{model.name} has d_model {model.d_model}"
                 )
-            offsets[vector.layer][row] = strength * vector.vector.to(offsets[vector.layer])
+            offsets[given.layer][row] = strength * vector.to(offsets[given.layer])
     return {layer: offset.to(model.device) for layer, offset in offsets.items()}
 
 
-def _for_each_prompt(steering: Steering, n_prompts: int) -> list[Intervention | None]:
-    return [steering] * n_prompts if isinstance(steering, Intervention) else list(steering or [])
-
-
 def _clamps(
-    steering: Steering, n_prompts: int
+    interventions: Sequence[Intervention | None],
 ) -> dict[int, tuple[SAE, Bool[Tensor, "prompts d_sae"]]]:
     """Collect, for each layer with clamps, the SAE and which latents each prompt clamps."""
     clamps = {}
-    for row, clamp in enumerate(_for_each_prompt(steering, n_prompts)):
+    for row, clamp in enumerate(interventions):
         if isinstance(clamp, ClampedLatents):
-            nothing = torch.zeros(n_prompts, clamp.sae.cfg.d_sae, dtype=torch.bool)
+            nothing = torch.zeros(len(interventions), clamp.sae.cfg.d_sae, dtype=torch.bool)
             sae, which = clamps.setdefault(clamp.layer, (clamp.sae, nothing))
             if sae is not clamp.sae:
                 raise ValueError(

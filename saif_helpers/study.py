@@ -18,13 +18,14 @@ from saif_helpers.latents import encode
 from saif_helpers.models import ModelWithSAEs
 from saif_helpers.prompts import Content, PromptPair, load_contents, make_pairs, render
 from saif_helpers.proximity import auroc
-from saif_helpers.ranking import LatentRanking, rank_latents
+from saif_helpers.ranking import LatentRanking
 from saif_helpers.selection import (
     Setting,
     Source,
     best_setting,
     capture_pairs,
     grade_settings,
+    rank_captured,
     search,
     settings_grid,
     steer_and_grade,
@@ -276,10 +277,7 @@ def _sources(
     """Rank all layers and make each rule's source for each of them, from one capture pass."""
     layers = range(model.n_layers)
     positive, negative = capture_pairs(model, pairs, layers)
-    rankings = {
-        at: rank_latents(*(encode(model.saes[at], half[at]) for half in (positive, negative)))
-        for at in layers
-    }
+    rankings = rank_captured(model, positive, negative)
     make = {
         "paper": lambda at: rankings[at],
         "signed latents": lambda at: signed_mean_difference_vector(

@@ -66,8 +66,7 @@ class ClampedLatents:
     @property
     def vector(self) -> Float[Tensor, "d_model"]:
         """What is added where none of the latents is active."""
-        W_dec = self.sae.W_dec.detach()
-        return self.values.to(W_dec) @ W_dec[self.latents.to(W_dec.device)]
+        return _sum_of_directions(self.sae, self.latents, self.values)
 
     @property
     def norm(self) -> float:
@@ -99,8 +98,8 @@ def clamped_latents(
     Raises:
         ValueError: As `saif_vector`.
     """
+    _check_fit(sae, ranking)
     top = ranking.top(k)
-    _weighted(sae, ranking, top, ranking.mean[top])  # refuses an SAE that does not fit
     values = _alphas(ranking, top, beta)
     return ClampedLatents(_layer(sae, layer), sae, top, values, f"clamp, k = {k}, beta = {beta:g}")
 
@@ -273,12 +272,22 @@ def _alphas(ranking: LatentRanking, latents: Int[Tensor, "k"], beta: float) -> F
 def _weighted(
     sae: SAE, ranking: LatentRanking, latents: Int[Tensor, "k"], weights: Float[Tensor, "k"]
 ) -> Float[Tensor, "d_model"]:
+    _check_fit(sae, ranking)
+    return _sum_of_directions(sae, latents, weights)
+
+
+def _check_fit(sae: SAE, ranking: LatentRanking) -> None:
     check_decoder_units(sae)
     if len(ranking.mean) != sae.cfg.d_sae:
         raise ValueError(
             f"the ranking has {len(ranking.mean)} latents, the SAE {sae.cfg.d_sae}; "
             "give the SAE that the ranked activations come from"
         )
+
+
+def _sum_of_directions(
+    sae: SAE, latents: Int[Tensor, "k"], weights: Float[Tensor, "k"]
+) -> Float[Tensor, "d_model"]:
     W_dec = sae.W_dec.detach()
     return weights.to(W_dec) @ W_dec[latents.to(W_dec.device)]
 
