@@ -13,6 +13,7 @@ from jaxtyping import Bool, Float, Int
 from nnsight.intervention.interleaver import OutOfOrderError
 from sae_lens import SAE
 from torch import Tensor
+from transformers import DynamicCache
 
 from saif_helpers.latents import encode
 from saif_helpers.models import ModelWithSAEs
@@ -27,6 +28,8 @@ PLACEMENTS: tuple[Placement, ...] = (
     "generated_tokens",
     "decaying",
 )
+TOKENS_A_STAGE = 6
+"""Tokens generated between two looks at which rows have ended; few enough to drop them soon."""
 Intervention = SteeringVector | ClampedLatents
 Steering = Intervention | Sequence[Intervention | None] | None
 
@@ -158,15 +161,15 @@ def _weights(
 ) -> Callable[[int], Float[Tensor, "rows positions"] | None]:
     """Return what the vector is multiplied with at each position read in pass 0, 1, 2...
 
-    Pass 0 reads the prompt, pass t the t-th generated token. None means that no later pass is
-    steered.
+    Pass 0 reads the prompt, pass t the t-th generated token, where all rows share one weight. None
+    means that no later pass is steered.
     """
     prompt = torch.zeros(counted.shape)
     if placement == "every_position":
         prompt = counted.float()
     elif placement != "generated_tokens":
         prompt[:, -1] = 1.0
-    token = torch.ones(len(counted), 1)
+    token = torch.ones(1, 1)
 
     def weights(step: int) -> Float[Tensor, "rows positions"] | None:
         if step == 0:
@@ -188,19 +191,71 @@ def _generate_batch(
 ) -> Int[Tensor, "rows new_tokens"]:
     """Generate from one left-padded batch, adding ``weights(step) * added`` in every pass.
 
-    A row that has ended is filled with padding until the last row ends; that padding gets the
-    vector too, which no other row sees and nothing decodes.
+    It goes some tokens at a time; rows that have ended then leave the batch and the cache. Until
+    they do they are filled with padding, which gets the vector too, but no other row sees it.
     """
-    inputs = {name: tokens[name] for name in ("input_ids", "attention_mask")}
-    options = {"max_new_tokens": max_new_tokens, "eos_token_id": model.stop_ids}
-    options |= {"do_sample": False, "use_cache": True, "pad_token_id": model.tokenizer.pad_token_id}
-    with torch.no_grad(), model.lm.generate(**options) as tracer:
+    ids, mask = tokens["input_ids"], tokens["attention_mask"]
+    unsteered = not weights(0)[:, :-1].any()
+    cache = _read_prompts(model, tokens) if unsteered else DynamicCache(config=model.lm.config)
+    new = torch.full((len(ids), max_new_tokens), model.tokenizer.pad_token_id)
+    rows = torch.arange(len(ids))
+    stop_ids = torch.tensor(model.stop_ids)
+    for done in range(0, max_new_tokens, TOKENS_A_STAGE):
+        n = min(TOKENS_A_STAGE, max_new_tokens - done)
+        ids = _generate_stage(model, ids, mask, cache, added, clamped, weights, done, n)
+        written = ids[:, tokens["input_ids"].shape[1] + done :]
+        new[rows, done : done + written.shape[1]] = written
+        goes_on = ~torch.isin(written, stop_ids).any(1)
+        if not goes_on.any():
+            break
+        rows, ids = rows[goes_on], ids[goes_on]
+        mask = torch.cat([mask[goes_on], torch.ones_like(written[goes_on])], 1)
+        added = {layer: offset[goes_on] for layer, offset in added.items()}
+        clamped = {layer: (sae, which[goes_on]) for layer, (sae, which) in clamped.items()}
+        cache.batch_select_indices(goes_on.nonzero()[:, 0].to(model.device))
+    return new
+
+
+def _read_prompts(
+    model: ModelWithSAEs, tokens: Mapping[str, Int[Tensor, "rows tokens"]]
+) -> DynamicCache:
+    """Read all but the last token of each prompt, equal prompts once, into a cache of all rows.
+
+    Where no two prompts are equal nothing is read, since the generation then does it as fast.
+    """
+    cache = DynamicCache(config=model.lm.config)
+    names = ("input_ids", "attention_mask", "position_ids")
+    rows = torch.stack([tokens[name][:, :-1] for name in names], 1)
+    prompts, prompt_of_row = rows.unique(dim=0, return_inverse=True)
+    if len(prompts) < len(rows) and prompts.shape[2]:
+        inputs = {name: prompts[:, i].to(model.device) for i, name in enumerate(names)}
+        with torch.no_grad():
+            model.lm._module.model(**inputs, past_key_values=cache, use_cache=True)
+        cache.batch_select_indices(prompt_of_row.to(model.device))
+    return cache
+
+
+def _generate_stage(
+    model: ModelWithSAEs,
+    ids: Int[Tensor, "rows tokens"],
+    mask: Int[Tensor, "rows tokens"],
+    cache: DynamicCache,
+    added: Mapping[int, Float[Tensor, "rows d_model"]],
+    clamped: Mapping[int, tuple[SAE, Bool[Tensor, "rows d_sae"]]],
+    weights: Callable[[int], Float[Tensor, "rows positions"] | None],
+    done: int,
+    n_tokens: int,
+) -> Int[Tensor, "rows longer"]:
+    """Append up to `n_tokens` to rows that have `done` tokens, reading what is not cached."""
+    options = {"max_new_tokens": n_tokens, "eos_token_id": model.stop_ids, "do_sample": False}
+    options |= {"use_cache": True, "pad_token_id": model.tokenizer.pad_token_id}
+    with torch.no_grad(), model.lm.generate(**options, past_key_values=cache) as tracer:
         # Two workers: the first may outlast the generation, the second waits for its result.
-        with tracer.invoke(**inputs):
-            _steer(model, tracer, added, clamped, weights)
+        with tracer.invoke(input_ids=ids, attention_mask=mask):
+            _steer(model, tracer, added, clamped, weights, done)
         with tracer.invoke():
-            ids = nnsight.save(tracer.result)
-    return ids[:, inputs["input_ids"].shape[1] :]
+            longer = nnsight.save(tracer.result)
+    return longer.cpu()
 
 
 def _steer(
@@ -209,11 +264,12 @@ def _steer(
     added: Mapping[int, Float[Tensor, "rows d_model"]],
     clamped: Mapping[int, tuple[SAE, Bool[Tensor, "rows d_sae"]]],
     weights: Callable[[int], Float[Tensor, "rows positions"] | None],
+    done: int,
 ) -> None:
-    """Steer pass after pass; runs inside a trace, in step with the model."""
+    """Steer pass after pass, from pass `done` on; runs inside a trace, in step with the model."""
     try:
         for step in tracer.iter[:]:
-            weight = weights(step)
+            weight = weights(done + step)
             if weight is None or not added:
                 return
             for layer, offset in added.items():
@@ -223,7 +279,8 @@ def _steer(
                     sae, which = clamped[layer]
                     there = encode(sae, residual) * which[:, None, :]
                     change = change - (there @ sae.W_dec.detach()).to(residual)
-                model.layer(layer).output = residual + weight.to(residual)[:, :, None] * change
+                here = weight[:, -residual.shape[1] :].to(residual)  # the positions not cached
+                model.layer(layer).output = residual + here[:, :, None] * change
     except OutOfOrderError:
         # How nnsight ends an open loop once the generation has stopped, after its last pass.
         return

@@ -5,7 +5,7 @@ import torch
 
 from saif_helpers.latents import encode
 from saif_helpers.models import wrap
-from saif_helpers.steering import PLACEMENTS, generate
+from saif_helpers.steering import PLACEMENTS, TOKENS_A_STAGE, generate
 from saif_helpers.tokens import tokenize, without_bos
 from saif_helpers.vectors import ClampedLatents, SteeringVector
 from tests import tiny
@@ -197,6 +197,33 @@ def test_rows_that_end_early_do_not_disturb_the_others(vector):
     assert together[0] == expected
     assert [generate(model, [p], vector, **options)[0] for p in tiny.PROMPTS] == together
     assert max(len(text) for text in together) > len(expected)
+
+
+def test_rows_that_have_ended_leave_the_batch():
+    model, _ = stopping_at("gemma2", tiny.PROMPTS[0], 2)
+    options = {"max_new_tokens": 2 * TOKENS_A_STAGE}
+    texts, passes = recorded(model, lambda: generate(model, tiny.PROMPTS, **options))
+    rows = [len(output) for output in passes[0]]
+    assert rows[:TOKENS_A_STAGE] == [len(tiny.PROMPTS)] * TOKENS_A_STAGE
+    assert len(set(rows[TOKENS_A_STAGE:])) == 1
+    assert 0 < rows[-1] < len(tiny.PROMPTS)
+    assert [generate(model, [p], **options)[0] for p in tiny.PROMPTS] == texts
+
+
+@pytest.mark.parametrize("placement", PLACEMENTS)
+def test_equal_prompts_are_read_once_and_written_as_if_alone(model, placement):
+    """All but the last token: that one is steered, and so is every one in "every_position"."""
+    vectors = [SteeringVector(LAYER, 8 * direction(seed), str(seed)) for seed in range(4)]
+    prompts = [tiny.PROMPTS[0]] * 3 + [tiny.PROMPTS[2]]
+    options = {"placement": placement, "decay": DECAY, "max_new_tokens": NEW}
+    texts, passes = recorded(model, lambda: generate(model, prompts, vectors, **options))
+    alone = [generate(model, [p], v, **options)[0] for p, v in zip(prompts, vectors, strict=True)]
+    assert texts == alone
+    assert len(set(texts)) > 1
+    length = tokenize(prompts, model.tokenizer)["input_ids"].shape[1]
+    first = [tuple(output.shape[:2]) for output in passes[0][:2]]
+    read = (4, length) if placement == "every_position" else (2, length - 1)
+    assert first == [read, (4, 1)]
 
 
 @pytest.mark.parametrize(("token", "n_passes"), [(4, 5), (5, 1)])
