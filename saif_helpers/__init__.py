@@ -53,7 +53,14 @@ _STATIONS = {
         "sweep",
     ],
     "controls": ["first_tokens", "force_first_token", "most_frequent_first_token"],
-    "verdicts": ["Check", "checks_table", "record_verdict", "share_between", "verdict"],
+    "verdicts": [
+        "Check",
+        "checks_table",
+        "record_checks",
+        "record_verdict",
+        "share_between",
+        "verdict",
+    ],
     "specificity": ["classify_latents", "response_table"],
     "proximity": [
         "auroc",

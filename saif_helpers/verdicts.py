@@ -5,8 +5,9 @@ threshold. The whole confidence interval has to lie on the right side; an interv
 threshold decides nothing.
 """
 
+import json
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import Literal
 
 import pandas as pd
@@ -96,11 +97,27 @@ def checks_table(checks: Sequence[Check]) -> pd.DataFrame:
     )
 
 
-def record_verdict(claim: str, checks: Sequence[Check]) -> pd.DataFrame:
-    """Show the checks of a claim, and leave its verdict in the notebook for the scorecard.
+def record_checks(name: str, checks: Sequence[Check]) -> pd.DataFrame:
+    """Show some checks, and leave them in the notebook for other pages and for `make verdicts`.
 
-    In a notebook that the book executes, the scorecard and the index read what is left here
-    (MyST-NB's glue, whose format this writes): ``<claim>-verdict`` and ``<claim>-checks``.
+    In a notebook that the book executes, other pages read what is left here (MyST-NB's glue, whose
+    format this writes): ``<name>-checks`` as a table and ``<name>-data`` as numbers.
+
+    Args:
+        name: What to leave them under, such as a claim's id.
+        checks: The checks.
+
+    Returns:
+        The checks, a row for each.
+    """
+    table = checks_table(checks).set_index("check")
+    _leave(f"{name}-checks", {"text/plain": table.to_string(), "text/html": table.to_html()})
+    _leave(f"{name}-data", {"text/plain": json.dumps([asdict(check) for check in checks])})
+    return table
+
+
+def record_verdict(claim: str, checks: Sequence[Check]) -> pd.DataFrame:
+    """Show the checks of a claim as `record_checks` does, and leave ``<claim>-verdict`` too.
 
     Args:
         claim: The claim's id, such as ``"C3"``.
@@ -112,15 +129,12 @@ def record_verdict(claim: str, checks: Sequence[Check]) -> pd.DataFrame:
     Raises:
         ValueError: If there is no check.
     """
+    _leave(f"{claim}-verdict", {"text/plain": repr(verdict(checks))})
+    return record_checks(claim, checks)
+
+
+def _leave(name: str, bundle: dict[str, str]) -> None:
     from IPython.display import display
 
-    table = checks_table(checks).set_index("check")
-    left = {
-        "verdict": {"text/plain": repr(verdict(checks))},
-        "checks": {"text/plain": table.to_string(), "text/html": table.to_html()},
-    }
-    for name, bundle in left.items():
-        hidden = {GLUE + mime: content for mime, content in bundle.items()}
-        key = {"name": f"{claim}-{name}", "mime_prefix": GLUE}
-        display(hidden, raw=True, metadata={"scrapbook": key})
-    return table
+    hidden = {GLUE + mime: content for mime, content in bundle.items()}
+    display(hidden, raw=True, metadata={"scrapbook": {"name": name, "mime_prefix": GLUE}})

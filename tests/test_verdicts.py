@@ -1,3 +1,5 @@
+import json
+
 import pytest
 
 from saif_helpers.grades import Interval
@@ -74,3 +76,6 @@ def test_a_recorded_verdict_can_be_read_by_the_scorecard(monkeypatch):
     kept = dict(extract_glue_data_cell(new_code_cell(outputs=outputs)))
     assert kept["C3-verdict"]["data"]["text/plain"] == "'not supported'"
     assert "0.45 [0.40, 0.50]" in kept["C3-checks"]["data"]["text/html"]
+    left = json.loads(kept["C3-data"]["data"]["text/plain"])
+    again = [Check(**row | {"interval": Interval(**row["interval"])}) for row in left]
+    assert again == checks
