@@ -13,6 +13,7 @@ from torch import Tensor
 
 from saif_helpers.models import ModelWithSAEs
 from saif_helpers.progress import progress
+from saif_helpers.prompts import PromptPair
 from saif_helpers.tokens import batches, without_bos
 
 
@@ -47,6 +48,28 @@ def capture(
         for layer, stream in _trace(model, tokens, wanted, slice(-1, None)).items():
             streams[layer][rows] = stream[:, 0].cpu()
     return {layer: streams[layer] for layer in layers}
+
+
+def capture_pairs(
+    model: ModelWithSAEs, pairs: Sequence[PromptPair], layers: Sequence[int]
+) -> tuple[dict[int, Float[Tensor, "pairs d_model"]], dict[int, Float[Tensor, "pairs d_model"]]]:
+    """Capture the read-out position of the prompts with and without the instruction.
+
+    Args:
+        model: The model.
+        pairs: Prompt pairs.
+        layers: The layers.
+
+    Returns:
+        Layer to residual stream, first with and then without the instruction.
+    """
+    prompts = [pair.positive for pair in pairs] + [pair.negative for pair in pairs]
+    residual = capture(model, prompts, layers)
+    halves = {layer: torch.tensor_split(stream, 2) for layer, stream in residual.items()}
+    return (
+        {layer: positive for layer, (positive, _) in halves.items()},
+        {layer: negative for layer, (_, negative) in halves.items()},
+    )
 
 
 def capture_tokens(

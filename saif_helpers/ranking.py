@@ -5,12 +5,18 @@ k kept (standing: stated, in words); C_j = mean over pairs of 1[a_j(positive) > 
 = 0] (standing: ours).
 """
 
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import pandas as pd
 import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
+
+from saif_helpers.activations import capture_pairs
+from saif_helpers.latents import encode
+from saif_helpers.models import ModelWithSAEs
+from saif_helpers.prompts import PromptPair
 
 
 @dataclass(frozen=True, eq=False)
@@ -146,3 +152,42 @@ def rank_latents(
     by_mean = mean.sort(descending=True, stable=True).indices
     order = by_mean[sensitivity[by_mean].sort(descending=True, stable=True).indices]
     return LatentRanking(sensitivity, mean, positive.std(0, correction=0), negative.mean(0), order)
+
+
+def rank_layers(
+    model: ModelWithSAEs, pairs: Sequence[PromptPair], layers: Sequence[int]
+) -> dict[int, LatentRanking]:
+    """Rank the latents of several layers from one capture pass over the prompt pairs.
+
+    Args:
+        model: The model and its SAEs.
+        pairs: Prompt pairs of one instruction.
+        layers: The layers.
+
+    Returns:
+        Layer to ranking of its SAE's latents.
+    """
+    return rank_captured(model, *capture_pairs(model, pairs, layers))
+
+
+def rank_captured(
+    model: ModelWithSAEs,
+    positive: Mapping[int, Float[Tensor, "pairs d_model"]],
+    negative: Mapping[int, Float[Tensor, "pairs d_model"]],
+) -> dict[int, LatentRanking]:
+    """Rank the latents of several layers whose residual stream was captured already.
+
+    Args:
+        model: The SAEs.
+        positive: Layer to residual stream with the instruction, from `capture_pairs`.
+        negative: The same without it.
+
+    Returns:
+        Layer to ranking of its SAE's latents.
+    """
+    return {
+        layer: rank_latents(
+            encode(model.saes[layer], positive[layer]), encode(model.saes[layer], negative[layer])
+        )
+        for layer in positive
+    }

@@ -10,6 +10,7 @@ from typing import Literal
 import pandas as pd
 from matplotlib.axes import Axes
 
+from saif_helpers.activations import capture_pairs
 from saif_helpers.cards import LatentCard, latent_cards
 from saif_helpers.figures import interval_bars
 from saif_helpers.grades import Grades, grade, paired_difference, pool
@@ -18,18 +19,9 @@ from saif_helpers.latents import encode
 from saif_helpers.models import ModelWithSAEs
 from saif_helpers.prompts import Content, PromptPair, load_contents, make_pairs, render
 from saif_helpers.proximity import auroc
-from saif_helpers.ranking import LatentRanking
-from saif_helpers.selection import (
-    Setting,
-    Source,
-    best_setting,
-    capture_pairs,
-    grade_settings,
-    rank_captured,
-    search,
-    settings_grid,
-    steer_and_grade,
-)
+from saif_helpers.ranking import LatentRanking, rank_captured
+from saif_helpers.selection import best_setting, search
+from saif_helpers.settings import Setting, Source, grade_settings, settings_grid, steer_and_grade
 from saif_helpers.steering import PLACEMENTS, generate
 from saif_helpers.vectors import (
     mean_difference_vector,

@@ -2,24 +2,19 @@ import pandas as pd
 import pytest
 import torch
 
-from saif_helpers.activations import capture
+from saif_helpers.activations import capture, capture_pairs
 from saif_helpers.graders import Grader
 from saif_helpers.instructions import InstructionType
 from saif_helpers.latents import encode
 from saif_helpers.prompts import Content, make_pairs, render
-from saif_helpers.ranking import rank_latents
-from saif_helpers.selection import (
+from saif_helpers.ranking import rank_latents, rank_layers
+from saif_helpers.selection import best_setting, search, shortlist, sweep
+from saif_helpers.settings import (
     SETTING_COLUMNS,
     Setting,
-    best_setting,
-    capture_pairs,
     grade_settings,
-    rank_layers,
-    search,
     settings_grid,
-    shortlist,
     steer_and_grade,
-    sweep,
 )
 from saif_helpers.steering import generate
 from saif_helpers.vectors import mean_difference_vector, saif_vector

@@ -15,7 +15,7 @@ from saif_helpers.instructions import DATA, load_instructions
 from saif_helpers.latents import reconstruction_quality
 from saif_helpers.models import load
 from saif_helpers.prompts import load_contents, make_pairs, render
-from saif_helpers.selection import rank_layers
+from saif_helpers.ranking import rank_layers
 from saif_helpers.steering import PLACEMENTS, generate
 from saif_helpers.vectors import saif_vector
 
