@@ -14,7 +14,7 @@ PIP := $(BIN)/python -m pip --disable-pip-version-check --require-virtualenv
 OFFLINE := HF_HUB_OFFLINE=1 TRANSFORMERS_OFFLINE=1 HF_DATASETS_OFFLINE=1 WANDB_MODE=disabled \
   HF_HUB_DISABLE_TELEMETRY=1 DO_NOT_TRACK=1
 
-.PHONY: help book test check strip organism picture bench setup lock environment clean distclean
+.PHONY: help book test check strip organism verdicts picture bench setup lock environment clean distclean
 .DELETE_ON_ERROR:
 .DEFAULT_GOAL := help
 
@@ -42,6 +42,9 @@ strip: setup ## clear outputs and editor metadata from the chapters, as they are
 
 organism: setup ## train the shipped models and SAEs again, from one seed: hours; ARGS=M makes one size
 	$(OFFLINE) $(BIN)/python -m organism $(ARGS)
+
+verdicts: setup ## judge the claims on every shipped model: an hour; ARGS="--sizes L" for some
+	$(OFFLINE) $(BIN)/python tools/judge_models.py $(ARGS)
 
 picture: ## copy the README's picture out of the built book
 	$(BIN)/python tools/readme_picture.py

@@ -8,11 +8,13 @@ threshold decides nothing.
 import json
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
+from pathlib import Path
 from typing import Literal
 
 import pandas as pd
 
 from saif_helpers.grades import Interval
+from saif_helpers.instructions import DATA
 
 GLUE = "application/papermill.record/"  # before a mime type: kept in the notebook, not shown
 Verdict = Literal["supported", "not supported", "undecided"]
@@ -97,6 +99,20 @@ def checks_table(checks: Sequence[Check]) -> pd.DataFrame:
     )
 
 
+def record_table(name: str, table: pd.DataFrame) -> pd.DataFrame:
+    """Leave a table in the notebook for other pages of the book (MyST-NB's glue).
+
+    Args:
+        name: What to leave it under.
+        table: The table.
+
+    Returns:
+        The table, to be shown.
+    """
+    _leave(name, {"text/plain": table.to_string(), "text/html": table.to_html()})
+    return table
+
+
 def record_checks(name: str, checks: Sequence[Check]) -> pd.DataFrame:
     """Show some checks, and leave them in the notebook for other pages and for `make verdicts`.
 
@@ -110,8 +126,7 @@ def record_checks(name: str, checks: Sequence[Check]) -> pd.DataFrame:
     Returns:
         The checks, a row for each.
     """
-    table = checks_table(checks).set_index("check")
-    _leave(f"{name}-checks", {"text/plain": table.to_string(), "text/html": table.to_html()})
+    table = record_table(f"{name}-checks", checks_table(checks).set_index("check"))
     _leave(f"{name}-data", {"text/plain": json.dumps([asdict(check) for check in checks])})
     return table
 
@@ -131,6 +146,24 @@ def record_verdict(claim: str, checks: Sequence[Check]) -> pd.DataFrame:
     """
     _leave(f"{claim}-verdict", {"text/plain": repr(verdict(checks))})
     return record_checks(claim, checks)
+
+
+def recorded_checks(file: Path = DATA / "verdicts.json") -> dict[tuple[str, str, str], list[Check]]:
+    """Read what the chapters found on every shipped model (`make verdicts` writes it).
+
+    Args:
+        file: The record.
+
+    Returns:
+        Size, instruction and what was recorded (a claim's id, or ``"rules"``) to the checks.
+    """
+    rows = json.loads(file.read_text(encoding="utf-8"))
+    return {
+        (row["size"], row["instruction"], row["name"]): [
+            Check(**check | {"interval": Interval(**check["interval"])}) for check in row["checks"]
+        ]
+        for row in rows
+    }
 
 
 def _leave(name: str, bundle: dict[str, str]) -> None:

@@ -11,7 +11,7 @@ from saif_helpers.progress import progress, watched
 PACKAGE = Path(saif_helpers.__file__).parent
 STATIONS = [
     "progress", "graders", "instructions", "prompts", "tokens", "saes", "models", "activations",
-    "latents", "ranking", "vectors", "steering", "grades", "selection",
+    "latents", "ranking", "vectors", "steering", "grades", "settings", "selection",
     "controls", "verdicts", "specificity", "proximity", "contexts", "cards",
     "effects", "figures",
 ]  # fmt: skip

@@ -1,0 +1,189 @@
+"""Judge the paper's claims on every shipped model: run the chapters on each, keep what they find.
+
+``make verdicts`` runs the same chapters as the book, up to the cell that records the verdict, with
+one cell put behind their configuration cell that sets the size of the model and the instruction.
+What they record goes to ``saif_helpers/data/verdicts.json``, which the chapter on scale shows.
+What is there already, made by the same cells, is not made again: a stopped run goes on.
+"""
+
+import argparse
+import ast
+import hashlib
+import json
+import os
+import sys
+from collections.abc import Iterator
+from itertools import product
+from pathlib import Path
+
+import nbformat
+from nbclient import NotebookClient
+from nbformat import NotebookNode
+from tqdm import tqdm
+
+ROOT = Path(__file__).resolve().parents[1]
+RECORD = ROOT / "saif_helpers" / "data" / "verdicts.json"
+CHAPTERS = {
+    "C1": "02_finding_the_latents",
+    "C2": "04_semantic_proximity",
+    "C3": "03_steering",
+    "C4": "05_how_many_latents",
+    "C5": "06_final_layer",
+    "C6": "07_instruction_position",
+    "rules": "08_baselines",
+}
+"""What is recorded, and the chapter that does; "rules" sets the baselines against the paper's."""
+SIZES = ("M", "S", "S-1", "S-2", "L")
+INSTRUCTIONS = {"french": 26, "summarise": 26, "uppercase": 29}
+"""The instructions, and the most tokens of an output; every reference is shorter."""
+TIME_LIMIT = 1800  # seconds for one cell
+
+
+def config_cell(notebook: NotebookNode) -> int:
+    """Find the configuration cell of a chapter.
+
+    Args:
+        notebook: The chapter.
+
+    Returns:
+        Its place among the cells.
+    """
+    (place,) = (i for i, c in enumerate(notebook.cells) if "config" in c.metadata.get("tags", []))
+    return place
+
+
+def shortened(notebook: NotebookNode, name: str, size: str, instruction: str) -> NotebookNode:
+    """Return a chapter up to the cell that records something, on another model and instruction.
+
+    Args:
+        notebook: The chapter.
+        name: What is recorded, such as ``"C3"``.
+        size: Size of the organism.
+        instruction: Name of the instruction.
+
+    Returns:
+        A notebook to execute.
+
+    Raises:
+        ValueError: If the chapter does not record `name` or does not say size and instruction.
+    """
+    cells, config = notebook.cells, config_cell(notebook)
+    calls = tuple(f'record_{what}("{name}"' for what in ("verdict", "checks"))
+    ends = [i for i, cell in enumerate(cells) if any(call in cell.source for call in calls)]
+    if not ends:
+        raise ValueError(f"no cell of the chapter records {name!r}")
+    there = {
+        node.id for node in ast.walk(ast.parse(cells[config].source)) if isinstance(node, ast.Name)
+    }
+    values = {"SIZE": size, "INSTRUCTION": instruction}
+    if set(values) - there:
+        raise ValueError(f"the configuration cell lacks {', '.join(set(values) - there)}")
+    if "MAX_NEW_TOKENS" in there:
+        values["MAX_NEW_TOKENS"] = INSTRUCTIONS[instruction]
+    source = "\n".join(f"{key} = {value!r}" for key, value in values.items())
+    end = ends[-1] + 1
+    kept = [*cells[: config + 1], nbformat.v4.new_code_cell(source), *cells[config + 1 : end]]
+    return nbformat.v4.new_notebook(
+        cells=[cell for cell in kept if cell.cell_type == "code"], metadata=notebook.metadata
+    )
+
+
+def code_hash(notebook: NotebookNode) -> str:
+    """Hash the code of a notebook's cells.
+
+    Args:
+        notebook: A notebook of code cells.
+
+    Returns:
+        Sixteen hexadecimal digits.
+    """
+    return hashlib.sha256("\0".join(c.source for c in notebook.cells).encode()).hexdigest()[:16]
+
+
+def recorded(notebook: NotebookNode, name: str) -> list[dict]:
+    """Read the checks that an executed notebook has recorded.
+
+    Args:
+        notebook: The executed notebook.
+        name: What they were recorded under.
+
+    Returns:
+        The checks, see `saif_helpers.verdicts.Check`.
+
+    Raises:
+        ValueError: If it has recorded nothing under that name.
+    """
+    for cell in notebook.cells:
+        for output in cell.get("outputs", []):
+            if output.get("metadata", {}).get("scrapbook", {}).get("name") == f"{name}-data":
+                (text,) = output.data.values()
+                return json.loads(text)
+    raise ValueError(f"the notebook has recorded nothing under {name!r}")
+
+
+def to_make(
+    sizes: list[str], instructions: list[str], names: list[str], rows: list[dict]
+) -> Iterator[tuple[dict, NotebookNode]]:
+    """List what a run has to make: what is not in the record, or was made by other cells.
+
+    Args:
+        sizes: Sizes of the organism.
+        instructions: Names of instructions.
+        names: What to record, of `CHAPTERS`.
+        rows: The rows of the record.
+
+    Yields:
+        A row without its checks, and the notebook that finds them.
+    """
+    made = [{key: value for key, value in row.items() if key != "checks"} for row in rows]
+    for size, instruction, name in product(sizes, instructions, names):
+        chapter = nbformat.read(ROOT / "book" / f"{CHAPTERS[name]}.ipynb", as_version=4)
+        notebook = shortened(chapter, name, size, instruction)
+        row = {"size": size, "instruction": instruction, "name": name, "code": code_hash(notebook)}
+        if row not in made:
+            yield row, notebook
+
+
+def put(row: dict, rows: list[dict]) -> list[dict]:
+    """Put a row in the place of an older one of the same kind, and bring them into order.
+
+    Args:
+        row: The new row.
+        rows: The rows so far.
+
+    Returns:
+        All rows, in the order of `SIZES`, `INSTRUCTIONS` and `CHAPTERS`.
+    """
+    orders = {"size": list(SIZES), "instruction": list(INSTRUCTIONS), "name": list(CHAPTERS)}
+    kept = [r for r in rows if any(r[key] != row[key] for key in orders)]
+    return sorted([*kept, row], key=lambda r: [orders[key].index(r[key]) for key in orders])
+
+
+def main() -> int:
+    """Read the command line, make what is asked for and not made, and write the record.
+
+    Returns:
+        0 if all was made.
+    """
+    parser = argparse.ArgumentParser(description=__doc__.split("\n\n", maxsplit=1)[0])
+    for option, known in (("sizes", SIZES), ("instructions", INSTRUCTIONS), ("names", CHAPTERS)):
+        parser.add_argument(f"--{option}", nargs="+", choices=list(known), default=list(known))
+    parser.add_argument("--record", type=Path, default=RECORD)
+    given = parser.parse_args()
+    os.environ["SAIF_BOOK_BUILD"] = "1"  # no progress bars inside
+    record = given.record
+    rows = json.loads(record.read_text(encoding="utf-8")) if record.exists() else []
+    for row, notebook in tqdm(list(to_make(given.sizes, given.instructions, given.names, rows))):
+        where = {"metadata": {"path": str(ROOT / "book")}}
+        NotebookClient(
+            notebook, timeout=TIME_LIMIT, kernel_name="python3", resources=where
+        ).execute()
+        rows = put(row | {"checks": recorded(notebook, row["name"])}, rows)
+        part = record.with_suffix(".part")
+        part.write_text(json.dumps(rows, indent=1) + "\n", encoding="utf-8")
+        part.replace(record)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
