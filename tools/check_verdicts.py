@@ -1,0 +1,66 @@
+"""Check that the record of all models still says what the chapters find: run by ``make book``.
+
+The record (``make verdicts``) is made once and shipped. Its rows for the model and the instruction
+that the chapters have in their configuration cells must give the verdicts that this build found.
+"""
+
+import json
+import sys
+from pathlib import Path
+
+import nbformat
+from judge_models import CHAPTERS, RECORD, ROOT, recorded
+
+from saif_helpers.grades import Interval
+from saif_helpers.verdicts import Check, verdict
+
+BUILT = {"size": "M", "instruction": "french"}
+"""What the chapters' configuration cells say."""
+
+
+def differences(rows: list[dict], executed: Path) -> list[str]:
+    """Compare the verdicts of the record with those of the executed chapters.
+
+    Args:
+        rows: The record.
+        executed: Folder of the executed chapters.
+
+    Returns:
+        One line for each claim whose verdict differs or is missing.
+    """
+    kept = {row["name"]: row["checks"] for row in rows if BUILT.items() <= row.items()}
+    problems = []
+    for claim, chapter in CHAPTERS.items():
+        if claim.startswith("C"):
+            notebook = nbformat.read(executed / f"{chapter}.ipynb", as_version=4)
+            found = _verdict(recorded(notebook, claim))
+            record = _verdict(kept[claim]) if claim in kept else "nothing"
+            if found != record:
+                problems.append(
+                    f"{claim}: {chapter} finds {found!r}, the record says {record!r}; "
+                    "run make verdicts"
+                )
+    return problems
+
+
+def _verdict(rows: list[dict]) -> str:
+    return verdict([Check(**row | {"interval": Interval(**row["interval"])}) for row in rows])
+
+
+def main() -> int:
+    """Compare and print what differs.
+
+    Returns:
+        0 if nothing differs, else 1.
+    """
+    rows = json.loads(RECORD.read_text(encoding="utf-8"))
+    problems = differences(rows, ROOT / "_build" / "jupyter_execute" / "book")
+    for problem in problems:
+        print(problem, file=sys.stderr)
+    if not problems:
+        print("the record of all models agrees with this build")
+    return int(bool(problems))
+
+
+if __name__ == "__main__":
+    sys.exit(main())
