@@ -46,7 +46,15 @@ _STATIONS = {
         "signed_mean_difference_vector",
     ],
     "steering": ["generate"],
-    "grades": ["Grades", "Interval", "grade", "paired_difference", "pool", "wilson"],
+    "grades": [
+        "Grades",
+        "Interval",
+        "check_grader",
+        "grade",
+        "paired_difference",
+        "pool",
+        "wilson",
+    ],
     "settings": ["Setting", "grade_settings", "settings_grid", "steer_and_grade"],
     "selection": ["best_setting", "search", "shortlist", "sweep"],
     "controls": ["first_tokens", "force_first_token", "most_frequent_first_token"],
@@ -75,7 +83,7 @@ _STATIONS = {
     "effects": ["content_kept", "output_loss"],
     "figures": ["heatmap", "interval_bars", "interval_lines", "sensitivity_curve", "style"],
     "frames": ["Frames"],
-    "study": ["Study", "check_grader", "study_instruction"],
+    "study": ["Study", "study_instruction"],
 }
 _MODULE_OF = {name: module for module, names in _STATIONS.items() for name in names}
 

@@ -13,6 +13,7 @@ from scipy.stats import binomtest, norm
 
 from saif_helpers.graders import Item
 from saif_helpers.instructions import InstructionType
+from saif_helpers.prompts import Content
 
 Kind = Literal["strict", "loose"]
 
@@ -124,6 +125,44 @@ def grade(outputs: Sequence[str], items: Sequence[Item], instruction: Instructio
     strict = tuple(grader.strict(output, item) for output, item in zip(outputs, items, strict=True))
     loose = tuple(grader.loose(output, item) for output, item in zip(outputs, items, strict=True))
     return Grades(instruction.name, tuple(items), tuple(outputs), strict, loose)
+
+
+def check_grader(instruction: InstructionType, content: Content) -> None:
+    """Try an instruction's grader on a content, so that a bad one fails before anything runs.
+
+    Args:
+        instruction: The instruction.
+        content: A content.
+
+    Raises:
+        ValueError: If a check of the grader fails on an output, answers with something else than
+            True or False, or strict passes where loose does not.
+    """
+    item = content.item(instruction)
+    samples = [item.content, item.content.upper(), "", "?", "{}"]
+    samples += [item.reference] if item.reference else []
+    for output in samples:
+        answers = {}
+        for kind in ("strict", "loose"):
+            try:
+                answers[kind] = getattr(instruction.grader, kind)(output, item)
+            except Exception as error:
+                raise ValueError(
+                    f"the {kind} check of instruction {instruction.name!r} failed on the output "
+                    f"{output!r} for the content {item.content!r}: {error}; a check must answer "
+                    "True or False for any output"
+                ) from error
+            if not isinstance(answers[kind], bool):
+                raise ValueError(
+                    f"the {kind} check of instruction {instruction.name!r} answered "
+                    f"{answers[kind]!r} for the output {output!r}; it must answer True or False "
+                    "(wrap it in bool())"
+                )
+        if answers["strict"] and not answers["loose"]:
+            raise ValueError(
+                f"the grader of instruction {instruction.name!r} passes {output!r} strictly and "
+                "not loosely; what passes strictly must pass loosely too"
+            )
 
 
 def pool(several: Sequence[Grades]) -> Grades:

@@ -13,7 +13,7 @@ from matplotlib.axes import Axes
 from saif_helpers.activations import capture_pairs
 from saif_helpers.cards import LatentCard, latent_cards
 from saif_helpers.figures import interval_bars
-from saif_helpers.grades import Grades, grade, paired_difference, pool
+from saif_helpers.grades import Grades, check_grader, grade, paired_difference, pool
 from saif_helpers.instructions import InstructionType
 from saif_helpers.latents import encode
 from saif_helpers.models import ModelWithSAEs
@@ -198,44 +198,6 @@ def study_instruction(
     checks = {rule: _checks(grades, rule, *bars) for rule in rules}
     cards = _cards(model, instruction, asked, grades, rankings[at.layer], at.layer, n_cards)
     return Study(instruction, model.name, grades, settings, rankings, checks, cards)
-
-
-def check_grader(instruction: InstructionType, content: Content) -> None:
-    """Try an instruction's grader on a content, so that a bad one fails before anything runs.
-
-    Args:
-        instruction: The instruction.
-        content: A content.
-
-    Raises:
-        ValueError: If a check of the grader fails on an output, answers with something else than
-            True or False, or strict passes where loose does not.
-    """
-    item = content.item(instruction)
-    samples = [item.content, item.content.upper(), "", "?", "{}"]
-    samples += [item.reference] if item.reference else []
-    for output in samples:
-        answers = {}
-        for kind in ("strict", "loose"):
-            try:
-                answers[kind] = getattr(instruction.grader, kind)(output, item)
-            except Exception as error:
-                raise ValueError(
-                    f"the {kind} check of instruction {instruction.name!r} failed on the output "
-                    f"{output!r} for the content {item.content!r}: {error}; a check must answer "
-                    "True or False for any output"
-                ) from error
-            if not isinstance(answers[kind], bool):
-                raise ValueError(
-                    f"the {kind} check of instruction {instruction.name!r} answered "
-                    f"{answers[kind]!r} for the output {output!r}; it must answer True or False "
-                    "(wrap it in bool())"
-                )
-        if answers["strict"] and not answers["loose"]:
-            raise ValueError(
-                f"the grader of instruction {instruction.name!r} passes {output!r} strictly and "
-                "not loosely; what passes strictly must pass loosely too"
-            )
 
 
 def _baseline(
