@@ -64,11 +64,16 @@ class Recipe:
     vocabulary: int = 4096
 
 
+def _small(seed: int) -> Recipe:
+    return Recipe(
+        ModelRecipe(d_model=96, n_layers=4, n_heads=4, steps=6500, seed=seed), SAERecipe(k=32)
+    )
+
+
 RECIPES = {
-    "S": Recipe(
-        ModelRecipe(d_model=96, n_layers=4, n_heads=4, steps=6500),
-        SAERecipe(k=32),
-    ),
+    "S": _small(seed=0),
+    "S-1": _small(seed=1),
+    "S-2": _small(seed=2),
     "M": Recipe(
         ModelRecipe(d_model=160, n_layers=6, n_heads=4, steps=6500),
         SAERecipe(k=48, final_layer_widths=(768, 2048)),
@@ -78,7 +83,8 @@ RECIPES = {
         SAERecipe(k=64),
     ),
 }
-"""The family that the package ships: S, M and L. L learns in fewer steps."""
+"""The family that the package ships: S, M and L, and S with two more seeds, whose weights and order
+of examples differ. L learns in fewer steps."""
 
 TOY = Recipe(
     ModelRecipe(d_model=32, n_layers=2, n_heads=2, steps=20, batch_size=8),
