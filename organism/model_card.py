@@ -43,7 +43,7 @@ def model_card(ship: Path) -> str:
         file.parent: json.loads(file.read_text(encoding="utf-8"))
         for file in ship.glob("*/quality.json")
     }
-    for folder in sorted(found, key=parameter_count):
+    for folder in sorted(found, key=lambda folder: (parameter_count(folder), folder.name)):
         measured = found[folder]
         model, saes = measured["recipe"]["model"], measured["recipe"]["saes"]
         matches = pd.DataFrame(measured["exact_match"]).pivot_table(

@@ -106,7 +106,7 @@ def load(
 
     Args:
         name: ``"organism"``.
-        size: ``"S"``, ``"M"`` or ``"L"``.
+        size: ``"S"``, ``"M"`` or ``"L"``; ``"S-1"`` and ``"S-2"`` are S with other seeds.
         device: Where to put the model and the SAEs.
         root: A folder laid out like the shipped one, for organisms that you trained yourself.
 
