@@ -10,7 +10,8 @@ from saif_helpers.progress import progress, watched
 
 PACKAGE = Path(saif_helpers.__file__).parent
 STATIONS = [
-    "progress", "graders", "instructions", "prompts", "tokens", "saes", "models", "activations",
+    "progress", "graders", "ifeval", "instructions", "prompts", "tokens", "saes", "models",
+    "activations",
     "latents", "ranking", "vectors", "steering", "grades", "selection",
     "controls", "verdicts", "specificity", "proximity", "contexts", "cards",
     "effects", "figures",
