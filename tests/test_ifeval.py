@@ -1,4 +1,3 @@
-import random
 import subprocess
 import sys
 from pathlib import Path
@@ -150,18 +149,10 @@ def test_nothing_is_left_to_chance(constraint, arguments):
         follows_ifeval(constraint, **arguments)
 
 
-@pytest.mark.parametrize(
-    "constraint", ["language:response_language", "change_case:english_capital"]
-)
-def test_a_check_answers_the_same_every_time(constraint):
-    """Language identification samples; on these texts it wavers where it has no seed."""
-    check = follows_ifeval(constraint, **CASES[constraint][0])
-    texts = ["A cat.", "LE CHAT.", "Le pain est bon.", "THE CAT SLEEPS.", "Brot, bitte."]
-    answers = []
-    for seed in range(30):
-        random.seed(seed)
-        answers.append(tuple(check(text, ITEM) for text in texts))
-    assert len(set(answers)) == 1
+def test_a_check_answers_the_same_every_time():
+    """Language identification samples: with no seed, it changes its mind on this text."""
+    check = follows_ifeval("language:response_language", language="it")
+    assert len({check("Salsa con carne.", ITEM) for _ in range(40)}) == 1
 
 
 @pytest.mark.parametrize("answer", [None, 1, "yes"])
