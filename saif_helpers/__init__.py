@@ -21,6 +21,7 @@ _STATIONS = {
         "repetition",
         "word_count",
     ],
+    "ifeval": ["follows_ifeval"],
     "instructions": ["InstructionType", "load_instructions"],
     "prompts": ["Content", "PromptPair", "load_contents", "make_pairs", "render"],
     "models": ["ModelWithSAEs", "load", "wrap"],

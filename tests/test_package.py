@@ -10,10 +10,10 @@ from saif_helpers.progress import progress, watched
 
 PACKAGE = Path(saif_helpers.__file__).parent
 STATIONS = [
-    "progress", "graders", "instructions", "prompts", "tokens", "saes", "models", "activations",
-    "latents", "ranking", "vectors", "steering", "grades", "settings", "selection",
-    "controls", "verdicts", "specificity", "proximity", "contexts", "cards",
-    "effects", "figures",
+    "progress", "graders", "ifeval", "instructions", "prompts", "tokens", "saes", "models",
+    "activations", "latents", "ranking", "vectors", "steering", "grades", "settings", "selection",
+    "controls", "verdicts", "specificity", "proximity", "influence", "contexts", "cards",
+    "effects", "figures", "frames", "study",
 ]  # fmt: skip
 
 
@@ -37,6 +37,7 @@ def test_importing_the_package_imports_no_heavy_library():
 
 
 def test_a_module_imports_only_stations_before_it():
+    assert {path.stem for path in PACKAGE.glob("*.py")} == {"__init__", *STATIONS}
     for index, station in enumerate(STATIONS):
         tree = ast.parse((PACKAGE / f"{station}.py").read_text(encoding="utf-8"))
         imported = {

@@ -2,6 +2,7 @@ import pytest
 
 from saif_helpers.graders import Grader, equals_reference, parses_as_json
 from saif_helpers.grades import check_grader
+from saif_helpers.ifeval import follows_ifeval
 from saif_helpers.instructions import InstructionType
 from saif_helpers.models import load
 from saif_helpers.prompts import Content, load_contents
@@ -59,6 +60,34 @@ def test_a_study_shows_itself(found):
     assert [card.latent for card in found.cards] == found.rankings[
         found.settings["paper"].layer
     ].top(2).tolist()
+
+
+def test_constraints_of_ifeval_grade_a_study():
+    is_json = follows_ifeval("detectable_format:json_format")
+    has_fields = follows_ifeval("keywords:existence", keywords=['"subject"', '"verb"'])
+    fields = InstructionType(
+        name="fields",
+        wordings=WORDINGS,
+        grader=Grader(
+            lambda output, item: is_json(output, item) and has_fields(output, item), is_json
+        ),
+    )
+    found = study_instruction(
+        load("organism", "S"),
+        fields,
+        identification=load_contents("identification")[:40],
+        test=load_contents("test")[-20:],
+        rules=["difference in means"],
+        strengths=(1.0, 2.0),
+        rounds=(2, 4, 8),
+        n_random=1,
+        n_cards=0,
+    )
+    shares = {name: grades.proportion("strict").value for name, grades in found.grades.items()}
+    assert shares[PROMPTING] >= 0.9
+    assert shares["difference in means"] >= 0.5
+    assert shares[NOTHING] == shares[RANDOM] == 0
+    assert found.grades[PROMPTING].proportion("loose").value == 1
 
 
 def test_an_instruction_that_the_model_does_not_follow_is_refused():
