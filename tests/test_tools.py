@@ -50,6 +50,8 @@ GOOD = [
     ),
     code("figure", "fig, ax = plt.subplots()", **FIGURE),
     code("folded", "\n".join("x = 1" for _ in range(40)), tags=["hide-input"]),
+    markdown("exercises", "What we saw.\n\n## Exercises\n\n1. What is x now?"),
+    code("solve", "x", tags=["hide-cell", "solution"]),
 ]
 
 
@@ -82,7 +84,7 @@ BAD = {
     "no configuration": (GOOD[:2] + GOOD[3:], "notebook: needs one configuration cell"),
     "two configurations": (
         [*GOOD, code("second", "LAYER = 4", tags=["config"])],
-        "found 2, in cells [3, 7]",
+        "found 2, in cells [3, 9]",
     ),
     "configuration in prose": (
         changed(2, cell_type="markdown"),
@@ -104,6 +106,17 @@ BAD = {
     "percentage": (changed(3, source="in 30 % of cases"), "cell 4, line 1: '30 %'"),
     "percentage in words": (changed(3, source="in 30 percent"), "'30 percent'"),
     "number after a fence": (changed(3, source="```\n1.5\n```\nand 2.5"), "line 4: '2.5'"),
+    "no solved exercise": (GOOD[:7], "notebook: has no solved exercise"),
+    "solution in the open": (
+        changed(7, metadata={"tags": ["solution"]}),
+        "cell 8: shows a solution",
+    ),
+    "solution in prose": (changed(7, cell_type="markdown"), "cell 8: is tagged 'solution' but"),
+    "empty solution": (changed(7, source="\n"), "cell 8: is tagged 'solution' but has no code"),
+    "solution before the exercises": (
+        [*GOOD[:6], GOOD[7], GOOD[6]],
+        "cell 7: is a solution before the heading",
+    ),
     "other chapter's Colab link": (
         changed(0, source=f"# Steering\n\n{COLAB.replace('good', 'other')}"),
         "cell 1, line 3: the Colab link opens book/other.ipynb",
