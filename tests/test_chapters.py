@@ -4,6 +4,9 @@ Here with small sizes, as a reader in a hurry would set them in the configuratio
 book runs the same chapters as they stand.
 """
 
+import re
+import socket
+from importlib.metadata import version
 from pathlib import Path
 
 import nbformat
@@ -36,6 +39,23 @@ def test_every_notebook_of_the_book_is_a_chapter():
         if ".ipynb_checkpoints" not in path.parts
     }
     assert there == set(CHAPTERS), "a notebook is not in _toc.yml, so it is neither built nor run"
+
+
+def test_the_page_on_this_build_names_versions_and_machine_but_no_place():
+    from myst_nb.core.read import read_myst_markdown_notebook
+
+    notebook = read_myst_markdown_notebook((ROOT / "book/build.md").read_text(encoding="utf-8"))
+    assert notebook.metadata["mystnb"]["execution_mode"] == "force", "a cached page would be stale"
+    where = {"metadata": {"path": str(ROOT / "book")}}
+    NotebookClient(notebook, timeout=TIME_LIMIT, kernel_name="python3", resources=where).execute()
+    cells = [cell for cell in notebook.cells if cell.cell_type == "code"]
+    shown = "\n".join(output.data["text/plain"] for cell in cells for output in cell.outputs)
+    for name in ("torch", "nnsight", "sae-lens", "transformers", "jupyter-book", "saif-helpers"):
+        assert re.search(rf"^{name} +{re.escape(version(name))}$", shown, re.MULTILINE), shown
+    assert re.search(r"^cores +\d+$", shown, re.MULTILINE), shown
+    assert re.search(r"^memory +[1-9]\d* GiB$", shown, re.MULTILINE), shown
+    for place in (socket.gethostname(), str(ROOT), str(Path.home())):
+        assert place not in shown
 
 
 @pytest.mark.parametrize("name", CHAPTERS)

@@ -1,7 +1,9 @@
 """The tools that guard the book find what they are there to find."""
 
 import copy
+import io
 import json
+import re
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -48,6 +50,8 @@ GOOD = [
     ),
     code("figure", "fig, ax = plt.subplots()", **FIGURE),
     code("folded", "\n".join("x = 1" for _ in range(40)), tags=["hide-input"]),
+    markdown("exercises", "What we saw.\n\n## Exercises\n\n1. What is x now?"),
+    code("solve", "x", tags=["hide-cell", "solution"]),
 ]
 
 
@@ -80,7 +84,7 @@ BAD = {
     "no configuration": (GOOD[:2] + GOOD[3:], "notebook: needs one configuration cell"),
     "two configurations": (
         [*GOOD, code("second", "LAYER = 4", tags=["config"])],
-        "found 2, in cells [3, 7]",
+        "found 2, in cells [3, 9]",
     ),
     "configuration in prose": (
         changed(2, cell_type="markdown"),
@@ -102,6 +106,17 @@ BAD = {
     "percentage": (changed(3, source="in 30 % of cases"), "cell 4, line 1: '30 %'"),
     "percentage in words": (changed(3, source="in 30 percent"), "'30 percent'"),
     "number after a fence": (changed(3, source="```\n1.5\n```\nand 2.5"), "line 4: '2.5'"),
+    "no solved exercise": (GOOD[:7], "notebook: has no solved exercise"),
+    "solution in the open": (
+        changed(7, metadata={"tags": ["solution"]}),
+        "cell 8: shows a solution",
+    ),
+    "solution in prose": (changed(7, cell_type="markdown"), "cell 8: is tagged 'solution' but"),
+    "empty solution": (changed(7, source="\n"), "cell 8: is tagged 'solution' but has no code"),
+    "solution before the exercises": (
+        [*GOOD[:6], GOOD[7], GOOD[6]],
+        "cell 7: is a solution before the heading",
+    ),
     "other chapter's Colab link": (
         changed(0, source=f"# Steering\n\n{COLAB.replace('good', 'other')}"),
         "cell 1, line 3: the Colab link opens book/other.ipynb",
@@ -279,3 +294,61 @@ def test_the_readmes_picture_is_found_by_the_figures_name():
     assert readme_picture.picture_of(page, "fig-b") == "../_images/b.svg"
     with pytest.raises(ValueError, match="no figure 'fig-c'"):
         readme_picture.picture_of(page, "fig-c")
+
+
+@pytest.fixture
+def book_of_two_pages(tmp_path):
+    """Returns a function that builds a chapter with a figure, and a page; it gives the page."""
+    from sphinx.application import Sphinx
+
+    (tmp_path / "conf.py").write_text("extensions = ['chapter_figure']")
+    (tmp_path / "part").mkdir()
+    (tmp_path / "part" / "rising.svg").write_text('<svg xmlns="http://www.w3.org/2000/svg"/>')
+    (tmp_path / "part" / "chapter.rst").write_text(
+        "Chapter\n=======\n\n.. figure:: rising.svg\n   :alt: A line that rises.\n"
+        "   :name: fig-rising\n\n   Caption of old.\n\n   A legend.\n"
+    )
+
+    def build(directive: str) -> tuple[str, str]:
+        page = f"Page\n====\n\n.. toctree::\n\n   chapter\n\n{directive}\n"
+        (tmp_path / "part" / "index.rst").write_text(page)
+        warnings = io.StringIO()
+        out = tmp_path / "html"
+        Sphinx(
+            tmp_path,
+            tmp_path,
+            out,
+            out / ".doctrees",
+            "html",
+            {"root_doc": "part/index"},
+            status=None,
+            warning=warnings,
+        ).build()
+        return (out / "part" / "index.html").read_text(encoding="utf-8"), warnings.getvalue()
+
+    return build
+
+
+def test_a_chapters_figure_is_shown_on_another_page(book_of_two_pages):
+    page, warnings = book_of_two_pages(
+        ".. chapter-figure:: chapter fig-rising\n\n   My *own* caption: :doc:`chapter`."
+    )
+    assert not warnings
+    (figure,) = re.findall(r"<figure.*?</figure>", page, re.DOTALL)
+    assert re.search(r'<img alt="A line that rises." src="\.\./_images/rising\.svg"', figure)
+    assert "My <em>own</em> caption" in figure
+    assert 'href="chapter.html"' in figure
+    assert "Caption of old" not in figure
+    assert "A legend" not in figure
+
+
+@pytest.mark.parametrize("where", ["chapter fig-falling", "nowhere fig-rising"])
+def test_a_figure_that_is_not_there_is_a_warning(book_of_two_pages, where):
+    page, warnings = book_of_two_pages(f".. chapter-figure:: {where}\n\n   A caption.")
+    assert "there is no figure" in warnings
+    assert "<figure" not in page
+
+
+def test_a_chapters_figure_needs_a_caption(book_of_two_pages):
+    _, warnings = book_of_two_pages(".. chapter-figure:: chapter fig-rising")
+    assert "needs a caption" in warnings

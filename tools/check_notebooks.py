@@ -7,6 +7,8 @@ Run by ``make check``, on all notebooks of ``book/`` or on those named. What is 
 - the Colab link, where there is one, leads to the chapter that it stands in;
 - a cell that draws has a caption, a name and an alt text in its ``mystnb`` metadata;
 - a code cell has at most 20 lines, unless its code is folded away (``hide-input``);
+- at least one exercise is solved: a code cell under ``## Exercises``, tagged ``solution`` and
+  folded away with its outputs (``hide-cell``);
 - prose states no decimal number or percentage, because results are computed, not typed. A number
   that is not a result (a claim of the paper, with its standing) is allowed where the cell says what
   it is: ``<!-- numbers: what they are -->``.
@@ -29,6 +31,7 @@ COLAB = re.compile(
 DRAWS = re.compile(
     r"\bplt\.(?:subplots|figure|show)\b|\bsns\.\w+plot\b|\bplot_\w+\(|\bfigures\.(?!style\b)\w+\("
 )
+EXERCISES = re.compile(r"^## Exercises$", re.MULTILINE)
 NUMBERS_ALLOWED = re.compile(r"<!--\s*numbers:\s*\S.*?-->", re.DOTALL)
 # Where digits are no results: code, formulas, links, identifiers of papers and versions of things.
 NOT_PROSE = re.compile(
@@ -148,6 +151,27 @@ def check_code_length(cells: list[dict]) -> Iterator[Problem]:
             )
 
 
+def check_exercises(cells: list[dict]) -> Iterator[Problem]:
+    """Yield a problem if no exercise is solved, and for each solution that is open or misplaced."""
+    under_exercises = solved = False
+    for number, cell in enumerate(cells, 1):
+        if cell["cell_type"] == "markdown":
+            under_exercises |= EXERCISES.search(source(cell)) is not None
+        if "solution" not in tags(cell):
+            continue
+        solved = True
+        if cell["cell_type"] != "code" or not source(cell).strip():
+            yield Problem(number, 0, "is tagged 'solution' but has no code that could be executed")
+        if "hide-cell" not in tags(cell):
+            yield Problem(number, 0, "shows a solution: tag it 'hide-cell', so that it is folded")
+        if not under_exercises:
+            yield Problem(number, 0, "is a solution before the heading '## Exercises': move it")
+    if not solved:
+        yield Problem(
+            0, 0, "has no solved exercise: tag a code cell 'solution' and 'hide-cell' at its end"
+        )
+
+
 def check_numbers(cells: list[dict]) -> Iterator[Problem]:
     """Yield a problem for each number in prose that looks like a result."""
     for number, cell in enumerate(cells, 1):
@@ -184,6 +208,7 @@ def check_notebook(notebook: dict, path: str) -> list[Problem]:
         *check_colab(cells, path),
         *check_figures(cells),
         *check_code_length(cells),
+        *check_exercises(cells),
         *check_numbers(cells),
     ]
     return sorted(problems, key=lambda problem: (problem.cell, problem.line))
