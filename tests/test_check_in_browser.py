@@ -1,5 +1,7 @@
 """The look at the built book finds each defect that it is there to find, and nothing else."""
 
+from concurrent.futures import ThreadPoolExecutor
+
 import check_in_browser
 import pytest
 from playwright.sync_api import Error, sync_playwright
@@ -16,7 +18,7 @@ GOOD = """<!doctype html>
 body { background: #fff; color: #222; } a { color: inherit; }
 [data-theme=dark] body { background: #111; color: #eee; }
 figure img { background: #fff; width: 9rem; }
-.wide { overflow-x: auto; } .wide pre { width: 60rem; }
+.wide { overflow-x: auto; } .wide pre { width: 100rem; }
 </style>
 <script>
 const dark = matchMedia("(prefers-color-scheme: dark)");
@@ -33,7 +35,7 @@ follow();
 <div class="cell_output"><label for="s">strength</label>
   <input type="range" id="s" max="2" value="2" oninput="this.nextElementSibling.value = this.value">
   <output>2</output></div>
-<div class="wide" tabindex="0"><pre>long</pre></div>
+<div class="wide"><pre>long</pre></div>
 <details><summary>More</summary><p>What was folded.</p></details>
 </main></body></html>
 """
@@ -121,15 +123,15 @@ DEFECTS = {
     "page without a title": ("<title>Steering</title>", "", "document-title"),
     "page without a language": (' lang="en"', "", "html-has-lang"),
     "id twice": ("<p>A formula", '<p id="top">A formula', "duplicate-id"),
-    "box that no key can scroll": (
-        '<div class="wide" tabindex="0">',
-        '<div class="wide">',
-        "scrollable-region-focusable",
+    "text cut off": (
+        ".wide { overflow-x: auto; }",
+        ".wide { overflow-x: hidden; }",
+        'light: text is cut off in div.wide "long"',
     ),
     "scrolls sideways": (
         "overflow-x: auto;",
         "",
-        'light: scrolls sideways: 968 px of 400 because of pre "long"',
+        'px of 400 because of pre "long"',
     ),
     "scrolls sideways in the dark": (
         "</style>",
@@ -174,96 +176,115 @@ DEFECTS = {
 
 @pytest.fixture(scope="module")
 def browser():
-    with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=BROWSER)
-        yield browser
-        browser.close()
+    with sync_playwright() as playwright, playwright.chromium.launch(executable_path=BROWSER) as it:
+        yield it
 
 
-@pytest.fixture
-def book(tmp_path):
-    """A book of two pages, which a browser can open."""
-    for name, text in {"page.html": GOOD, "other.html": OTHER, "line.svg": LINE}.items():
-        (tmp_path / name).write_text(text, encoding="utf-8")
-    return tmp_path
+@pytest.fixture(scope="module")
+def visit(browser, tmp_path_factory):
+    """A visit to a folder, and the folder."""
+    html = tmp_path_factory.mktemp("book")
+    with check_in_browser.served(html) as home:
+        yield check_in_browser.Visit(browser, home), home, html
 
 
-def problems_of_the_page(browser, book):
-    with check_in_browser.served(book) as home:
-        visit = check_in_browser.Visit(browser, home)
-        found = visit.opened("page.html") + visit.looked_at() + visit.used()
-        targets, names = visit.links()
-        visit.page.close()
+def write_book(html, page=GOOD):
+    to_page = '<meta http-equiv="Refresh" content="0; url=page.html" />'
+    files = {"page.html": page, "other.html": OTHER, "line.svg": LINE, "index.html": to_page}
+    for name, text in files.items():
+        (html / name).write_text(text, encoding="utf-8")
+
+
+def problems(visit, page):
+    reader, home, html = visit
+    write_book(html, page)
+    found = reader.opened("page.html") + reader.looked_at() + reader.used()
+    targets, names = reader.links()
     links = {"page.html": {t.removeprefix(home) for t in targets if t.startswith(home)}}
     anchors = {"page.html": names, "other.html": {"there"}}
-    return found + check_in_browser.dead_links(links, anchors, book)
+    return found + check_in_browser.dead_links(links, anchors, html)
 
 
 @needs_browser
-def test_good_page_has_no_problem(browser, book):
-    assert problems_of_the_page(browser, book) == []
+def test_good_page_has_no_problem(visit):
+    assert problems(visit, GOOD) == []
 
 
 @needs_browser
 @pytest.mark.parametrize(("old", "new", "message"), DEFECTS.values(), ids=DEFECTS)
-def test_defect_is_found(browser, book, old, new, message):
+def test_defect_is_found(visit, old, new, message):
     assert old in GOOD
-    (book / "page.html").write_text(GOOD.replace(old, new), encoding="utf-8")
-    found = problems_of_the_page(browser, book)
+    found = problems(visit, GOOD.replace(old, new))
     assert any(message in problem for problem in found), found
 
 
 @needs_browser
-def test_all_pages_are_looked_at_served_and_as_files(browser, book):
-    (book / "_static").mkdir()
-    (book / "_static" / "part.html").write_text("no page", encoding="utf-8")
-    assert check_in_browser.pages_of(book) == ["other.html", "page.html"]
+def test_all_pages_are_looked_at_served_and_as_files(browser, tmp_path):
     asks = "<script>if (location.protocol === 'file:') console.error('no server')</script>"
-    (book / "page.html").write_text(GOOD.replace("</main>", f"{asks}</main>"), encoding="utf-8")
-    found = check_in_browser.book_problems(browser, book)
+    write_book(tmp_path, GOOD.replace("</main>", f"{asks}</main>"))
+    (tmp_path / "_static").mkdir()
+    (tmp_path / "_static" / "part.html").write_text("no page", encoding="utf-8")
+    assert check_in_browser.pages_of(tmp_path) == ["index.html", "other.html", "page.html"]
+    found = check_in_browser.book_problems(browser, tmp_path)
     assert "page.html: as a file: console: no server" in found
     assert any(problem.startswith("other.html: dark: does not follow") for problem in found)
 
 
-def built(monkeypatch, tmp_path):
+@pytest.fixture
+def html(monkeypatch, tmp_path):
+    """Where the tool looks for the built book."""
     monkeypatch.setattr(check_in_browser, "ROOT", tmp_path)
     (tmp_path / "_build" / "html").mkdir(parents=True)
     return tmp_path / "_build" / "html"
 
 
+def main():
+    # A thread of its own, since Playwright runs once in a thread, and there for the other tests.
+    with ThreadPoolExecutor(1) as alone:
+        return alone.submit(check_in_browser.main).result()
+
+
 @needs_browser
-def test_a_bad_book_fails_and_a_good_one_does_not(monkeypatch, tmp_path, capsys):
-    html = built(monkeypatch, tmp_path)
-    (html / "line.svg").write_text(LINE, encoding="utf-8")
-    page = html / "page.html"
-    page.write_text(GOOD.replace("other.html#there", "#top"), encoding="utf-8")
-    assert check_in_browser.main() == 0
-    assert capsys.readouterr().out == "1 pages, looked at in a browser with no network\n"
-    page.write_text(GOOD, encoding="utf-8")
-    assert check_in_browser.main() == 1
-    assert "there is no other.html" in capsys.readouterr().err
+def test_a_good_book_passes(html, capsys):
+    write_book(html, GOOD)
+    (html / "other.html").write_text(GOOD.replace('"top"', '"there"').replace("#top", "#there"))
+    assert main() == 0
+    assert capsys.readouterr().out == "3 pages, looked at in a browser with no network\n"
 
 
-def test_without_a_browser_it_says_so(monkeypatch, tmp_path, capsys):
-    built(monkeypatch, tmp_path)
+@needs_browser
+def test_a_page_that_leads_nowhere_is_found(browser, tmp_path):
+    write_book(tmp_path)
+    (tmp_path / "page.html").unlink()
+    found = check_in_browser.book_problems(browser, tmp_path)
+    assert "index.html: links to page.html, but there is no page.html" in found
+
+
+@needs_browser
+def test_a_bad_book_fails(html, capsys):
+    write_book(html, GOOD.replace("other.html#there", "gone.html"))
+    assert main() == 1
+    assert "there is no gone.html" in capsys.readouterr().err
+
+
+def test_without_a_browser_it_says_so(html, monkeypatch, capsys):
     monkeypatch.setattr(check_in_browser, "BROWSERS", ("no-such-browser",))
-    assert check_in_browser.main() == 0
+    assert main() == 0
     assert "no Chromium or Chrome was found" in capsys.readouterr().out
 
 
-def test_a_browser_that_does_not_start_is_named(monkeypatch, tmp_path, capsys):
-    built(monkeypatch, tmp_path)
+def test_a_browser_that_does_not_start_is_named(html, monkeypatch, tmp_path, capsys):
     broken = tmp_path / "chromium"
     broken.write_text("#!/bin/sh\nexit 1\n", encoding="utf-8")
     broken.chmod(0o755)
     monkeypatch.setattr(check_in_browser, "BROWSERS", (str(broken),))
-    assert check_in_browser.main() == 0
+    assert main() == 0
     assert f"not looked at in a browser: {broken} fails" in capsys.readouterr().out
 
 
 @needs_browser
-def test_a_failure_of_the_check_itself_is_no_pass(monkeypatch, tmp_path):
-    (built(monkeypatch, tmp_path) / "page.html").write_text(GOOD, encoding="utf-8")
-    monkeypatch.setattr(check_in_browser.Visit, "opened", lambda self, path: self.page.evaluate("x"))
+def test_a_failure_of_the_check_itself_is_no_pass(html, monkeypatch):
+    write_book(html)
+    monkeypatch.setattr(check_in_browser.Visit, "opened", lambda self, _: self.page.evaluate("x"))
     with pytest.raises(Error, match="x is not defined"):
-        check_in_browser.main()
+        main()

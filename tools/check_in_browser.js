@@ -76,6 +76,17 @@ window.look = {
     return problems;
   },
 
+  // Text in a box that neither scrolls nor lets it stand out. (The text beside a formula, for
+  // screen readers, is hidden by cutting it off.)
+  cutOff: () =>
+    [...document.body.querySelectorAll("*:not(mjx-assistive-mml)")]
+      .filter((box) => box.clientWidth > 1 && box.scrollWidth > box.clientWidth + 1)
+      .filter((box) => {
+        const { display, overflowX } = getComputedStyle(box);
+        return display !== "inline" && /hidden|clip/.test(overflowX) && box.checkVisibility();
+      })
+      .map((box) => `text is cut off in ${named(box)} "${short(box.textContent)}"`),
+
   overflow() {
     const { scrollWidth, clientWidth } = document.documentElement;
     if (scrollWidth <= clientWidth) return [];
