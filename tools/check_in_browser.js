@@ -30,10 +30,15 @@ const ground = (element) => {
 };
 
 window.look = {
-  // Waits for the mathematics, opens what is folded: hidden text must be as good as the rest.
+  // Waits for the mathematics and what was searched for, opens what is folded: hidden text must be
+  // as good as the rest.
   async settle() {
     await window.MathJax?.startup?.promise;
     await document.fonts.ready;
+    for (let waited = 0; location.search && waited < 100; waited++) {
+      if (document.querySelector("#search-results li")) break;
+      await new Promise((done) => setTimeout(done, 100));
+    }
     for (const folded of document.querySelectorAll("details")) folded.open = true;
     for (const button of document.querySelectorAll("button.toggle-button-hidden")) button.click();
   },
@@ -76,10 +81,10 @@ window.look = {
     return problems;
   },
 
-  // Text in a box that neither scrolls nor lets it stand out. (The text beside a formula, for
-  // screen readers, is hidden by cutting it off.)
+  // Text in a box that neither scrolls nor lets it stand out. (A formula scrolls by itself; the
+  // text beside it, for screen readers, is hidden by cutting it off.)
   cutOff: () =>
-    [...document.body.querySelectorAll("*:not(mjx-assistive-mml)")]
+    [...document.body.querySelectorAll("*:not(.math, mjx-assistive-mml)")]
       .filter((box) => box.clientWidth > 1 && box.scrollWidth > box.clientWidth + 1)
       .filter((box) => {
         const { display, overflowX } = getComputedStyle(box);

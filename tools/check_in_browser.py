@@ -20,7 +20,16 @@ from urllib.parse import unquote, urldefrag
 
 from axe_playwright_python.base import AXE_SCRIPT
 from axe_playwright_python.sync_playwright import Axe
-from playwright.sync_api import Browser, Error, Locator, Page, Route, sync_playwright
+from playwright.sync_api import (
+    Browser,
+    ConsoleMessage,
+    Error,
+    Locator,
+    Page,
+    Response,
+    Route,
+    sync_playwright,
+)
 
 ROOT = Path(__file__).resolve().parents[1]
 LOOK = Path(__file__).with_suffix(".js")
@@ -34,8 +43,8 @@ BROWSERS = (
 )
 WIDE, NARROW, HEIGHT = 1280, 400, 900
 PATIENCE = 120_000  # milliseconds, for a machine that is busy
-# What WCAG 2 asks at levels A and AA, and each id used once; but for the roles that docutils gives a
-# list of references, which the book cannot change.
+# What WCAG 2 asks at levels A and AA, and each id used once; but for the roles that docutils gives
+# a list of references, which the book cannot change.
 RULES = {
     "runOnly": ["wcag2a", "wcag2aa", "wcag21a", "wcag21aa"],
     "rules": {
@@ -58,7 +67,7 @@ def find_browser() -> str | None:
 class _Quiet(SimpleHTTPRequestHandler):
     """Serves files without a word."""
 
-    def log_message(self, format: str, *args: object) -> None:
+    def log_message(self, *args: object) -> None:
         """Say nothing."""
 
 
@@ -115,11 +124,11 @@ class Visit:
             self._heard.append(f"asks another machine for {route.request.url}")
             route.abort()
 
-    def _console(self, message) -> None:  # noqa: ANN001
+    def _console(self, message: ConsoleMessage) -> None:
         if message.type == "error":
             self._heard.append(f"console: {message.text}")
 
-    def _response(self, response) -> None:  # noqa: ANN001
+    def _response(self, response: Response) -> None:
         if response.status >= 400:
             self._heard.append(f"{response.url} is not there ({response.status})")
 
