@@ -26,6 +26,7 @@ book: setup ## set everything up and build the book into _build/html
 	$(OFFLINE) $(BIN)/jupyter-book build . --all -W -n --keep-going
 	$(BIN)/python tools/check_pages.py
 	$(BIN)/python tools/check_verdicts.py
+	$(BIN)/python tools/check_in_browser.py
 	@echo "The book: $(CURDIR)/_build/html/index.html"
 
 test: setup ## set everything up and run all tests, offline

@@ -87,7 +87,8 @@ class LatentCard:
                 map(str, counts)
             )
             drawn.append(
-                f'<span role="img" aria-label="{label}" style="margin-right:1em">{bars} '
+                f'<span role="img" aria-label="{label}" '
+                f'style="display:inline-block;margin-right:1em">{bars} '
                 f"{name}, 0 to {self.top:.1f}</span>"
             )
         return f"<div>{''.join(drawn)}</div>"

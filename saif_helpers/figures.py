@@ -265,7 +265,7 @@ def _share_axis(ax: Axes, axis: str, lowest: float) -> None:
 
 def _legend_above(ax: Axes, title: str) -> None:
     handles, labels = ax.get_legend_handles_labels()
-    long = sum(map(len, labels)) > 48
+    long = sum(map(len, labels)) > 40
     ax.legend(
         handles,
         labels,
