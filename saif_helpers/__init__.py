@@ -41,10 +41,9 @@ _STATIONS = {
         "SteeringVector",
         "clamped_latents",
         "mean_difference_vector",
-        "random_direction_vector",
-        "random_latents_vector",
         "saif_vector",
         "signed_mean_difference_vector",
+        "steering_vector",
     ],
     "steering": ["generate"],
     "grades": [
@@ -58,7 +57,13 @@ _STATIONS = {
     ],
     "settings": ["Setting", "grade_settings", "settings_grid", "steer_and_grade"],
     "selection": ["best_setting", "search", "shortlist", "sweep"],
-    "controls": ["first_tokens", "force_first_token", "most_frequent_first_token"],
+    "controls": [
+        "first_tokens",
+        "force_first_token",
+        "most_frequent_first_token",
+        "random_direction_vector",
+        "random_latents_vector",
+    ],
     "verdicts": [
         "Check",
         "checks_table",

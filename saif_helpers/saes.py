@@ -93,3 +93,31 @@ class SAECollection(Mapping):
     def __len__(self) -> int:
         """Count the SAEs."""
         return len(self._loaders)
+
+
+def check_decoder_units(sae: SAE) -> None:
+    """Check that an activation times a row of W_dec is in residual-stream units.
+
+    It is when the SAE reads the residual stream as it is. Subtracting b_dec from the input
+    (``apply_b_dec_to_input``) changes what is encoded, not the decoder, and is allowed.
+
+    Args:
+        sae: The SAE.
+
+    Raises:
+        ValueError: If the SAE normalises its input or rescales activations by the decoder's norm
+            and this is not folded into its weights.
+    """
+    if sae.cfg.normalize_activations != "none":
+        raise ValueError(
+            f"the SAE normalises its input ({sae.cfg.normalize_activations!r}), so W_dec is not in "
+            "residual-stream units; fold a constant scale into the weights first "
+            "(sae.fold_activation_norm_scaling_factor); a scale that differs from token to token "
+            "cannot be folded"
+        )
+    if sae.cfg.reshape_activations != "none":
+        raise ValueError(f"the SAE reads {sae.cfg.reshape_activations!r}, not the residual stream")
+    if getattr(sae.cfg, "rescale_acts_by_decoder_norm", False):
+        raise ValueError(
+            "the SAE rescales activations by the norm of W_dec; call sae.fold_W_dec_norm() first"
+        )

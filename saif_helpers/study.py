@@ -12,6 +12,7 @@ from matplotlib.axes import Axes
 
 from saif_helpers.activations import capture_pairs
 from saif_helpers.cards import LatentCard, latent_cards
+from saif_helpers.controls import random_latents_vector
 from saif_helpers.figures import interval_bars
 from saif_helpers.grades import Grades, check_grader, grade, paired_difference, pool
 from saif_helpers.instructions import InstructionType
@@ -23,11 +24,7 @@ from saif_helpers.ranking import LatentRanking, rank_captured
 from saif_helpers.selection import best_setting, search
 from saif_helpers.settings import Setting, Source, grade_settings, settings_grid, steer_and_grade
 from saif_helpers.steering import PLACEMENTS, generate
-from saif_helpers.vectors import (
-    mean_difference_vector,
-    random_latents_vector,
-    signed_mean_difference_vector,
-)
+from saif_helpers.vectors import mean_difference_vector, signed_mean_difference_vector
 from saif_helpers.verdicts import Check, Verdict, verdict
 
 Rule = Literal["paper", "signed latents", "difference in means"]

@@ -1,4 +1,4 @@
-"""Steering vectors: what is added to the residual stream, and the controls it must beat.
+"""Steering vectors: what is added to the residual stream.
 
 Paper, causal steering: each latent's strength comes from its activation magnitudes, and the sum is
 added to the residual stream (standing: stated); alpha_j = mu_j + beta * sigma_j and z' = z + sum_j
@@ -6,14 +6,16 @@ alpha_j W_dec[j] over the top k latents (standing: ours).
 """
 
 from dataclasses import dataclass, replace
+from typing import Literal
 
-import torch
 from jaxtyping import Float, Int
 from sae_lens import SAE
 from torch import Tensor
 
 from saif_helpers.ranking import LatentRanking
-from saif_helpers.saes import sae_layer
+from saif_helpers.saes import check_decoder_units, sae_layer
+
+LatentRule = Literal["signed latents", "paper"]
 
 
 @dataclass(frozen=True, eq=False)
@@ -104,6 +106,47 @@ def clamped_latents(
     return ClampedLatents(_layer(sae, layer), sae, top, values, f"clamp, k = {k}, beta = {beta:g}")
 
 
+def steering_vector(
+    ranking: LatentRanking,
+    sae: SAE,
+    k: int,
+    *,
+    rule: LatentRule = "signed latents",
+    beta: float = 0.0,
+    layer: int | None = None,
+) -> SteeringVector:
+    """Build a steering vector of k latents, by this book's rule or by the paper's.
+
+    The default takes the latents that the instruction changes most, up or down
+    (`signed_mean_difference_vector`): on the shipped models it was better than the paper's rule on
+    most and worse on none. ``rule="paper"`` is `saif_vector`.
+
+    >>> steering_vector(rankings[2], organism.saes[2], k=15)
+
+    Args:
+        ranking: Ranked latents of the same SAE.
+        sae: The SAE.
+        k: How many latents.
+        rule: ``"signed latents"`` or ``"paper"``.
+        beta: As for `saif_vector`; the paper's rule alone has it.
+        layer: The layer to steer, where the SAE does not name it.
+
+    Returns:
+        The steering vector.
+
+    Raises:
+        ValueError: As `saif_vector`; or if the rule is unknown, or has no beta and is given one.
+    """
+    if rule == "paper":
+        return saif_vector(ranking, sae, k, beta, layer=layer)
+    if rule != "signed latents" or beta:
+        raise ValueError(
+            f"rule {rule!r} with beta={beta:g} asked for; give rule='paper', or "
+            "rule='signed latents', which has no beta"
+        )
+    return signed_mean_difference_vector(ranking, sae, k, layer=layer)
+
+
 def saif_vector(
     ranking: LatentRanking, sae: SAE, k: int, beta: float = 0.0, *, layer: int | None = None
 ) -> SteeringVector:
@@ -128,68 +171,6 @@ def saif_vector(
     top = ranking.top(k)
     vector = _weighted(sae, ranking, top, _alphas(ranking, top, beta))
     return SteeringVector(_layer(sae, layer), vector, f"SAIF, k = {k}, beta = {beta:g}")
-
-
-def random_latents_vector(
-    ranking: LatentRanking,
-    sae: SAE,
-    k: int,
-    beta: float = 0.0,
-    *,
-    seed: int,
-    layer: int | None = None,
-) -> SteeringVector:
-    """Build the control of `saif_vector`: k random latents in place of the top k, at the same norm.
-
-    The latents are drawn from those that were active on at least one sample, positive or negative,
-    and are not in the top k. They get the top k's strengths, in order, and the sum is rescaled to
-    the norm of `saif_vector`.
-
-    Args:
-        ranking: Ranked latents of the same SAE.
-        sae: The SAE.
-        k: How many latents.
-        beta: As for the vector that this is the control of.
-        seed: Decides which latents are drawn.
-        layer: The layer to steer, where the SAE does not name it.
-
-    Returns:
-        The steering vector.
-
-    Raises:
-        ValueError: As `saif_vector`; or if fewer than k latents can be drawn from.
-    """
-    top = ranking.top(k)
-    live = (ranking.mean > 0) | (ranking.negative_mean > 0)
-    live[top] = False
-    pool = live.nonzero()[:, 0]
-    if len(pool) < k:
-        raise ValueError(
-            f"only {len(pool)} latents outside the top {k} were ever active; "
-            f"ask for a k of at most {len(pool)} or rank on more samples"
-        )
-    generator = torch.Generator().manual_seed(seed)
-    drawn = pool[torch.randperm(len(pool), generator=generator)[:k]]
-    vector = _weighted(sae, ranking, drawn, _alphas(ranking, top, beta))
-    norm = saif_vector(ranking, sae, k, beta, layer=layer).vector.norm()
-    vector = vector * (norm / vector.norm())
-    return SteeringVector(_layer(sae, layer), vector, f"random latents, k = {k}, seed {seed}")
-
-
-def random_direction_vector(like: SteeringVector, *, seed: int) -> SteeringVector:
-    """Build a control: a random direction at the layer and with the norm of another vector.
-
-    Args:
-        like: The vector that this is the control of.
-        seed: Decides the direction.
-
-    Returns:
-        The steering vector, drawn evenly over all directions.
-    """
-    generator = torch.Generator().manual_seed(seed)
-    direction = torch.randn(like.vector.shape, generator=generator).to(like.vector)
-    vector = direction * (like.vector.norm() / direction.norm())
-    return SteeringVector(like.layer, vector, f"random direction, seed {seed}")
 
 
 def mean_difference_vector(
@@ -235,34 +216,6 @@ def signed_mean_difference_vector(
     chosen = difference.abs().sort(descending=True, stable=True).indices[:k]
     vector = _weighted(sae, ranking, chosen, difference[chosen])
     return SteeringVector(_layer(sae, layer), vector, f"signed mean difference, k = {k}")
-
-
-def check_decoder_units(sae: SAE) -> None:
-    """Check that an activation times a row of W_dec is in residual-stream units.
-
-    It is when the SAE reads the residual stream as it is. Subtracting b_dec from the input
-    (``apply_b_dec_to_input``) changes what is encoded, not the decoder, and is allowed.
-
-    Args:
-        sae: The SAE.
-
-    Raises:
-        ValueError: If the SAE normalises its input or rescales activations by the decoder's norm
-            and this is not folded into its weights.
-    """
-    if sae.cfg.normalize_activations != "none":
-        raise ValueError(
-            f"the SAE normalises its input ({sae.cfg.normalize_activations!r}), so W_dec is not in "
-            "residual-stream units; fold a constant scale into the weights first "
-            "(sae.fold_activation_norm_scaling_factor); a scale that differs from token to token "
-            "cannot be folded"
-        )
-    if sae.cfg.reshape_activations != "none":
-        raise ValueError(f"the SAE reads {sae.cfg.reshape_activations!r}, not the residual stream")
-    if getattr(sae.cfg, "rescale_acts_by_decoder_norm", False):
-        raise ValueError(
-            "the SAE rescales activations by the norm of W_dec; call sae.fold_W_dec_norm() first"
-        )
 
 
 def _alphas(ranking: LatentRanking, latents: Int[Tensor, "k"], beta: float) -> Float[Tensor, "k"]:

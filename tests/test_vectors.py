@@ -7,10 +7,9 @@ from saif_helpers.ranking import rank_latents
 from saif_helpers.vectors import (
     SteeringVector,
     mean_difference_vector,
-    random_direction_vector,
-    random_latents_vector,
     saif_vector,
     signed_mean_difference_vector,
+    steering_vector,
 )
 from tests import tiny
 from tests.test_ranking import NEGATIVE, POSITIVE
@@ -54,45 +53,14 @@ def test_signed_mean_difference_takes_the_largest_changes_in_either_direction(sa
     assert vector.vector.tolist() == [-4.0, 30.0, 0.0, 0.0, 0.0]
 
 
-def test_random_latents_match_the_norm_and_avoid_the_top_and_the_dead():
-    torch.manual_seed(0)
-    sae = tiny.sae(0)
-    positive, negative = torch.rand(6, 64), torch.rand(6, 64)
-    positive[:, :40], negative[:, :40] = 0, 0  # dead on all samples
-    ranking = rank_latents(positive, negative)
-    real = saif_vector(ranking, sae, 4, 1.0)
-    for seed in range(20):
-        control = random_latents_vector(ranking, sae, 4, 1.0, seed=seed)
-        torch.testing.assert_close(control.vector.norm(), real.vector.norm())
-        weights = torch.linalg.lstsq(sae.W_dec.detach()[40:].T, control.vector[:, None])
-        drawn = 40 + (weights.solution[:, 0].abs() > 1e-3).nonzero()[:, 0]
-        assert len(drawn) == 4
-        assert not set(drawn.tolist()) & set(ranking.top(4).tolist())
-        alphas = (ranking.mean + ranking.std)[ranking.top(4)].sort().values
-        found = weights.solution[drawn - 40, 0].sort().values
-        torch.testing.assert_close(found / found.sum(), alphas / alphas.sum(), atol=1e-3, rtol=1e-3)
-
-
-def test_random_controls_depend_on_the_seed_only(ranking):
-    sae = tiny.sae(0)
-    positive = torch.rand(6, 64, generator=torch.Generator().manual_seed(0))
-    ranking = rank_latents(positive, torch.zeros(6, 64))
-    one, same, other = (
-        random_latents_vector(ranking, sae, 4, seed=seed).vector for seed in (1, 1, 2)
-    )
-    assert torch.equal(one, same)
-    assert not torch.equal(one, other)
-    real = saif_vector(ranking, sae, 4)
-    one, same, other = (random_direction_vector(real, seed=seed) for seed in (1, 1, 2))
-    assert torch.equal(one.vector, same.vector)
-    assert not torch.equal(one.vector, other.vector)
-    assert one.norm == pytest.approx(real.norm)
-    assert one.layer == real.layer
-
-
-def test_too_few_live_latents_are_refused(ranking, sae):
-    with pytest.raises(ValueError, match="only 1 latents outside the top 3"):
-        random_latents_vector(ranking, sae, 3, seed=0)
+def test_the_default_rule_is_the_signed_one_and_the_papers_is_asked_for(ranking, sae):
+    signed = signed_mean_difference_vector(ranking, sae, 2).vector
+    assert torch.equal(steering_vector(ranking, sae, 2).vector, signed)
+    by_paper = saif_vector(ranking, sae, 2, 1.0).vector
+    assert not torch.equal(signed, saif_vector(ranking, sae, 2).vector)
+    assert torch.equal(steering_vector(ranking, sae, 2, rule="paper", beta=1.0).vector, by_paper)
+    with pytest.raises(ValueError, match="'signed latents', which has no beta"):
+        steering_vector(ranking, sae, 2, beta=1.0)
 
 
 def test_scaled():
