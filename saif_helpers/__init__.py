@@ -69,6 +69,7 @@ _STATIONS = {
         "checks_table",
         "record_checks",
         "record_table",
+        "record_text",
         "record_verdict",
         "recorded_checks",
         "share_between",

@@ -99,6 +99,16 @@ def checks_table(checks: Sequence[Check]) -> pd.DataFrame:
     )
 
 
+def record_text(name: str, text: str) -> None:
+    """Leave a text in the notebook for other pages of the book (MyST-NB's glue).
+
+    Args:
+        name: What to leave it under.
+        text: The text.
+    """
+    _leave(name, {"text/plain": repr(text)})
+
+
 def record_table(name: str, table: pd.DataFrame) -> pd.DataFrame:
     """Leave a table in the notebook for other pages of the book (MyST-NB's glue).
 
@@ -144,7 +154,7 @@ def record_verdict(claim: str, checks: Sequence[Check]) -> pd.DataFrame:
     Raises:
         ValueError: If there is no check.
     """
-    _leave(f"{claim}-verdict", {"text/plain": repr(verdict(checks))})
+    record_text(f"{claim}-verdict", verdict(checks))
     return record_checks(claim, checks)
 
 

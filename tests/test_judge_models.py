@@ -83,7 +83,7 @@ def test_what_is_recorded_by_the_same_cells_is_not_made_again():
 def test_a_row_takes_the_place_of_the_older_one():
     old = {"size": "S", "instruction": "french", "name": "C2", "code": "a", "checks": []}
     first = {"size": "M", "instruction": "uppercase", "name": "C1", "code": "b", "checks": []}
-    assert put(old | {"code": "c"}, [old, first]) == [first, old | {"code": "c"}]
+    assert put(old | {"code": "c"}, [first, old]) == [old | {"code": "c"}, first]
 
 
 def test_every_shipped_size_is_judged_and_no_reference_is_cut_off():

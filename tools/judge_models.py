@@ -33,8 +33,8 @@ CHAPTERS = {
     "rules": "08_baselines",
 }
 """What is recorded, and the chapter that does; "rules" sets the baselines against the paper's."""
-SIZES = ("M", "S", "S-1", "S-2", "L")
-INSTRUCTIONS = {"french": 26, "summarise": 26, "uppercase": 29}
+SIZES = ("S", "S-1", "S-2", "M", "L")
+INSTRUCTIONS = {"french": 26, "german": 26, "uppercase": 29}
 """The instructions, and the most tokens of an output; every reference is shorter."""
 TIME_LIMIT = 1800  # seconds for one cell
 
