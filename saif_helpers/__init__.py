@@ -37,7 +37,7 @@ _STATIONS = {
         "saif_vector",
         "signed_mean_difference_vector",
     ],
-    "steering": ["generate"],
+    "steering": ["generate", "log_probabilities"],
     "grades": ["Grades", "Interval", "grade", "paired_difference", "pool", "wilson"],
     "selection": [
         "Setting",
@@ -70,6 +70,7 @@ _STATIONS = {
     "figures": ["heatmap", "interval_bars", "interval_lines", "sensitivity_curve", "style"],
     "frames": ["Frames"],
     "study": ["Study", "check_grader", "study_instruction"],
+    "playground": ["Playground", "SideBySide", "side_by_side"],
 }
 _MODULE_OF = {name: module for module, names in _STATIONS.items() for name in names}
 

@@ -13,7 +13,7 @@ STATIONS = [
     "progress", "graders", "instructions", "prompts", "tokens", "saes", "models", "activations",
     "latents", "ranking", "vectors", "steering", "grades", "selection",
     "controls", "verdicts", "specificity", "proximity", "contexts", "cards",
-    "effects", "figures",
+    "effects", "figures", "influence", "frames", "study", "playground",
 ]  # fmt: skip
 
 

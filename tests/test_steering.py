@@ -5,7 +5,7 @@ import torch
 
 from saif_helpers.latents import encode
 from saif_helpers.models import wrap
-from saif_helpers.steering import PLACEMENTS, generate
+from saif_helpers.steering import PLACEMENTS, generate, log_probabilities
 from saif_helpers.tokens import tokenize, without_bos
 from saif_helpers.vectors import ClampedLatents, SteeringVector
 from tests import tiny
@@ -308,3 +308,35 @@ def test_latents_of_two_saes_of_a_layer_are_refused(model):
     two = [clamp(model), clamp(model, sae=tiny.sae(LAYER))]
     with pytest.raises(ValueError, match="two SAEs of layer 1"):
         generate(model, tiny.PROMPTS[:2], two)
+
+
+@pytest.mark.parametrize("placement", PLACEMENTS)
+@pytest.mark.parametrize("make", [lambda model, vector: vector, lambda model, vector: clamp(model)])
+def test_log_probabilities_are_those_of_the_generation(model, vector, placement, make):
+    """Exact up to rounding: read in one pass, each token is as likely as when it was written."""
+    steering, prompt = make(model, vector), tiny.PROMPTS[2]
+    options = {"placement": placement, "decay": DECAY}
+    logits = []
+    handle = model.lm._module.lm_head.register_forward_hook(
+        lambda _, __, output: logits.append(output[0, -1].float())
+    )
+    try:
+        (text,) = generate(model, [prompt], steering, max_new_tokens=NEW, **options)
+    finally:
+        handle.remove()
+    ids = model.tokenizer(text, add_special_tokens=False)["input_ids"]
+    assert ids == [step.argmax().item() for step in logits]
+    expected = torch.stack(logits).log_softmax(-1).max(-1).values
+    found = log_probabilities(model, prompt, text, steering, **options)
+    torch.testing.assert_close(found, expected, atol=1e-3, rtol=1e-3)
+
+
+@pytest.mark.parametrize("placement", PLACEMENTS)
+def test_strength_0_gives_exactly_the_log_probabilities_of_no_steering(model, vector, placement):
+    plain = log_probabilities(model, tiny.PROMPTS[0], "Le chat.")
+    off = {"placement": placement, "strength": 0.0}
+    assert torch.equal(log_probabilities(model, tiny.PROMPTS[0], "Le chat.", vector, **off), plain)
+    on = log_probabilities(model, tiny.PROMPTS[0], "Le chat.", vector, placement=placement)
+    assert not torch.equal(on, plain)
+    assert len(plain) == len("Le chat.")
+    assert len(log_probabilities(model, tiny.PROMPTS[0], "", vector)) == 0
