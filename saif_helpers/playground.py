@@ -16,7 +16,7 @@ from saif_helpers.prompts import load_contents, make_pairs, render
 from saif_helpers.ranking import LatentRanking
 from saif_helpers.selection import Setting, Source, capture_pairs, rank_captured
 from saif_helpers.steering import PLACEMENTS, generate, log_probabilities
-from saif_helpers.study import RULES, Rule, rule_source
+from saif_helpers.study import RULES, rule_source
 
 START = Setting(layer=0, k=15, beta=0.0, placement="decaying", strength=4.0, decay=0.5)
 MORE, LESS = "230,159,0", "0,114,178"  # orange and blue, told apart by the colour-blind too

@@ -152,9 +152,7 @@ def test_each_control_changes_what_is_steered_with(controls):
 def test_the_papers_rule_steers_by_the_papers_vector(controls):
     (rankings, positive, negative) = controls._captured["french"]
     vector = saif_vector(rankings[1], MODEL.saes[1], 5, 1.0)
-    expected = side_by_side(
-        MODEL, SENTENCE, replace(SETTING, beta=0.0), vector, max_new_tokens=NEW
-    )
+    expected = side_by_side(MODEL, SENTENCE, replace(SETTING, beta=0.0), vector, max_new_tokens=NEW)
     assert controls.shown.steered == expected.steered
     assert controls.shown.changes == pytest.approx(expected.changes, abs=1e-4)
     controls.rule.value = "difference in means"
@@ -218,6 +216,11 @@ def test_controls_that_mean_nothing_are_switched_off(controls):
 
 
 def test_every_control_has_a_name_and_waits_until_it_is_let_go(controls):
-    for control in (controls.instruction, controls.rule, controls.sentence, *controls._dials.values()):
+    for control in (
+        controls.instruction,
+        controls.rule,
+        controls.sentence,
+        *controls._dials.values(),
+    ):
         assert control.description
         assert not getattr(control, "continuous_update", False)

@@ -23,7 +23,7 @@ import pytest
 ROOT = Path(__file__).parents[1]
 CHROMIUM = shutil.which("chromium") or shutil.which("google-chrome")
 MISSING = [name for name in ("jupyterlab", "playwright") if importlib.util.find_spec(name) is None]
-PATIENCE = 300  # seconds for one step; on a busy machine a kernel needs its time for torch alone
+PATIENCE = 600  # seconds for one step; on a busy machine a kernel needs its time for torch alone
 HANDLE = ".noUi-handle, .ui-slider-handle"  # ipywidgets 8, ipywidgets 7
 WITHOUT_NUMBERS = (
     "p => { p = p.cloneNode(true); p.querySelectorAll('rt').forEach(rt => rt.remove());"
@@ -56,7 +56,10 @@ def address(tmp_path):
     command = [sys.executable, "-m", "jupyterlab", "--no-browser", "--ServerApp.ip=127.0.0.1"]
     command += [f"--ServerApp.port={port}", "--ServerApp.port_retries=0"]
     command += [f"--ServerApp.root_dir={tmp_path / 'work'}", "--ServerApp.allow_root=True"]
-    command += ["--LabApp.news_url=None", "--LabApp.check_for_updates_class=jupyterlab.NeverCheckForUpdate"]
+    command += [
+        "--LabApp.news_url=None",
+        "--LabApp.check_for_updates_class=jupyterlab.NeverCheckForUpdate",
+    ]
     # The files of a reader's own Jupyter are neither read nor written.
     own = ("JUPYTER_CONFIG_DIR", "JUPYTER_DATA_DIR", "JUPYTER_RUNTIME_DIR", "IPYTHONDIR")
     own = {name: str(tmp_path / name.lower()) for name in own}
@@ -95,6 +98,7 @@ def page(address):
 
     with sync_playwright() as driver:
         options = {"executable_path": CHROMIUM, "args": ["--no-sandbox", "--headless=new"]}
+        options["timeout"] = 1000 * PATIENCE
         browser = driver.chromium.launch(**options)
         opened = browser.new_page(viewport={"width": 1200, "height": 1000})
         opened.set_default_timeout(1000 * PATIENCE)
@@ -108,7 +112,9 @@ def page(address):
 
 def answers(page):
     """Read both answers off the page."""
-    return [page.locator(f"p.{name}").evaluate(WITHOUT_NUMBERS) for name in ("unsteered", "steered")]
+    return [
+        page.locator(f"p.{name}").evaluate(WITHOUT_NUMBERS) for name in ("unsteered", "steered")
+    ]
 
 
 def wait_until(page, holds, what):
