@@ -57,6 +57,7 @@ def address(tmp_path):
     command += [f"--ServerApp.port={port}", "--ServerApp.port_retries=0"]
     command += [f"--ServerApp.root_dir={tmp_path / 'work'}", "--ServerApp.allow_root=True"]
     command += [
+        "--LabApp.extension_manager=readonly",
         "--LabApp.news_url=None",
         "--LabApp.check_for_updates_class=jupyterlab.NeverCheckForUpdate",
     ]
@@ -126,7 +127,7 @@ def wait_until(page, holds, what):
 
 
 def test_the_slider_moved_by_keyboard_changes_the_steered_text(page):
-    page.locator(".jp-Notebook-ExecutionIndicator[data-status=idle]").wait_for(state="attached")
+    page.get_by_text("| Idle").wait_for()  # what is run before the kernel is there is not run
     page.locator(".jp-CodeCell .cm-content").first.click()
     page.keyboard.press("Shift+Enter")
     page.locator("p.steered").wait_for()

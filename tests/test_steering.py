@@ -311,24 +311,26 @@ def test_latents_of_two_saes_of_a_layer_are_refused(model):
 
 
 @pytest.mark.parametrize("placement", PLACEMENTS)
-@pytest.mark.parametrize("make", [lambda model, vector: vector, lambda model, vector: clamp(model)])
-def test_log_probabilities_are_those_of_the_generation(model, vector, placement, make):
-    """Exact up to rounding: read in one pass, each token is as likely as when it was written."""
-    steering, prompt = make(model, vector), tiny.PROMPTS[2]
-    options = {"placement": placement, "decay": DECAY}
-    logits = []
-    handle = model.lm._module.lm_head.register_forward_hook(
-        lambda _, __, output: logits.append(output[0, -1].float())
+def test_log_probabilities_are_the_models_own_with_the_vector_added(model, vector, placement):
+    """The reference adds the docstring's weights with a plain hook, in one pass."""
+    prompt, output = tiny.PROMPTS[2], "Le chat."
+    tokens = tokenize([prompt], model.tokenizer)
+    written = model.tokenizer(output, add_special_tokens=False, return_tensors="pt").input_ids
+    n = written.shape[1]
+    weights = expected_weights(tokens, placement, n + 1, model.tokenizer)
+    weights = torch.cat(weights, 1)[:, :, None]
+    module = model.lm._module
+    handle = module.model.layers[LAYER].register_forward_hook(
+        lambda _, __, residual: residual + weights * vector.vector
     )
     try:
-        (text,) = generate(model, [prompt], steering, max_new_tokens=NEW, **options)
+        with torch.no_grad():
+            logits = module(torch.cat([tokens["input_ids"], written], 1), use_cache=False).logits
     finally:
         handle.remove()
-    ids = model.tokenizer(text, add_special_tokens=False)["input_ids"]
-    assert ids == [step.argmax().item() for step in logits]
-    expected = torch.stack(logits).log_softmax(-1).max(-1).values
-    found = log_probabilities(model, prompt, text, steering, **options)
-    torch.testing.assert_close(found, expected, atol=1e-3, rtol=1e-3)
+    expected = logits[0, -n - 1 : -1].log_softmax(-1)[range(n), written[0]]
+    found = log_probabilities(model, prompt, output, vector, placement=placement, decay=DECAY)
+    torch.testing.assert_close(found, expected, atol=1e-5, rtol=1e-5)
 
 
 @pytest.mark.parametrize("placement", PLACEMENTS)
