@@ -30,9 +30,8 @@ class SideBySide:
     """A model's answers to one sentence, without steering and with it.
 
     A token's change is what the vector does to this one token: the logarithm of its probability
-    with the vector minus that without, after the same prompt and the same tokens before it. With
-    +2 nats the vector made the token e^2, about seven, times as likely; 0 means that the model
-    would have gone on so by itself.
+    with the vector minus that without, after the same prompt and the same tokens before it. At +2
+    nats the vector made the token e^2, about seven, times as likely; at 0 it is as likely without.
 
     Attributes:
         sentence: What the model was given.
@@ -68,10 +67,10 @@ class SideBySide:
             for name, (title, text) in answers.items()
         )
         return (
-            f'<div class="side-by-side"><p>{html.escape(self.sentence)}</p>'
+            f'<div class="side-by-side"><p><b>Sentence:</b> {html.escape(self.sentence)}</p>'
             f'<div style="display:flex;flex-wrap:wrap;gap:0 2em">{columns}</div>'
             f'<p style="font-size:smaller">Above a token: change of its log-probability by the '
-            f"vector, in nats, where it is at least {SEEN}. {_shade('more likely', FULL)} "
+            f"vector, in nats, where it is {SEEN} or more. {_shade('more likely', FULL)} "
             f"{_shade('less likely', -FULL)}</p></div>"
         )
 
@@ -88,7 +87,7 @@ def _coloured(token: str, change: float) -> str:
     shown = html.escape(word).replace("\n", "↵\n")
     shown = _shade(shown, change, f' title="{change:+.2f} nats"')
     if abs(change) >= SEEN:
-        shown = f'<ruby>{shown}<rt aria-hidden="false">{change:+.1f}</rt></ruby>'
+        shown = f'<ruby>{shown}<rt style="font-size:.7em">{change:+.1f}</rt></ruby>'
     return " " * (len(token) - len(word)) + shown
 
 
