@@ -9,6 +9,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields, replace
 
 import ipywidgets as widgets
+from IPython.display import clear_output
 
 from saif_helpers.instructions import InstructionType, load_instructions
 from saif_helpers.models import ModelWithSAEs
@@ -87,7 +88,7 @@ def _coloured(token: str, change: float) -> str:
     shown = html.escape(word).replace("\n", "↵\n")
     shown = _shade(shown, change, f' title="{change:+.2f} nats"')
     if abs(change) >= SEEN:
-        shown = f'<ruby>{shown}<rt style="font-size:.7em">{change:+.1f}</rt></ruby>'
+        shown = f'<ruby>{shown}<rt style="font-size:.7em;padding:0 .2em">{change:+.1f}</rt></ruby>'
     return " " * (len(token) - len(word)) + shown
 
 
@@ -219,7 +220,7 @@ class Playground(widgets.VBox):
             widgets.VBox([self.layer, self.k, self.beta, self.strength]),
         ]
         controls = widgets.HBox(columns, layout={"flex_flow": "row wrap"})
-        super().__init__([controls, self.sentence, self._status, self._bars, self._answers])
+        super().__init__([controls, self.sentence, self._status, self._answers, self._bars])
         self._choose()
         self.instruction.observe(self._choose, "value")
         for control in (self.rule, self.sentence, *self._dials.values()):
@@ -282,6 +283,7 @@ class Playground(widgets.VBox):
                 )
             except ValueError as error:
                 problem = f"Cannot be shown: {error}."
+            clear_output()  # of bars; an unforeseen error ends the block before and stays
         self._say(problem)
         self._answers.value = self.shown._repr_html_() if self.shown else ""
 
