@@ -63,7 +63,8 @@ class SideBySide:
         }
         columns = "".join(
             f'<div style="flex:1 1 16em"><b>{title}</b>'
-            f'<p class="{name}" style="line-height:2;white-space:pre-wrap;overflow-wrap:anywhere">'
+            f'<p class="{name}" style="margin:.6em 0;line-height:2;white-space:pre-wrap;'
+            f'overflow-wrap:anywhere">'
             f"{text or '<i>(nothing)</i>'}</p></div>"
             for name, (title, text) in answers.items()
         )
