@@ -45,7 +45,7 @@ _STATIONS = {
         "signed_mean_difference_vector",
         "steering_vector",
     ],
-    "steering": ["generate"],
+    "steering": ["generate", "log_probabilities"],
     "grades": [
         "Grades",
         "Interval",
@@ -91,6 +91,7 @@ _STATIONS = {
     "figures": ["heatmap", "interval_bars", "interval_lines", "sensitivity_curve", "style"],
     "frames": ["Frames"],
     "study": ["Study", "study_instruction"],
+    "playground": ["Playground", "SideBySide", "side_by_side"],
 }
 _MODULE_OF = {name: module for module, names in _STATIONS.items() for name in names}
 

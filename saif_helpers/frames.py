@@ -1,4 +1,4 @@
-"""Frames: tables that a reader of the rendered page moves through with a slider, with no kernel.
+"""Frames: what a reader of the rendered page moves through with a slider, with no kernel.
 
 Plain HTML, one range input and a few lines of script in its attribute; no library is loaded.
 """
@@ -7,6 +7,7 @@ import hashlib
 import html
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Protocol, runtime_checkable
 
 import pandas as pd
 
@@ -20,20 +21,28 @@ SHOW = (
 )
 
 
+@runtime_checkable
+class HasHTML(Protocol):
+    """What a notebook shows as HTML, for example a table; it escapes its own texts."""
+
+    def _repr_html_(self) -> str: ...
+
+
 @dataclass(frozen=True, eq=False)
 class Frames:
-    """Tables under one slider, one of them shown at a time.
+    """Tables, or other things with HTML of their own, under one slider, one shown at a time.
 
     >>> Frames("strength", {"0": table_unsteered, "1": table_steered}, start="1")
 
     Attributes:
         name: What the slider changes, with its unit.
-        tables: Label of each stop of the slider to the table shown there.
+        tables: Label of each stop of the slider to what is shown there: a table, or an object with
+            ``_repr_html_``, such as `playground.SideBySide`.
         start: Label of the stop that is shown first.
     """
 
     name: str
-    tables: Mapping[str, pd.DataFrame]
+    tables: Mapping[str, HasHTML]
     start: str
 
     def __post_init__(self) -> None:
@@ -48,7 +57,7 @@ class Frames:
         labels = list(self.tables)
         frames = "".join(
             f'<div data-label="{html.escape(label)}"{"" if label == self.start else " hidden"}>'
-            f"{table.to_html(escape=True)}</div>"
+            f"{_html(table)}</div>"
             for label, table in self.tables.items()
         )
         key = "frames-" + hashlib.sha256((self.name + frames).encode()).hexdigest()[:12]
@@ -60,3 +69,7 @@ class Frames:
             f'oninput="{html.escape(SHOW)}"> <output for="{key}">{start}</output></p>'
             f"{frames}</div>"
         )
+
+
+def _html(shown: HasHTML) -> str:
+    return shown.to_html(escape=True) if isinstance(shown, pd.DataFrame) else shown._repr_html_()

@@ -18,7 +18,7 @@ from transformers import DynamicCache
 from saif_helpers.latents import encode
 from saif_helpers.models import ModelWithSAEs
 from saif_helpers.progress import progress
-from saif_helpers.tokens import batches, without_bos
+from saif_helpers.tokens import batches, tokenize, without_bos
 from saif_helpers.vectors import ClampedLatents, SteeringVector
 
 Placement = Literal["last_prompt_token", "every_position", "generated_tokens", "decaying"]
@@ -88,8 +88,7 @@ def generate(
             exist, a vector is not d_model long, there is not one vector for each prompt, or one
             call clamps latents of two SAEs of one layer.
     """
-    if placement not in PLACEMENTS:
-        raise ValueError(f"placement {placement!r} asked for; give one of {', '.join(PLACEMENTS)}")
+    _check_placement(placement)
     if max_new_tokens < 1:
         raise ValueError(f"max_new_tokens={max_new_tokens} asked for; give at least 1")
     interventions = _for_each_prompt(steering, len(prompts))
@@ -272,15 +271,81 @@ def _steer(
             weight = weights(done + step)
             if weight is None or not added:
                 return
-            for layer, offset in added.items():
-                residual = model.layer(layer).output
-                change = offset[:, None, :]
-                if layer in clamped:
-                    sae, which = clamped[layer]
-                    there = encode(sae, residual) * which[:, None, :]
-                    change = change - (there @ sae.W_dec.detach()).to(residual)
-                here = weight[:, -residual.shape[1] :].to(residual)  # the positions not cached
-                model.layer(layer).output = residual + here[:, :, None] * change
+            _add(model, added, clamped, weight)
     except OutOfOrderError:
         # How nnsight ends an open loop once the generation has stopped, after its last pass.
         return
+
+
+def _add(
+    model: ModelWithSAEs,
+    added: Mapping[int, Float[Tensor, "rows d_model"]],
+    clamped: Mapping[int, tuple[SAE, Bool[Tensor, "rows d_sae"]]],
+    weight: Float[Tensor, "rows positions"],
+) -> None:
+    """Steer one pass of the model; runs inside a trace."""
+    for layer, offset in added.items():
+        residual = model.layer(layer).output
+        change = offset[:, None, :]
+        if layer in clamped:
+            sae, which = clamped[layer]
+            there = encode(sae, residual) * which[:, None, :]
+            change = change - (there @ sae.W_dec.detach()).to(residual)
+        here = weight[:, -residual.shape[1] :].to(residual)  # the positions not cached
+        model.layer(layer).output = residual + here[:, :, None] * change
+
+
+def log_probabilities(
+    model: ModelWithSAEs,
+    prompt: str,
+    output: str,
+    steering: Intervention | None = None,
+    *,
+    placement: Placement = "last_prompt_token",
+    strength: float = 1.0,
+    decay: float = 0.8,
+) -> Float[Tensor, "tokens"]:
+    """Measure how likely a model finds each token of an output, steered as in `generate`.
+
+    The model reads prompt and output in one pass, with the vector at the positions that `generate`
+    would steer. Each token is judged in the same context, the prompt and the output's own tokens
+    before it, so that the difference between two steerings is what they do to this one token.
+
+    Args:
+        model: The model.
+        prompt: A rendered prompt (see `prompts.render`).
+        output: An answer to it, split into tokens as the tokenizer splits the text.
+        steering: The vector to add or latents to clamp; None for no steering.
+        placement: Where the vector is added, see `generate`.
+        strength: Factor on the vector; 0 gives exactly what no steering gives.
+        decay: Factor from one token of the output to the next, in the placement ``"decaying"``.
+
+    Returns:
+        Natural logarithm of each token's probability. The token that ends the turn is not counted.
+
+    Raises:
+        ValueError: If the placement is unknown, the layer does not exist or the vector is not
+            d_model long.
+    """
+    _check_placement(placement)
+    asked = tokenize([prompt], model.tokenizer)
+    written = model.tokenizer(output, add_special_tokens=False)["input_ids"]
+    if not written:
+        return torch.empty(0)
+    targets = torch.tensor([written])
+    steps = _weights(without_bos(asked, model.tokenizer), placement, decay)
+    later = [steps(step) for step in range(1, len(written) + 1)]
+    nothing = torch.zeros(1, 1)
+    weight = torch.cat([steps(0), *(nothing if each is None else each for each in later)], 1)
+    added, clamped = _offsets(model, [steering], strength), _clamps([steering])
+    ids = torch.cat([asked["input_ids"], targets], 1)
+    with torch.no_grad(), model.lm.trace(input_ids=ids, use_cache=False) as tracer:
+        _add(model, added, clamped, weight)
+        logits = nnsight.save(tracer.result.logits)
+    likely = logits[:, -len(written) - 1 : -1].float().log_softmax(-1).cpu()
+    return likely.gather(2, targets[:, :, None])[0, :, 0]
+
+
+def _check_placement(placement: Placement) -> None:
+    if placement not in PLACEMENTS:
+        raise ValueError(f"placement {placement!r} asked for; give one of {', '.join(PLACEMENTS)}")

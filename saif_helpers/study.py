@@ -8,7 +8,9 @@ from dataclasses import asdict, dataclass
 from typing import Literal
 
 import pandas as pd
+from jaxtyping import Float
 from matplotlib.axes import Axes
+from torch import Tensor
 
 from saif_helpers.activations import capture_pairs
 from saif_helpers.cards import LatentCard, latent_cards
@@ -197,6 +199,36 @@ def study_instruction(
     return Study(instruction, model.name, grades, settings, rankings, checks, cards)
 
 
+def rule_source(
+    rule: Rule,
+    model: ModelWithSAEs,
+    layer: int,
+    ranking: LatentRanking,
+    positive: Float[Tensor, "pairs d_model"],
+    negative: Float[Tensor, "pairs d_model"],
+    k: int,
+) -> Source:
+    """Return what a setting's vector is made from by a rule, see `Setting.vector`.
+
+    Args:
+        rule: ``"paper"``, ``"signed latents"`` or ``"difference in means"``.
+        model: The model, for the layer's SAE.
+        layer: The layer.
+        ranking: The layer's ranking.
+        positive: Residual stream after the layer with the instruction, from `capture_pairs`.
+        negative: The same without it.
+        k: How many latents the signed rule takes.
+
+    Returns:
+        The ranking for the paper's rule, a steering vector for the others.
+    """
+    if rule == "signed latents":
+        return signed_mean_difference_vector(ranking, model.saes[layer], k, layer=layer)
+    if rule == "difference in means":
+        return mean_difference_vector(positive, negative, layer)
+    return ranking
+
+
 def _baseline(
     model: ModelWithSAEs,
     instruction: InstructionType,
@@ -229,14 +261,14 @@ def _sources(
     layers = range(model.n_layers)
     positive, negative = capture_pairs(model, pairs, layers)
     rankings = rank_captured(model, positive, negative)
-    make = {
-        "paper": lambda at: rankings[at],
-        "signed latents": lambda at: signed_mean_difference_vector(
-            rankings[at], model.saes[at], k, layer=at
-        ),
-        "difference in means": lambda at: mean_difference_vector(positive[at], negative[at], at),
+    sources = {
+        rule: {
+            at: rule_source(rule, model, at, rankings[at], positive[at], negative[at], k)
+            for at in layers
+        }
+        for rule in rules
     }
-    return rankings, {rule: {at: make[rule](at) for at in layers} for rule in rules}
+    return rankings, sources
 
 
 def _checks(

@@ -62,6 +62,18 @@ def test_a_start_that_is_no_frame_is_refused():
         Frames("strength", TABLES, "9")
 
 
+class Shown:
+    """Not a table, but with HTML of its own."""
+
+    def _repr_html_(self):
+        return "<ruby>chat<rt>+2.0</rt></ruby>"
+
+
+def test_what_is_no_table_shows_its_own_html():
+    page = Frames("strength", {"0": TABLES["0"], "1": Shown()}, "0")._repr_html_()
+    assert '<div data-label="1" hidden><ruby>chat<rt>+2.0</rt></ruby></div>' in page
+
+
 @pytest.mark.skipif(CHROMIUM is None, reason="needs Chromium")
 def test_moving_the_slider_shows_the_frame(tmp_path):
     move = (

@@ -13,7 +13,7 @@ STATIONS = [
     "progress", "graders", "ifeval", "instructions", "prompts", "tokens", "saes", "models",
     "activations", "latents", "ranking", "vectors", "steering", "grades", "settings", "selection",
     "controls", "verdicts", "specificity", "proximity", "influence", "contexts", "cards",
-    "effects", "figures", "frames", "study",
+    "effects", "figures", "frames", "study", "playground",
 ]  # fmt: skip
 
 

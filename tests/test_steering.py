@@ -5,7 +5,7 @@ import torch
 
 from saif_helpers.latents import encode
 from saif_helpers.models import wrap
-from saif_helpers.steering import PLACEMENTS, TOKENS_A_STAGE, generate
+from saif_helpers.steering import PLACEMENTS, TOKENS_A_STAGE, generate, log_probabilities
 from saif_helpers.tokens import tokenize, without_bos
 from saif_helpers.vectors import ClampedLatents, SteeringVector
 from tests import tiny
@@ -335,3 +335,37 @@ def test_latents_of_two_saes_of_a_layer_are_refused(model):
     two = [clamp(model), clamp(model, sae=tiny.sae(LAYER))]
     with pytest.raises(ValueError, match="two SAEs of layer 1"):
         generate(model, tiny.PROMPTS[:2], two)
+
+
+@pytest.mark.parametrize("placement", PLACEMENTS)
+def test_log_probabilities_are_the_models_own_with_the_vector_added(model, vector, placement):
+    """The reference adds the docstring's weights with a plain hook, in one pass."""
+    prompt, output = tiny.PROMPTS[2], "Le chat."
+    tokens = tokenize([prompt], model.tokenizer)
+    written = model.tokenizer(output, add_special_tokens=False, return_tensors="pt").input_ids
+    n = written.shape[1]
+    weights = expected_weights(tokens, placement, n + 1, model.tokenizer)
+    weights = torch.cat(weights, 1)[:, :, None]
+    module = model.lm._module
+    handle = module.model.layers[LAYER].register_forward_hook(
+        lambda _, __, residual: residual + weights * vector.vector
+    )
+    try:
+        with torch.no_grad():
+            logits = module(torch.cat([tokens["input_ids"], written], 1), use_cache=False).logits
+    finally:
+        handle.remove()
+    expected = logits[0, -n - 1 : -1].log_softmax(-1)[range(n), written[0]]
+    found = log_probabilities(model, prompt, output, vector, placement=placement, decay=DECAY)
+    torch.testing.assert_close(found, expected, atol=1e-5, rtol=1e-5)
+
+
+@pytest.mark.parametrize("placement", PLACEMENTS)
+def test_strength_0_gives_exactly_the_log_probabilities_of_no_steering(model, vector, placement):
+    plain = log_probabilities(model, tiny.PROMPTS[0], "Le chat.")
+    off = {"placement": placement, "strength": 0.0}
+    assert torch.equal(log_probabilities(model, tiny.PROMPTS[0], "Le chat.", vector, **off), plain)
+    on = log_probabilities(model, tiny.PROMPTS[0], "Le chat.", vector, placement=placement)
+    assert not torch.equal(on, plain)
+    assert len(plain) == len("Le chat.")
+    assert len(log_probabilities(model, tiny.PROMPTS[0], "", vector)) == 0
