@@ -111,18 +111,16 @@ class Visit:
         self._heard: list[str] = []
         self._axe = Axe(AXE_SCRIPT + KINDS)
         self.page.add_init_script(path=LOOK)
-        self.page.route("**/*", self._only_the_book)
+        elsewhere = re.compile(f"^(?!{re.escape(home)}|data:|blob:)")
+        self.page.route(elsewhere, self._refuse)
         self.page.on("pageerror", lambda error: self._heard.append(f"script error: {error}"))
         self.page.on("websocket", lambda socket: self._heard.append(f"opens {socket.url}"))
         self.page.on("console", self._console)
         self.page.on("response", self._response)
 
-    def _only_the_book(self, route: Route) -> None:
-        if route.request.url.startswith((self._home, "data:", "blob:")):
-            route.continue_()
-        else:
-            self._heard.append(f"asks another machine for {route.request.url}")
-            route.abort()
+    def _refuse(self, route: Route) -> None:
+        self._heard.append(f"asks another machine for {route.request.url}")
+        route.abort()
 
     def _console(self, message: ConsoleMessage) -> None:
         if message.type == "error":
