@@ -157,7 +157,7 @@ def _clamps(
 
 def _weights(
     counted: Bool[Tensor, "rows tokens"], placement: Placement, decay: float
-) -> Callable[[int], Float[Tensor, "rows positions"] | None]:
+) -> Callable[[int], Float[Tensor, "#rows positions"] | None]:
     """Return what the vector is multiplied with at each position read in pass 0, 1, 2...
 
     Pass 0 reads the prompt, pass t the t-th generated token, where all rows share one weight. None
@@ -185,7 +185,7 @@ def _generate_batch(
     tokens: Mapping[str, Int[Tensor, "rows tokens"]],
     added: Mapping[int, Float[Tensor, "rows d_model"]],
     clamped: Mapping[int, tuple[SAE, Bool[Tensor, "rows d_sae"]]],
-    weights: Callable[[int], Float[Tensor, "rows positions"] | None],
+    weights: Callable[[int], Float[Tensor, "#rows positions"] | None],
     max_new_tokens: int,
 ) -> Int[Tensor, "rows new_tokens"]:
     """Generate from one left-padded batch, adding ``weights(step) * added`` in every pass.
@@ -241,7 +241,7 @@ def _generate_stage(
     cache: DynamicCache,
     added: Mapping[int, Float[Tensor, "rows d_model"]],
     clamped: Mapping[int, tuple[SAE, Bool[Tensor, "rows d_sae"]]],
-    weights: Callable[[int], Float[Tensor, "rows positions"] | None],
+    weights: Callable[[int], Float[Tensor, "#rows positions"] | None],
     done: int,
     n_tokens: int,
 ) -> Int[Tensor, "rows longer"]:
@@ -262,7 +262,7 @@ def _steer(
     tracer: nnsight.intervention.tracer.InterleavingTracer,
     added: Mapping[int, Float[Tensor, "rows d_model"]],
     clamped: Mapping[int, tuple[SAE, Bool[Tensor, "rows d_sae"]]],
-    weights: Callable[[int], Float[Tensor, "rows positions"] | None],
+    weights: Callable[[int], Float[Tensor, "#rows positions"] | None],
     done: int,
 ) -> None:
     """Steer pass after pass, from pass `done` on; runs inside a trace, in step with the model."""
@@ -281,7 +281,7 @@ def _add(
     model: ModelWithSAEs,
     added: Mapping[int, Float[Tensor, "rows d_model"]],
     clamped: Mapping[int, tuple[SAE, Bool[Tensor, "rows d_sae"]]],
-    weight: Float[Tensor, "rows positions"],
+    weight: Float[Tensor, "#rows positions"],
 ) -> None:
     """Steer one pass of the model; runs inside a trace."""
     for layer, offset in added.items():
