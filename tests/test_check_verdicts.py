@@ -1,10 +1,8 @@
-import nbformat
+import json
+
 import pytest
 from check_verdicts import BUILT, differences
 from judge_models import CHAPTERS
-from nbformat.v4 import new_code_cell, new_notebook, new_output
-
-from saif_helpers.verdicts import GLUE
 
 CHECK = (
     '[{"what": "share", "interval": {"value": 0.5, "low": 0.4, "high": 0.6, "n": 9}, '
@@ -21,13 +19,8 @@ def row(name, threshold=0.3):
 @pytest.fixture
 def executed(tmp_path):
     for name, chapter in CHAPTERS.items():
-        output = new_output(
-            "display_data",
-            data={f"{GLUE}text/plain": CHECK},
-            metadata={"scrapbook": {"name": f"{name}-data", "mime_prefix": GLUE}},
-        )
-        notebook = new_notebook(cells=[new_code_cell("", outputs=[output])])
-        nbformat.write(notebook, tmp_path / f"{chapter}.ipynb")
+        left = {f"{name}-data": {"output_type": "display_data", "data": {"text/plain": CHECK}}}
+        (tmp_path / f"{chapter}.glue.json").write_text(json.dumps(left), encoding="utf-8")
     return tmp_path
 
 

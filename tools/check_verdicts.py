@@ -8,8 +8,7 @@ import json
 import sys
 from pathlib import Path
 
-import nbformat
-from judge_models import CHAPTERS, RECORD, ROOT, recorded
+from judge_models import CHAPTERS, RECORD, ROOT
 
 from saif_helpers.grades import Interval
 from saif_helpers.verdicts import Check, verdict
@@ -19,11 +18,11 @@ BUILT = {"size": "M", "instruction": "french"}
 
 
 def differences(rows: list[dict], executed: Path) -> list[str]:
-    """Compare the verdicts of the record with those of the executed chapters.
+    """Compare the verdicts of the record with those of this build's chapters.
 
     Args:
         rows: The record.
-        executed: Folder of the executed chapters.
+        executed: Folder where MyST-NB keeps what each chapter has left (its glue).
 
     Returns:
         One line for each claim whose verdict differs or is missing.
@@ -32,8 +31,9 @@ def differences(rows: list[dict], executed: Path) -> list[str]:
     problems = []
     for claim, chapter in CHAPTERS.items():
         if claim.startswith("C"):
-            notebook = nbformat.read(executed / f"{chapter}.ipynb", as_version=4)
-            found = _verdict(recorded(notebook, claim))
+            left = json.loads((executed / f"{chapter}.glue.json").read_text(encoding="utf-8"))
+            (text,) = left[f"{claim}-data"]["data"].values()
+            found = _verdict(json.loads(text))
             record = _verdict(kept[claim]) if claim in kept else "nothing"
             if found != record:
                 problems.append(
