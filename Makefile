@@ -23,6 +23,7 @@ help: ## list the targets
 	  | awk -F'\t' '{ printf "  make %-12s %s\n", $$1, $$2 }'
 
 book: setup ## set everything up and build the book into _build/html
+	rm -rf _build/html # or pages that there are no longer would stay
 	$(OFFLINE) $(BIN)/python tools/execute_chapters.py
 	$(OFFLINE) $(BIN)/jupyter-book build . --all -W -n --keep-going
 	$(BIN)/python tools/check_pages.py

@@ -119,7 +119,9 @@ def record_table(name: str, table: pd.DataFrame) -> pd.DataFrame:
     Returns:
         The table, to be shown.
     """
-    _leave(name, {"text/plain": table.to_string(), "text/html": table.to_html()})
+    # A wide table scrolls by itself on a narrow page, by keyboard too.
+    page = f'<div class="wide-table" tabindex="0">{table.to_html()}</div>'
+    _leave(name, {"text/plain": table.to_string(), "text/html": page})
     return table
 
 

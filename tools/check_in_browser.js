@@ -35,6 +35,10 @@ window.look = {
   async settle() {
     await window.MathJax?.startup?.promise;
     await document.fonts.ready;
+    // What fades in would be measured half faded.
+    const still = document.createElement("style");
+    still.textContent = "*, ::before, ::after { animation: none !important; transition: none !important; }";
+    document.head.append(still);
     for (let waited = 0; location.search && waited < 100; waited++) {
       if (document.querySelector("#search-results li")) break;
       await new Promise((done) => setTimeout(done, 100));
