@@ -2,9 +2,9 @@
 
 An instruction (`instructions`) becomes prompt pairs (`prompts`), whose residual stream is captured
 (`activations`) and encoded (`latents`); latents are ranked (`ranking`), added up to a steering
-vector (`vectors`), added to the model while it generates (`steering`), and the outputs graded
-(`graders`, `grades`). A module imports only stations before it. Names are imported on first use, so
-that ``import saif_helpers`` stays light.
+vector (`vectors`), which is added to the model (`interventions`) while it generates (`steering`),
+and the outputs graded (`graders`, `grades`). A module imports only stations before it. Names are
+imported on first use, so that ``import saif_helpers`` stays light.
 """
 
 import importlib

@@ -4,34 +4,33 @@ Paper, causal steering: z' = z + vector (standing: ours). At which positions of 
 added is not known, so the placement is a parameter.
 """
 
-from collections.abc import Callable, Mapping, Sequence
-from typing import Literal
+from collections.abc import Mapping, Sequence
 
 import nnsight
 import torch
-from jaxtyping import Bool, Float, Int
+from jaxtyping import Float, Int
 from nnsight.intervention.interleaver import OutOfOrderError
-from sae_lens import SAE
 from torch import Tensor
 from transformers import DynamicCache
 
-from saif_helpers.latents import encode
+from saif_helpers.interventions import (
+    PLACEMENTS,
+    Additions,
+    Intervention,
+    Placement,
+    Steering,
+    Weights,
+    additions,
+    position_weights,
+)
 from saif_helpers.models import ModelWithSAEs
 from saif_helpers.progress import progress
 from saif_helpers.tokens import batches, tokenize, without_bos
-from saif_helpers.vectors import ClampedLatents, SteeringVector
 
-Placement = Literal["last_prompt_token", "every_position", "generated_tokens", "decaying"]
-PLACEMENTS: tuple[Placement, ...] = (
-    "last_prompt_token",
-    "every_position",
-    "generated_tokens",
-    "decaying",
-)
+__all__ = ["PLACEMENTS", "Intervention", "Placement", "generate", "log_probabilities"]
+
 TOKENS_A_STAGE = 6
 """Tokens generated between two looks at which rows have ended; few enough to drop them soon."""
-Intervention = SteeringVector | ClampedLatents
-Steering = Intervention | Sequence[Intervention | None] | None
 
 
 def generate(
@@ -88,104 +87,24 @@ def generate(
             exist, a vector is not d_model long, there is not one vector for each prompt, or one
             call clamps latents of two SAEs of one layer.
     """
-    _check_placement(placement)
     if max_new_tokens < 1:
         raise ValueError(f"max_new_tokens={max_new_tokens} asked for; give at least 1")
-    interventions = _for_each_prompt(steering, len(prompts))
-    offsets = _offsets(model, interventions, strength)
-    clamps = _clamps(interventions)
+    whole = additions(model, steering, len(prompts), strength)
     texts = [""] * len(prompts)
     for rows, tokens in progress(list(batches(prompts, model.tokenizer, batch_size)), "generate"):
-        weights = _weights(without_bos(tokens, model.tokenizer), placement, decay)
-        added = {layer: offset[rows] for layer, offset in offsets.items()}
-        clamped = {layer: (sae, which[rows]) for layer, (sae, which) in clamps.items()}
-        new = _generate_batch(model, tokens, added, clamped, weights, max_new_tokens)
+        weights = position_weights(without_bos(tokens, model.tokenizer), placement, decay)
+        new = _generate_batch(model, tokens, whole.of(rows), weights, max_new_tokens)
         decoded = model.tokenizer.batch_decode(new, skip_special_tokens=True)
         for row, text in zip(rows, decoded, strict=True):
             texts[row] = text
     return texts
 
 
-def _for_each_prompt(steering: Steering, n_prompts: int) -> list[Intervention | None]:
-    """Write out what each prompt is steered with."""
-    if steering is None or isinstance(steering, Intervention):
-        return [steering] * n_prompts
-    if len(steering) != n_prompts:
-        raise ValueError(
-            f"{len(steering)} steering vectors given for {n_prompts} prompts; give one for each "
-            "prompt, None for those not to steer, or a single one for all"
-        )
-    return list(steering)
-
-
-def _offsets(
-    model: ModelWithSAEs, interventions: Sequence[Intervention | None], strength: float
-) -> dict[int, Float[Tensor, "prompts d_model"]]:
-    """Collect, for each steered layer in order, what each prompt adds there; zeros for none."""
-    offsets = {}
-    for layer in sorted({given.layer for given in interventions if given is not None}):
-        model.layer(layer)
-        offsets[layer] = torch.zeros(len(interventions), model.d_model, dtype=model.lm.dtype)
-    for row, given in enumerate(interventions):
-        if given is not None:
-            vector = given.vector
-            if len(vector) != model.d_model:
-                raise ValueError(
-                    f"the steering vector ({given.description}) has {len(vector)} entries; "
-                    f"{model.name} has d_model {model.d_model}"
-                )
-            offsets[given.layer][row] = strength * vector.to(offsets[given.layer])
-    return {layer: offset.to(model.device) for layer, offset in offsets.items()}
-
-
-def _clamps(
-    interventions: Sequence[Intervention | None],
-) -> dict[int, tuple[SAE, Bool[Tensor, "prompts d_sae"]]]:
-    """Collect, for each layer with clamps, the SAE and which latents each prompt clamps."""
-    clamps = {}
-    for row, clamp in enumerate(interventions):
-        if isinstance(clamp, ClampedLatents):
-            nothing = torch.zeros(len(interventions), clamp.sae.cfg.d_sae, dtype=torch.bool)
-            sae, which = clamps.setdefault(clamp.layer, (clamp.sae, nothing))
-            if sae is not clamp.sae:
-                raise ValueError(
-                    f"latents of two SAEs of layer {clamp.layer} to clamp in one call; use one SAE"
-                )
-            which[row, clamp.latents.cpu()] = True
-    return {layer: (sae, which.to(sae.W_dec.device)) for layer, (sae, which) in clamps.items()}
-
-
-def _weights(
-    counted: Bool[Tensor, "rows tokens"], placement: Placement, decay: float
-) -> Callable[[int], Float[Tensor, "#rows positions"] | None]:
-    """Return what the vector is multiplied with at each position read in pass 0, 1, 2...
-
-    Pass 0 reads the prompt, pass t the t-th generated token, where all rows share one weight. None
-    means that no later pass is steered.
-    """
-    prompt = torch.zeros(counted.shape)
-    if placement == "every_position":
-        prompt = counted.float()
-    elif placement != "generated_tokens":
-        prompt[:, -1] = 1.0
-    token = torch.ones(1, 1)
-
-    def weights(step: int) -> Float[Tensor, "rows positions"] | None:
-        if step == 0:
-            return prompt
-        if placement == "last_prompt_token":
-            return None
-        return token * decay**step if placement == "decaying" else token
-
-    return weights
-
-
 def _generate_batch(
     model: ModelWithSAEs,
     tokens: Mapping[str, Int[Tensor, "rows tokens"]],
-    added: Mapping[int, Float[Tensor, "rows d_model"]],
-    clamped: Mapping[int, tuple[SAE, Bool[Tensor, "rows d_sae"]]],
-    weights: Callable[[int], Float[Tensor, "#rows positions"] | None],
+    added: Additions,
+    weights: Weights,
     max_new_tokens: int,
 ) -> Int[Tensor, "rows new_tokens"]:
     """Generate from one left-padded batch, adding ``weights(step) * added`` in every pass.
@@ -201,7 +120,7 @@ def _generate_batch(
     stop_ids = torch.tensor(model.stop_ids)
     for done in range(0, max_new_tokens, TOKENS_A_STAGE):
         n = min(TOKENS_A_STAGE, max_new_tokens - done)
-        ids = _generate_stage(model, ids, mask, cache, added, clamped, weights, done, n)
+        ids = _generate_stage(model, ids, mask, cache, added, weights, done, n)
         written = ids[:, tokens["input_ids"].shape[1] + done :]
         new[rows, done : done + written.shape[1]] = written
         goes_on = ~torch.isin(written, stop_ids).any(1)
@@ -209,8 +128,7 @@ def _generate_batch(
             break
         rows, ids = rows[goes_on], ids[goes_on]
         mask = torch.cat([mask[goes_on], torch.ones_like(written[goes_on])], 1)
-        added = {layer: offset[goes_on] for layer, offset in added.items()}
-        clamped = {layer: (sae, which[goes_on]) for layer, (sae, which) in clamped.items()}
+        added = added.of(goes_on)
         cache.batch_select_indices(goes_on.nonzero()[:, 0].to(model.device))
     return new
 
@@ -239,9 +157,8 @@ def _generate_stage(
     ids: Int[Tensor, "rows tokens"],
     mask: Int[Tensor, "rows tokens"],
     cache: DynamicCache,
-    added: Mapping[int, Float[Tensor, "rows d_model"]],
-    clamped: Mapping[int, tuple[SAE, Bool[Tensor, "rows d_sae"]]],
-    weights: Callable[[int], Float[Tensor, "#rows positions"] | None],
+    added: Additions,
+    weights: Weights,
     done: int,
     n_tokens: int,
 ) -> Int[Tensor, "rows longer"]:
@@ -251,7 +168,7 @@ def _generate_stage(
     with torch.no_grad(), model.lm.generate(**options, past_key_values=cache) as tracer:
         # Two workers: the first may outlast the generation, the second waits for its result.
         with tracer.invoke(input_ids=ids, attention_mask=mask):
-            _steer(model, tracer, added, clamped, weights, done)
+            _steer(model, tracer, added, weights, done)
         with tracer.invoke():
             longer = nnsight.save(tracer.result)
     return longer.cpu()
@@ -260,39 +177,20 @@ def _generate_stage(
 def _steer(
     model: ModelWithSAEs,
     tracer: nnsight.intervention.tracer.InterleavingTracer,
-    added: Mapping[int, Float[Tensor, "rows d_model"]],
-    clamped: Mapping[int, tuple[SAE, Bool[Tensor, "rows d_sae"]]],
-    weights: Callable[[int], Float[Tensor, "#rows positions"] | None],
+    added: Additions,
+    weights: Weights,
     done: int,
 ) -> None:
     """Steer pass after pass, from pass `done` on; runs inside a trace, in step with the model."""
     try:
         for step in tracer.iter[:]:
             weight = weights(done + step)
-            if weight is None or not added:
+            if weight is None or not added.offsets:
                 return
-            _add(model, added, clamped, weight)
+            added.add(model, weight)
     except OutOfOrderError:
         # How nnsight ends an open loop once the generation has stopped, after its last pass.
         return
-
-
-def _add(
-    model: ModelWithSAEs,
-    added: Mapping[int, Float[Tensor, "rows d_model"]],
-    clamped: Mapping[int, tuple[SAE, Bool[Tensor, "rows d_sae"]]],
-    weight: Float[Tensor, "#rows positions"],
-) -> None:
-    """Steer one pass of the model; runs inside a trace."""
-    for layer, offset in added.items():
-        residual = model.layer(layer).output
-        change = offset[:, None, :]
-        if layer in clamped:
-            sae, which = clamped[layer]
-            there = encode(sae, residual) * which[:, None, :]
-            change = change - (there @ sae.W_dec.detach()).to(residual)
-        here = weight[:, -residual.shape[1] :].to(residual)  # the positions not cached
-        model.layer(layer).output = residual + here[:, :, None] * change
 
 
 def log_probabilities(
@@ -327,25 +225,19 @@ def log_probabilities(
         ValueError: If the placement is unknown, the layer does not exist or the vector is not
             d_model long.
     """
-    _check_placement(placement)
     asked = tokenize([prompt], model.tokenizer)
     written = model.tokenizer(output, add_special_tokens=False)["input_ids"]
     if not written:
         return torch.empty(0)
     targets = torch.tensor([written])
-    steps = _weights(without_bos(asked, model.tokenizer), placement, decay)
+    steps = position_weights(without_bos(asked, model.tokenizer), placement, decay)
     later = [steps(step) for step in range(1, len(written) + 1)]
     nothing = torch.zeros(1, 1)
     weight = torch.cat([steps(0), *(nothing if each is None else each for each in later)], 1)
-    added, clamped = _offsets(model, [steering], strength), _clamps([steering])
+    added = additions(model, steering, 1, strength)
     ids = torch.cat([asked["input_ids"], targets], 1)
     with torch.no_grad(), model.lm.trace(input_ids=ids, use_cache=False) as tracer:
-        _add(model, added, clamped, weight)
+        added.add(model, weight)
         logits = nnsight.save(tracer.result.logits)
     likely = logits[:, -len(written) - 1 : -1].float().log_softmax(-1).cpu()
     return likely.gather(2, targets[:, :, None])[0, :, 0]
-
-
-def _check_placement(placement: Placement) -> None:
-    if placement not in PLACEMENTS:
-        raise ValueError(f"placement {placement!r} asked for; give one of {', '.join(PLACEMENTS)}")

@@ -11,7 +11,8 @@ from saif_helpers.progress import progress, watched
 PACKAGE = Path(saif_helpers.__file__).parent
 STATIONS = [
     "progress", "graders", "ifeval", "instructions", "prompts", "tokens", "saes", "models",
-    "activations", "latents", "ranking", "vectors", "steering", "grades", "settings", "selection",
+    "activations", "latents", "ranking", "vectors", "interventions", "steering", "grades",
+    "settings", "selection",
     "controls", "verdicts", "specificity", "proximity", "influence", "contexts", "cards",
     "effects", "figures", "frames", "study", "playground",
 ]  # fmt: skip

@@ -1,0 +1,172 @@
+"""What is added to the residual stream: for which prompt, after which layer, at which positions.
+
+At which positions of the generation the paper adds its vector is not known, so the placement is a
+parameter (standing: ours). `steering` carries out what is worked out here.
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+import torch
+from jaxtyping import Bool, Float
+from sae_lens import SAE
+from torch import Tensor
+
+from saif_helpers.latents import encode
+from saif_helpers.models import ModelWithSAEs
+from saif_helpers.vectors import ClampedLatents, SteeringVector
+
+Placement = Literal["last_prompt_token", "every_position", "generated_tokens", "decaying"]
+PLACEMENTS: tuple[Placement, ...] = (
+    "last_prompt_token",
+    "every_position",
+    "generated_tokens",
+    "decaying",
+)
+Intervention = SteeringVector | ClampedLatents
+Steering = Intervention | Sequence[Intervention | None] | None
+Weights = Callable[[int], Float[Tensor, "#rows positions"] | None]
+"""Pass of the model to the factor of what is added at each position that it reads."""
+
+
+@dataclass(frozen=True, eq=False)
+class Additions:
+    """What each prompt of a batch gets, by layer.
+
+    Attributes:
+        offsets: Layer to what is added for each prompt, zeros for none; layers in order.
+        clamps: Layer to the SAE whose latents are clamped there, and which of them for each prompt.
+    """
+
+    offsets: Mapping[int, Float[Tensor, "prompts d_model"]]
+    clamps: Mapping[int, tuple[SAE, Bool[Tensor, "prompts d_sae"]]]
+
+    def of(self, rows: Sequence[int] | Bool[Tensor, "prompts"]) -> "Additions":
+        """Return those of some of the prompts, given by their numbers or marked."""
+        return Additions(
+            {layer: offset[rows] for layer, offset in self.offsets.items()},
+            {layer: (sae, which[rows]) for layer, (sae, which) in self.clamps.items()},
+        )
+
+    def add(self, model: ModelWithSAEs, weight: Float[Tensor, "#rows positions"]) -> None:
+        """Add everything, times `weight`, in one pass of the model; runs inside a trace.
+
+        Args:
+            model: The model.
+            weight: Factor of each position; the last ones count where the earlier are cached.
+        """
+        for layer, offset in self.offsets.items():
+            residual = model.layer(layer).output
+            change = offset[:, None, :]
+            if layer in self.clamps:
+                sae, which = self.clamps[layer]
+                there = encode(sae, residual) * which[:, None, :]
+                change = change - (there @ sae.W_dec.detach()).to(residual)
+            here = weight[:, -residual.shape[1] :].to(residual)
+            model.layer(layer).output = residual + here[:, :, None] * change
+
+
+def additions(
+    model: ModelWithSAEs, steering: Steering, n_prompts: int, strength: float = 1.0
+) -> Additions:
+    """Work out what each prompt gets added.
+
+    Args:
+        model: The model.
+        steering: One vector or clamp for all prompts, or one or None for each, or None.
+        n_prompts: Number of prompts.
+        strength: Factor on every vector.
+
+    Returns:
+        The additions, on the model's device.
+
+    Raises:
+        ValueError: If a layer does not exist, a vector is not d_model long, there is not one for
+            each prompt, or latents of two SAEs of one layer are clamped.
+    """
+    given = _for_each_prompt(steering, n_prompts)
+    return Additions(_offsets(model, given, strength), _clamps(given))
+
+
+def _for_each_prompt(steering: Steering, n_prompts: int) -> list[Intervention | None]:
+    """Write out what each prompt is steered with."""
+    if steering is None or isinstance(steering, Intervention):
+        return [steering] * n_prompts
+    if len(steering) != n_prompts:
+        raise ValueError(
+            f"{len(steering)} steering vectors given for {n_prompts} prompts; give one for each "
+            "prompt, None for those not to steer, or a single one for all"
+        )
+    return list(steering)
+
+
+def _offsets(
+    model: ModelWithSAEs, interventions: Sequence[Intervention | None], strength: float
+) -> dict[int, Float[Tensor, "prompts d_model"]]:
+    offsets = {}
+    for layer in sorted({given.layer for given in interventions if given is not None}):
+        model.layer(layer)
+        offsets[layer] = torch.zeros(len(interventions), model.d_model, dtype=model.lm.dtype)
+    for row, given in enumerate(interventions):
+        if given is not None:
+            vector = given.vector
+            if len(vector) != model.d_model:
+                raise ValueError(
+                    f"the steering vector ({given.description}) has {len(vector)} entries; "
+                    f"{model.name} has d_model {model.d_model}"
+                )
+            offsets[given.layer][row] = strength * vector.to(offsets[given.layer])
+    return {layer: offset.to(model.device) for layer, offset in offsets.items()}
+
+
+def _clamps(
+    interventions: Sequence[Intervention | None],
+) -> dict[int, tuple[SAE, Bool[Tensor, "prompts d_sae"]]]:
+    clamps = {}
+    for row, clamp in enumerate(interventions):
+        if isinstance(clamp, ClampedLatents):
+            nothing = torch.zeros(len(interventions), clamp.sae.cfg.d_sae, dtype=torch.bool)
+            sae, which = clamps.setdefault(clamp.layer, (clamp.sae, nothing))
+            if sae is not clamp.sae:
+                raise ValueError(
+                    f"latents of two SAEs of layer {clamp.layer} to clamp in one call; use one SAE"
+                )
+            which[row, clamp.latents.cpu()] = True
+    return {layer: (sae, which.to(sae.W_dec.device)) for layer, (sae, which) in clamps.items()}
+
+
+def position_weights(
+    counted: Bool[Tensor, "rows tokens"], placement: Placement, decay: float
+) -> Weights:
+    """Return the factor of what is added at each position read in pass 0, 1, 2...
+
+    Args:
+        counted: Which of the prompts' tokens count, see `tokens.without_bos`.
+        placement: Where to add, see `steering.generate`.
+        decay: Factor from one generated token to the next, in the placement ``"decaying"``.
+
+    Returns:
+        Pass 0 reads the prompts, pass t the t-th generated token, where all rows share one factor.
+        None means that nothing is added in this pass and all later ones.
+
+    Raises:
+        ValueError: If the placement is unknown.
+    """
+    if placement not in PLACEMENTS:
+        raise ValueError(f"placement {placement!r} asked for; give one of {', '.join(PLACEMENTS)}")
+    prompt = torch.zeros(counted.shape)
+    if placement == "every_position":
+        prompt = counted.float()
+    elif placement != "generated_tokens":
+        prompt[:, -1] = 1.0
+    token = torch.ones(1, 1)
+
+    def weights(step: int) -> Float[Tensor, "#rows positions"] | None:
+        if step == 0:
+            return prompt
+        if placement == "last_prompt_token":
+            return None
+        return token * decay**step if placement == "decaying" else token
+
+    return weights
