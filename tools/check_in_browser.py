@@ -10,6 +10,7 @@ Run by ``make book``. Where no Chromium or Chrome is found, it says so and check
 import re
 import shutil
 import sys
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import partial
@@ -42,6 +43,7 @@ BROWSERS = (
     "/Applications/Google Chrome.app/Contents/MacOS/Google Chrome",
 )
 WIDE, NARROW, HEIGHT = 1280, 400, 900
+LOOKS = 20  # 50 ms apart, until a page must have taken on a theme
 PATIENCE = 120_000  # milliseconds, for a machine that is busy
 # What WCAG 2 asks at levels A and AA, and each id used once; but for the roles that docutils gives
 # a list of references, which the book cannot change.
@@ -154,7 +156,7 @@ class Visit:
         for theme, rules in {"light": RULES, "dark": CONTRAST}.items():
             found = []
             self._set(theme, NARROW)
-            if self.page.evaluate("look.theme()") != theme:
+            if not self._follows(theme):
                 found.append("does not follow the reader's theme")
             found += self._told("overflow", "cutOff")
             self._set(theme, WIDE)
@@ -183,6 +185,14 @@ class Visit:
     def _set(self, theme: str, width: int) -> None:
         self.page.emulate_media(color_scheme=theme)
         self.page.set_viewport_size({"width": width, "height": HEIGHT})
+
+    def _follows(self, theme: str) -> bool:
+        """Whether the page takes on a theme; it hears of a change a moment later."""
+        for _ in range(LOOKS):
+            if self.page.evaluate("look.theme()") == theme:
+                return True
+            time.sleep(0.05)
+        return False
 
     def _told(self, *checks: str) -> list[str]:
         return [line for check in checks for line in self.page.evaluate(f"look.{check}()")]
