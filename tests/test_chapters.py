@@ -13,6 +13,7 @@ import nbformat
 import pytest
 import yaml
 from check_pages import toc_files
+from judge_models import config_cell
 from nbclient import NotebookClient
 
 ROOT = Path(__file__).parents[1]
@@ -61,9 +62,7 @@ def test_the_page_on_this_build_names_versions_and_machine_but_no_place():
 @pytest.mark.parametrize("name", CHAPTERS)
 def test_chapter_runs(name):
     notebook = nbformat.read(ROOT / f"{name}.ipynb", as_version=4)
-    tags = [cell.metadata.get("tags", []) for cell in notebook.cells]
-    (config,) = (place for place, tagged in enumerate(tags) if "config" in tagged)
-    notebook.cells.insert(config + 1, nbformat.v4.new_code_cell(SMALL_SIZES))
+    notebook.cells.insert(config_cell(notebook) + 1, nbformat.v4.new_code_cell(SMALL_SIZES))
     client = NotebookClient(
         notebook,
         timeout=TIME_LIMIT,
