@@ -18,6 +18,7 @@ from saif_helpers.graders import GRADERS, Grader
 
 DATA = Path(__file__).parent / "data"
 Wordings = Literal["seen", "unseen", "all"]
+Corpus = Literal["grammar", "natural"]
 
 
 @dataclass(frozen=True)

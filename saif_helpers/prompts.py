@@ -91,7 +91,7 @@ def _content(entry: dict) -> Content:
     return Content(entry["content"], entry.get("references", {}), slots, entry["split"])
 
 
-def render(text: str, tokenizer: PreTrainedTokenizerBase, style: Style = "chat") -> str:
+def render(text: str, tokenizer: PreTrainedTokenizerBase, style: Style | None = None) -> str:
     """Turn a user's text into a prompt, with its special tokens written out.
 
     The result holds its special tokens as text, so tokenise it with ``add_special_tokens=False``
@@ -101,14 +101,15 @@ def render(text: str, tokenizer: PreTrainedTokenizerBase, style: Style = "chat")
         text: What the user says.
         tokenizer: Its chat template and beginning-of-sequence token are used.
         style: ``"chat"`` puts the turn markers around it and opens the model's turn; ``"plain"``
-            only puts the beginning-of-sequence token in front.
+            only puts the beginning-of-sequence token in front. By default chat, where the tokenizer
+            has a template for it; base models have none.
 
     Returns:
         The prompt.
 
     Raises:
         ValueError: If the text holds one of the tokenizer's special tokens, which would be read as
-            a marker instead of as text; or if the style is unknown.
+            a marker instead of as text; or if the style is unknown, or chat without a template.
     """
     special = [
         str(t) for t in tokenizer.added_tokens_decoder.values() if t.special and str(t) in text
@@ -118,10 +119,16 @@ def render(text: str, tokenizer: PreTrainedTokenizerBase, style: Style = "chat")
             f"the text {text!r} holds the special token {special[0]!r}, which the model would "
             "read as a marker; remove it from the text"
         )
+    style = style or ("chat" if tokenizer.chat_template else "plain")
     if style == "plain":
         return (tokenizer.bos_token or "") + text
     if style != "chat":
         raise ValueError(f"style {style!r} asked for; give 'chat' or 'plain'")
+    if not tokenizer.chat_template:
+        raise ValueError(
+            "style 'chat' asked for, but the tokenizer has no chat template, as that of a base "
+            "model; give 'plain', or take the instruction-tuned model"
+        )
     turn = [{"role": "user", "content": text}]
     return tokenizer.apply_chat_template(turn, tokenize=False, add_generation_prompt=True)
 
@@ -132,7 +139,7 @@ def make_pairs(
     tokenizer: PreTrainedTokenizerBase,
     *,
     position: Position = "after",
-    style: Style = "chat",
+    style: Style | None = None,
     languages: Sequence[str] | None = None,
     wordings: Wordings = "seen",
     seed: int = 0,

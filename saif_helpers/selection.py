@@ -23,7 +23,7 @@ def sweep(
     sources: Mapping[int, Source],
     settings: Sequence[Setting],
     *,
-    style: Style = "chat",
+    style: Style | None = None,
     max_new_tokens: int = 40,
 ) -> pd.DataFrame:
     """Steer under every setting, on validation contents, and tabulate what passes.
@@ -78,7 +78,7 @@ def search(
     *,
     rounds: tuple[int, int, int] = (8, 20, 60),
     keep: tuple[int, int] = (3, 6),
-    style: Style = "chat",
+    style: Style | None = None,
     max_new_tokens: int = 40,
 ) -> pd.DataFrame:
     """Try many settings in three rounds: all on a few contents, the best on more (ours).

@@ -97,7 +97,7 @@ def steer_and_grade(
     placement: Placement,
     *,
     decay: float = 0.8,
-    style: Style = "chat",
+    style: Style | None = None,
     max_new_tokens: int = 40,
     batch_size: int = 256,
 ) -> list[Grades]:
@@ -141,7 +141,7 @@ def grade_settings(
     sources: Mapping[int, Source],
     settings: Sequence[Setting],
     *,
-    style: Style = "chat",
+    style: Style | None = None,
     max_new_tokens: int = 40,
 ) -> list[Grades]:
     """Steer prompts without the instruction under each of several settings.

@@ -1,0 +1,247 @@
+"""Models and SAEs from the Hugging Face Hub: number format, attention, and errors in plain words.
+
+Nothing here is used for the shipped organism. Files that were fetched once are found in Hugging
+Face's cache without a network.
+"""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from unittest.mock import patch
+
+import huggingface_hub
+import torch
+from huggingface_hub.errors import (
+    GatedRepoError,
+    HfHubHTTPError,
+    LocalEntryNotFoundError,
+    OfflineModeIsEnabled,
+    RepositoryNotFoundError,
+)
+from sae_lens import SAE
+from sae_lens.loading import pretrained_sae_loaders
+from safetensors import safe_open
+from transformers import (
+    AutoConfig,
+    AutoModelForCausalLM,
+    AutoTokenizer,
+    Gemma3ForCausalLM,
+    PretrainedConfig,
+    PreTrainedTokenizerBase,
+)
+
+BFLOAT16_CAPABILITY = 8  # NVIDIA GPUs compute in bfloat16 from this capability on; a T4 has 7.5
+
+
+def default_device() -> str:
+    """Return ``"cuda"`` where there is a GPU, otherwise ``"cpu"``."""
+    return "cuda" if torch.cuda.is_available() else "cpu"
+
+
+def default_dtype(device: str, fits_float16: bool = True) -> torch.dtype:
+    """Choose the number format of a model's weights by what the device computes in.
+
+    A CPU takes float32. A GPU takes bfloat16 if it computes in it. One that does not (a T4 has
+    capability 7.5) takes float16, where the model's residual stream stays within it. Gemma 3's does
+    not; there it is bfloat16 again, which such a GPU stores as well and computes slowly.
+
+    Args:
+        device: ``"cpu"``, ``"cuda"``, ``"cuda:1"`` or ``"auto"``.
+        fits_float16: Whether the residual stream stays within float16's 65,504.
+
+    Returns:
+        The number format.
+    """
+    if device == "cpu" or not torch.cuda.is_available():
+        return torch.float32
+    # is_bf16_supported() would say yes for a T4 too, where it is emulated.
+    capability, _ = torch.cuda.get_device_capability(None if device == "auto" else device)
+    if capability >= BFLOAT16_CAPABILITY or not fits_float16:
+        return torch.bfloat16
+    return torch.float16
+
+
+def load_causal_lm(repo_id: str, dtype: torch.dtype, device: str) -> torch.nn.Module:
+    """Load a causal language model's text part, with safetensors only and no code from the Hub.
+
+    Args:
+        repo_id: Hugging Face repository, or a folder of the same layout.
+        dtype: Number format of the weights.
+        device: A device, or ``"auto"`` to spread the layers over all GPUs of this machine.
+
+    Returns:
+        The model, its attention by the fastest implementation that computes what the model's own
+        code does: Gemma 2 caps attention logits, which only the eager one does.
+
+    Raises:
+        OSError: If the repository is gated, unknown, or not on this machine while there is no
+            network; the message says what to do.
+    """
+    with explained(repo_id):
+        config = AutoConfig.from_pretrained(repo_id, trust_remote_code=False)
+        options = {
+            "dtype": dtype,
+            "device_map": device,
+            "use_safetensors": True,
+            "trust_remote_code": False,
+            "attn_implementation": default_attention(config),
+        }
+        if config.model_type != "gemma3":
+            return AutoModelForCausalLM.from_pretrained(repo_id, **options)
+        # Gemma 3 from 4B on also sees pictures: take the text part, and leave the rest on disk.
+        return Gemma3ForCausalLM.from_pretrained(
+            repo_id,
+            config=config.get_text_config(),
+            key_mapping={r"^language_model\.(model\.)?(?!lm_head)": "model."},
+            **options,
+        )
+
+
+def default_attention(config: PretrainedConfig) -> str:
+    """Return ``"eager"`` for models that cap their attention logits, otherwise ``"sdpa"``.
+
+    Args:
+        config: The model's configuration.
+
+    Returns:
+        Name of the implementation in transformers.
+    """
+    capped = getattr(config.get_text_config(), "attn_logit_softcapping", None)
+    return "eager" if capped else "sdpa"
+
+
+def load_tokenizer(repo_id: str) -> PreTrainedTokenizerBase:
+    """Load a tokenizer and give it a padding token if it has none, as Llama's.
+
+    Args:
+        repo_id: Hugging Face repository, or a folder of the same layout.
+
+    Returns:
+        The tokenizer.
+
+    Raises:
+        OSError: As `load_causal_lm`.
+    """
+    with explained(repo_id):
+        tokenizer = AutoTokenizer.from_pretrained(repo_id, trust_remote_code=False)
+    if tokenizer.pad_token is None:
+        reserved = "<|finetune_right_pad_id|>"  # Llama 3.1's own, which its configuration omits
+        known = reserved in tokenizer.get_vocab()
+        tokenizer.pad_token = reserved if known else tokenizer.eos_token
+    return tokenizer
+
+
+def load_sae(release: str, sae_id: str, device: str) -> SAE:
+    """Load a published SAE in float32, its norms folded, through SAE-Lens.
+
+    Args:
+        release: A release of SAE-Lens' list, or a Hugging Face repository in SAE-Lens' format.
+        sae_id: The SAE's id in the release.
+        device: Where to put it.
+
+    Returns:
+        The SAE.
+
+    Raises:
+        OSError: As `load_causal_lm`.
+        ValueError: If there is no such release or id.
+    """
+    with explained(f"{release}/{sae_id}"), _shapes_from_the_file():
+        return SAE.from_pretrained(release, sae_id, device=device, dtype="float32")
+
+
+def local_sae(folder: Path, device: str) -> SAE:
+    """Load an SAE from a folder in SAE-Lens' format, in float32.
+
+    Args:
+        folder: Holds ``cfg.json`` and ``sae_weights.safetensors``.
+        device: Where to put it.
+
+    Returns:
+        The SAE.
+
+    Raises:
+        FileNotFoundError: If it is not such a folder.
+    """
+    missing = [n for n in ("cfg.json", "sae_weights.safetensors") if not (folder / n).is_file()]
+    if missing:
+        raise FileNotFoundError(
+            f"{folder} has no {' and no '.join(missing)}; give a folder that sae.save_model made"
+        )
+    return SAE.load_from_disk(folder, device=device, dtype="float32")
+
+
+@contextmanager
+def _shapes_from_the_file() -> Iterator[None]:
+    """Let SAE-Lens read the shapes of Gemma Scope 2 from the cached file, so that it works offline.
+
+    SAE-Lens asks the Hub's server for the first bytes of the weights, and right afterwards for the
+    whole file, which huggingface_hub keeps.
+    """
+
+    def shapes(repo_id: str, filename: str) -> dict[str, list[int]]:
+        path = huggingface_hub.hf_hub_download(repo_id, filename)
+        with safe_open(path, "pt") as file:
+            return {name: file.get_slice(name).get_shape() for name in file.keys()}  # noqa: SIM118
+
+    with patch.object(pretrained_sae_loaders, "get_safetensors_tensor_shapes", shapes):
+        yield
+
+
+@contextmanager
+def explained(what: str) -> Iterator[None]:
+    """Say in plain words why something could not be fetched, and what to do.
+
+    Args:
+        what: What is being fetched: a repository, or a release and an id.
+
+    Yields:
+        Nothing.
+
+    Raises:
+        OSError: Instead of the many errors that a failed download ends in.
+    """
+    try:
+        yield
+    except (OSError, HfHubHTTPError) as error:
+        advice = _advice(what, list(_causes(error)))
+        if advice is None:
+            raise
+        raise OSError(advice) from None  # the request, and with it the token, stays out of sight
+
+
+def _causes(error: BaseException) -> Iterator[BaseException]:
+    """Go from an error to those that it was raised from."""
+    seen: list[BaseException] = []
+    while error is not None and error not in seen:
+        seen.append(error)
+        yield error
+        error = error.__cause__ or error.__context__
+
+
+def _advice(what: str, causes: list[BaseException]) -> str | None:
+    """Name the reason that the reader can do something about."""
+
+    def due_to(*kinds: type[BaseException]) -> bool:
+        return any(isinstance(cause, kinds) for cause in causes)
+
+    repo_id = "/".join(what.split("/")[:2])
+    if due_to(GatedRepoError):
+        return (
+            f"{what} is there for those who accepted its licence. 1. Accept it on "
+            f"https://huggingface.co/{repo_id} while logged in. 2. Make a token with read access "
+            "on https://huggingface.co/settings/tokens. 3. On Colab: click the key on the left, "
+            "add the token as HF_TOKEN and allow this notebook; elsewhere: run `hf auth login`. "
+            "4. Run this cell again."
+        )
+    if due_to(RepositoryNotFoundError):
+        return (
+            f"{what} does not exist, or is private and no token for it was given; check the name, "
+            "or add the token as HF_TOKEN (on Colab: the key on the left)"
+        )
+    if due_to(LocalEntryNotFoundError, OfflineModeIsEnabled, ConnectionError):
+        return (
+            f"{what} is not on this machine and the Hugging Face Hub cannot be reached; connect "
+            "to the network, unset HF_HUB_OFFLINE, or take load('organism'), which needs none"
+        )
+    return None

@@ -1,0 +1,242 @@
+"""The models of the paper and newer ones, with the SAEs that were published for them.
+
+Which SAEs exist is read from the list that SAE-Lens ships, never from memory: an id that is renamed
+there fails a test here. The paper's models are Gemma 2 and Llama 3.1 (standing: reported).
+"""
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+import pandas as pd
+from sae_lens.loading.pretrained_saes_directory import get_pretrained_saes_directory
+
+Layers = Literal["final", "spread", "all"] | Sequence[int] | None
+
+WIDTHS = {
+    label: 1024 * factor
+    for label, factor in {
+        "4k": 4, "16k": 16, "32k": 32, "65k": 64, "131k": 128, "262k": 256, "524k": 512, "1m": 1024
+    }.items()
+}  # fmt: skip
+"""Labels of widths, as Gemma Scope writes them, and the number of latents."""
+
+SPREAD = 8  # from so many layers on, "spread" takes so many of them
+
+USUAL_L0 = 100  # of several Gemma Scope SAEs, the one nearest to this many active latents is taken
+
+_IDS = (
+    re.compile(r"layer_(?P<layer>\d+)/width_(?P<width>\w+)/average_l0_(?P<l0>\d+)"),
+    re.compile(r"layer_(?P<layer>\d+)_width_(?P<width>\d+[km])_l0_(?P<sparsity>small|medium|big)"),
+    re.compile(r"l(?P<layer>\d+)r_(?P<times>\d+)x"),
+)
+_LLAMA_D_MODEL = 4096  # Llama Scope's ids give the width as a multiple of it
+
+
+@dataclass(frozen=True)
+class PretrainedSAE:
+    """Where a published SAE lies.
+
+    Attributes:
+        release: The release's name in SAE-Lens' list.
+        sae_id: The SAE's id in that release.
+        repo_id: The Hugging Face repository of its files.
+        path: Its folder there, which an id such as "canonical" only stands for.
+        layer: The layer after which it reads the residual stream.
+        d_sae: Number of latents.
+    """
+
+    release: str
+    sae_id: str
+    repo_id: str
+    path: str
+    layer: int
+    d_sae: int
+
+    def __str__(self) -> str:
+        """Write it as repository and path, which name the files themselves."""
+        return f"{self.repo_id}/{self.path}"
+
+
+@dataclass(frozen=True)
+class PretrainedModel:
+    """A published model and the SAEs that go with it.
+
+    Attributes:
+        repo_id: Its Hugging Face repository, whose page shows the licence to accept.
+        releases: The releases of SAE-Lens' list that its SAEs come from.
+        width: Label of the width that is taken where none is asked for.
+        stored_bytes: Bytes of a weight in the files to download.
+        fits_float16: Whether its residual stream stays within float16 (65,504). Gemma 3's does not.
+        caution: What to know before believing a result, or nothing.
+    """
+
+    repo_id: str
+    releases: tuple[str, ...]
+    width: str = "16k"
+    stored_bytes: int = 2
+    fits_float16: bool = True
+    caution: str = ""
+
+
+_OTHER_MODEL = "the SAEs were trained on the base model, not on this one: check the reconstruction"
+
+ZOO = {
+    "gemma-2-2b": PretrainedModel("google/gemma-2-2b", ("gemma-scope-2b-pt-res",), stored_bytes=4),
+    "gemma-2-2b-it": PretrainedModel(
+        "google/gemma-2-2b-it", ("gemma-scope-2b-pt-res",), caution=_OTHER_MODEL
+    ),
+    "gemma-2-9b": PretrainedModel("google/gemma-2-9b", ("gemma-scope-9b-pt-res",), stored_bytes=4),
+    "gemma-2-9b-it": PretrainedModel(
+        "google/gemma-2-9b-it",
+        ("gemma-scope-9b-pt-res",),
+        caution=f"{_OTHER_MODEL}; release='gemma-scope-9b-it-res' has SAEs of this model for the "
+        "layers 9, 20 and 31",
+    ),
+    "llama-3.1-8b": PretrainedModel(
+        "meta-llama/Llama-3.1-8B", ("llama_scope_lxr_8x", "llama_scope_lxr_32x"), width="32k"
+    ),
+    "llama-3.1-8b-instruct": PretrainedModel(
+        "meta-llama/Llama-3.1-8B-Instruct",
+        ("llama_scope_lxr_8x", "llama_scope_lxr_32x"),
+        width="32k",
+        caution=f"{_OTHER_MODEL}. On the last layer it is known to be bad",
+    ),
+} | {
+    f"gemma-3-{size}-it": PretrainedModel(
+        f"google/gemma-3-{size}-it", (f"gemma-scope-2-{size}-it-res-all",), fits_float16=False
+    )
+    for size in ("270m", "1b", "4b", "12b")
+}
+"""Name to model. Base models come without a chat template and are prompted with plain text."""
+
+
+def width_of(label: str | int) -> int:
+    """Return the number of latents that a label such as ``"65k"`` stands for.
+
+    Args:
+        label: A label of `WIDTHS`, or the number itself.
+
+    Returns:
+        The number of latents.
+
+    Raises:
+        ValueError: If the label is unknown.
+    """
+    if isinstance(label, int):
+        return label
+    if label not in WIDTHS:
+        raise ValueError(
+            f"width {label!r} asked for; give a number of latents or one of {', '.join(WIDTHS)}"
+        )
+    return WIDTHS[label]
+
+
+def pretrained_saes(releases: Sequence[str]) -> dict[tuple[int, int], PretrainedSAE]:
+    """List the SAEs of releases that read the residual stream after a layer.
+
+    Where a release has several of one layer and width, the one is taken whose number of active
+    latents is nearest to `USUAL_L0` (Gemma Scope) or the sparsest (Gemma Scope 2).
+
+    Args:
+        releases: Names of releases in SAE-Lens' list.
+
+    Returns:
+        Layer and width (number of latents) to SAE.
+
+    Raises:
+        ValueError: If SAE-Lens lists no such release, or if nothing in it can be used.
+    """
+    listed = get_pretrained_saes_directory()
+    best: dict[tuple[int, int], tuple[int, PretrainedSAE]] = {}
+    for release in releases:
+        if release not in listed:
+            raise ValueError(
+                f"release {release!r} asked for, which the installed SAE-Lens does not list; "
+                "its documentation lists those that there are"
+            )
+        for sae_id, path in listed[release].saes_map.items():
+            read = _read_id(sae_id)
+            if read is None:
+                continue
+            layer, d_sae, distance = read
+            sae = PretrainedSAE(release, sae_id, listed[release].repo_id, path, layer, d_sae)
+            if (layer, d_sae) not in best or distance < best[layer, d_sae][0]:
+                best[layer, d_sae] = (distance, sae)
+    if not best:
+        raise ValueError(
+            f"no id of {', '.join(releases)} names a layer and a width; name the SAEs one by one: "
+            "saes={layer: (release, sae_id)}"
+        )
+    return {key: sae for key, (_, sae) in sorted(best.items())}
+
+
+def _read_id(sae_id: str) -> tuple[int, int, int] | None:
+    """Return layer, number of latents and distance from the SAE that is usually taken."""
+    for pattern in _IDS:
+        found = pattern.fullmatch(sae_id)
+        if found is None:
+            continue
+        parts = found.groupdict()
+        if "times" in parts:
+            return int(parts["layer"]), int(parts["times"]) * _LLAMA_D_MODEL, 0
+        if "l0" in parts:
+            distance = abs(int(parts["l0"]) - USUAL_L0)
+        else:
+            distance = ("small", "medium", "big").index(parts["sparsity"])
+        return int(parts["layer"]), WIDTHS[parts["width"]], distance
+    return None
+
+
+def choose_layers(layers: Layers, n_layers: int, name: str) -> list[int]:
+    """Write out which layers are meant.
+
+    Args:
+        layers: ``"final"``, ``"all"``, ``"spread"`` (all of up to eight layers, otherwise eight at
+            even distances, the last among them), or the layers themselves, -1 being the last.
+        n_layers: Number of layers of the model.
+        name: The model's name, for messages.
+
+    Returns:
+        The layers in order, each once.
+
+    Raises:
+        ValueError: If a layer does not exist or the word is unknown.
+    """
+    if layers == "all" or (layers == "spread" and n_layers <= SPREAD):
+        return list(range(n_layers))
+    if layers == "spread":
+        return [round((step + 1) * n_layers / SPREAD) - 1 for step in range(SPREAD)]
+    if layers == "final":
+        return [n_layers - 1]
+    if isinstance(layers, str) or not layers:
+        raise ValueError(f"layers={layers!r} asked for; give 'final', 'spread', 'all' or numbers")
+    wrong = [layer for layer in layers if not -n_layers <= layer < n_layers]
+    if wrong:
+        raise ValueError(f"layer {wrong[0]} asked for; {name} has layers 0-{n_layers - 1}")
+    return sorted({layer % n_layers for layer in layers})
+
+
+def zoo_table() -> pd.DataFrame:
+    """List the models that `models.load` knows by name.
+
+    Returns:
+        A row for each model: repository, default SAE of the last layer, other widths there, and
+        what to know before believing a result.
+    """
+    rows = []
+    for name, model in ZOO.items():
+        saes = pretrained_saes(model.releases)
+        last = max(layer for layer, _ in saes)
+        widths = [label for label, d_sae in WIDTHS.items() if (last, d_sae) in saes]
+        rows.append(
+            {
+                "model": name,
+                "repository": model.repo_id,
+                "SAE of the last layer": str(saes[last, WIDTHS[model.width]]),
+                "widths there": ", ".join(widths),
+                "caution": model.caution,
+            }
+        )
+    return pd.DataFrame(rows).set_index("model")
