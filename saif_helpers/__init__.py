@@ -27,7 +27,7 @@ _STATIONS = {
     "zoo": ["zoo_table"],
     "models": ["ModelWithSAEs", "load", "wrap"],
     "activations": ["capture", "capture_pairs", "capture_tokens"],
-    "latents": ["decode", "encode", "reconstruction_quality"],
+    "latents": ["decode", "encode", "reconstruction_quality", "reconstruction_table"],
     "ranking": [
         "LatentRanking",
         "jaccard",
@@ -47,6 +47,7 @@ _STATIONS = {
         "steering_vector",
     ],
     "steering": ["generate", "log_probabilities"],
+    "answers": ["reference_answers"],
     "grades": [
         "Grades",
         "Interval",
@@ -84,6 +85,7 @@ _STATIONS = {
         "logit_lens",
         "own_vocabulary",
         "promoted_tokens",
+        "vocabulary_scores",
     ],
     "influence": ["gradient_influence", "output_scores"],
     "contexts": ["Context", "top_contexts"],

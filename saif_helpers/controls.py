@@ -59,7 +59,7 @@ def random_latents_vector(
     generator = torch.Generator().manual_seed(seed)
     drawn = pool[torch.randperm(len(pool), generator=generator)[:k]].to(W_dec.device)
     strengths = (ranking.mean[top] + beta * ranking.std[top]).to(W_dec)
-    vector = strengths @ W_dec[drawn]
+    vector = (strengths @ W_dec[drawn]).to(ranking.mean.device)
     vector = vector * (like.vector.norm() / vector.norm())
     return SteeringVector(like.layer, vector, f"random latents, k = {k}, seed {seed}")
 

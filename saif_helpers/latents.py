@@ -3,10 +3,12 @@
 Paper (standing: stated): a(z) = sigma(z W_enc + b_enc), z_hat = a(z) W_dec + b_dec.
 """
 
+import warnings
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 import nnsight
+import pandas as pd
 import torch
 from jaxtyping import Bool, Float, Int
 from sae_lens import SAE
@@ -26,7 +28,8 @@ def encode(sae: SAE, residual: Float[Tensor, "*rows d_model"]) -> Float[Tensor, 
         residual: Residual stream after the layer that the SAE was trained on.
 
     Returns:
-        The latents' activations, none negative, most of them 0; without gradient.
+        The latents' activations, none negative, most of them 0; without gradient, in the SAE's
+        number format and on the device of `residual`.
 
     Raises:
         ValueError: If the residual stream is not as wide as the SAE's input.
@@ -37,7 +40,7 @@ def encode(sae: SAE, residual: Float[Tensor, "*rows d_model"]) -> Float[Tensor, 
             "give the SAE of the model that the residual stream comes from"
         )
     with torch.no_grad():
-        return sae.encode(residual.to(sae.W_enc))
+        return sae.encode(residual.to(sae.W_enc)).to(residual.device)
 
 
 def decode(sae: SAE, latents: Float[Tensor, "*rows d_sae"]) -> Float[Tensor, "*rows d_model"]:
@@ -48,7 +51,7 @@ def decode(sae: SAE, latents: Float[Tensor, "*rows d_sae"]) -> Float[Tensor, "*r
         latents: Activations of its latents.
 
     Returns:
-        The reconstruction, without gradient.
+        The reconstruction, without gradient, on the device of `latents`.
 
     Raises:
         ValueError: If there is not one activation for each latent.
@@ -56,7 +59,7 @@ def decode(sae: SAE, latents: Float[Tensor, "*rows d_sae"]) -> Float[Tensor, "*r
     if latents.shape[-1] != sae.cfg.d_sae:
         raise ValueError(f"{latents.shape[-1]} latents given; the SAE has {sae.cfg.d_sae}")
     with torch.no_grad():
-        return sae.decode(latents.to(sae.W_dec))
+        return sae.decode(latents.to(sae.W_dec)).to(latents.device)
 
 
 @dataclass(frozen=True)
@@ -130,6 +133,68 @@ def reconstruction_quality(
             totals[name] += _loss(model, tokens, keep, layer, replacement)
     losses = {name: total / n_losses for name, total in totals.items()}
     return ReconstructionQuality(layer, width, **statistics, **losses)
+
+
+EXPLAINED_BAR, RECOVERED_BAR = 0.6, 0.8
+"""Below these an SAE is called poor on the prompts at hand (standing: ours; a rule of thumb)."""
+
+
+def reconstruction_table(
+    model: ModelWithSAEs,
+    prompts: Sequence[str],
+    layers: Sequence[int],
+    batch_size: int = 64,
+) -> pd.DataFrame:
+    """Say how good the SAEs are on the prompts at hand, in numbers and in words.
+
+    What is found with an SAE that loses most of the residual stream says little about the model. So
+    this comes before anything else is measured, above all where SAEs of one model are used on
+    another. A poor SAE is also warned of.
+
+    Args:
+        model: The model and its SAEs.
+        prompts: Rendered prompts, such as those that the latents will be ranked on.
+        layers: The layers.
+        batch_size: Prompts in one forward pass.
+
+    Returns:
+        A row for each layer: the SAE's files, explained variance, L0, loss recovered (see
+        `ReconstructionQuality`), and what to think of it.
+    """
+    rows = []
+    for layer in layers:
+        width = model.saes.default_width(layer)
+        quality = reconstruction_quality(model, prompts, layer, width, batch_size)
+        rows.append(
+            {
+                "layer": layer,
+                "SAE": model.sae_paths.get((layer, width), "in memory"),
+                "explained variance": quality.explained_variance,
+                "L0": quality.l0,
+                "loss recovered": quality.loss_recovered,
+                "in words": _in_words(quality),
+            }
+        )
+    poor = [row["layer"] for row in rows if row["in words"] != "good"]
+    if poor:
+        warnings.warn(
+            f"the SAEs of {model.name} for the layers {poor} are poor on these prompts; see the "
+            "table before you believe what is found with them",
+            stacklevel=2,
+        )
+    return pd.DataFrame(rows).set_index("layer")
+
+
+def _in_words(quality: ReconstructionQuality) -> str:
+    """Name what is wrong with an SAE's reconstruction, or say that it is good."""
+    wrong = []
+    if quality.explained_variance < EXPLAINED_BAR:
+        wrong.append(f"explains less than {EXPLAINED_BAR:.0%} of the variance")
+    if quality.loss_recovered < RECOVERED_BAR:
+        wrong.append(f"recovers less than {RECOVERED_BAR:.0%} of the loss")
+    if quality.l0 < 1:
+        wrong.append("is silent on most tokens")
+    return f"poor: {' and '.join(wrong)}" if wrong else "good"
 
 
 def _error_statistics(

@@ -210,7 +210,9 @@ class Playground(widgets.VBox):
             seed: Seed of the wordings' order.
         """
         self._lm, self._settings = model, settings or {}
-        self._instructions = load_instructions() if instructions is None else instructions
+        self._instructions = (
+            load_instructions(model.corpus) if instructions is None else instructions
+        )
         self._n_pairs, self._max_new_tokens, self._seed = n_pairs, max_new_tokens, seed
         self._captured, self._held = {}, False
         self.shown: SideBySide | None = None
@@ -296,7 +298,7 @@ class Playground(widgets.VBox):
         """Return what the vector is made from, capturing for an instruction once."""
         name, layer = self.instruction.value, self.layer.value
         if name not in self._captured:
-            contents = load_contents("identification")[: self._n_pairs]
+            contents = load_contents("identification", self._lm.corpus)[: self._n_pairs]
             instruction, tokenizer = self._instructions[name], self._lm.tokenizer
             pairs = make_pairs(instruction, contents, tokenizer, seed=self._seed)
             halves = capture_pairs(self._lm, pairs, self.layer.options)

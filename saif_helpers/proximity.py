@@ -78,6 +78,48 @@ def promoted_tokens(
     return [[tokenizer.decode([token]) for token in row] for row in ids.tolist()]
 
 
+def vocabulary_scores(
+    model: ModelWithSAEs,
+    directions: Float[Tensor, "directions d_model"],
+    vocabulary: Int[Tensor, "tokens"],
+    chunk: int = 256,
+) -> Float[Tensor, "directions"]:
+    """Measure how well each direction's logits tell an instruction's own tokens from all others.
+
+    Args:
+        model: The model.
+        directions: Directions, such as rows of an SAE's ``W_dec``.
+        vocabulary: The instruction's own tokens, see `own_vocabulary`.
+        chunk: Directions in one step; the logits of all latents of a large SAE would not fit.
+
+    Returns:
+        The area under the curve (`auroc`) of each direction, on the CPU.
+
+    Raises:
+        ValueError: If the vocabulary is empty.
+    """
+    if not len(vocabulary):
+        raise ValueError("0 tokens of own vocabulary given; give at least 1")
+    scores = []
+    for part in directions.split(chunk):
+        logits = logit_lens(model, part)
+        others = torch.ones(logits.shape[1], dtype=torch.bool)
+        others[vocabulary] = False
+        scores.append(_areas(logits[:, vocabulary], logits[:, others]))
+    return torch.cat(scores)
+
+
+def _areas(
+    positive: Float[Tensor, "rows positive"], negative: Float[Tensor, "rows negative"]
+) -> Float[Tensor, "rows"]:
+    """Compute `auroc` by row, by sorting the many negative values and looking up the few others."""
+    ordered = negative.sort(dim=1).values
+    below = torch.searchsorted(ordered, positive.contiguous())
+    up_to = torch.searchsorted(ordered, positive.contiguous(), right=True)
+    wins = (below + up_to).double().sum(1) / 2
+    return wins / (positive.shape[1] * negative.shape[1])
+
+
 def own_vocabulary(
     answers: Sequence[str],
     others: Sequence[str],
@@ -171,8 +213,7 @@ def auroc_interval(area: float, n_positive: int, n_negative: int) -> Interval:
 
 
 def enrichment(
-    logits: Float[Tensor, "latents vocabulary"],
-    vocabulary: Int[Tensor, "tokens"],
+    scores: Float[Tensor, "latents"],
     chosen: Int[Tensor, "k"],
     pool: Int[Tensor, "pool"],
     *,
@@ -181,12 +222,11 @@ def enrichment(
 ) -> pd.Series:
     """Ask whether chosen latents promote an instruction's vocabulary more than random ones do.
 
-    A latent's score is the `auroc` of its logits for the vocabulary's tokens against all others;
-    the chosen latents' score is the mean of theirs. The control draws as many latents from `pool`.
+    The chosen latents' score is the mean of theirs. The control draws as many latents from `pool`.
 
     Args:
-        logits: Logits of all latents, from `logit_lens`.
-        vocabulary: The instruction's own tokens, see `own_vocabulary`.
+        scores: A score for each latent, from `vocabulary_scores`; those of latents that are neither
+            chosen nor in the pool are not looked at.
         chosen: The latents that are tested.
         pool: Latents to draw from, such as all that are alive.
         draws: Number of draws.
@@ -198,16 +238,13 @@ def enrichment(
         that score at least as high.
 
     Raises:
-        ValueError: If the vocabulary is empty or the pool has too few latents.
+        ValueError: If the pool has too few latents.
     """
-    if not len(vocabulary) or len(pool) < len(chosen):
+    if len(pool) < len(chosen):
         raise ValueError(
-            f"{len(vocabulary)} tokens of own vocabulary and {len(pool)} latents to draw from "
-            f"given; give at least 1 and {len(chosen)}"
+            f"{len(pool)} latents to draw from given; give at least {len(chosen)}, as many as are "
+            "chosen"
         )
-    own = torch.zeros(logits.shape[1], dtype=torch.bool)
-    own[vocabulary] = True
-    scores = auroc(logits[:, own].T, logits[:, ~own].T)
     generator = torch.Generator().manual_seed(seed)
     drawn = torch.stack(
         [

@@ -154,16 +154,22 @@ def study_instruction(
     if unknown or not rules:
         raise ValueError(f"rules {list(rules)} asked for; give one or more of {', '.join(RULES)}")
     identification = (
-        load_contents("identification")[:200] if identification is None else identification
+        load_contents("identification", model.corpus)[:200]
+        if identification is None
+        else identification
     )
-    validation = load_contents("validation")[: max(rounds)] if validation is None else validation
-    test = load_contents("test")[-100:] if test is None else test
+    validation = (
+        load_contents("validation", model.corpus)[: max(rounds)]
+        if validation is None
+        else validation
+    )
+    test = load_contents("test", model.corpus)[-100:] if test is None else test
     for content in [*validation, *test]:
         check_grader(instruction, content)
     longest = {"max_new_tokens": max_new_tokens}
     asked = make_pairs(instruction, test, model.tokenizer, seed=seed)
     grades = _baseline(model, instruction, asked, max_new_tokens)
-    layers = range(model.n_layers)
+    layers = model.saes.layers
     pairs = make_pairs(instruction, identification, model.tokenizer, seed=seed)
     rankings, sources = _sources(model, pairs, rules, k)
     settings = {}
@@ -258,7 +264,7 @@ def _sources(
     model: ModelWithSAEs, pairs: Sequence[PromptPair], rules: Sequence[Rule], k: int
 ) -> tuple[dict[int, LatentRanking], dict[str, dict[int, Source]]]:
     """Rank all layers and make each rule's source for each of them, from one capture pass."""
-    layers = range(model.n_layers)
+    layers = model.saes.layers
     positive, negative = capture_pairs(model, pairs, layers)
     rankings = rank_captured(model, positive, negative)
     sources = {

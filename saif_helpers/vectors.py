@@ -242,7 +242,7 @@ def _sum_of_directions(
     sae: SAE, latents: Int[Tensor, "k"], weights: Float[Tensor, "k"]
 ) -> Float[Tensor, "d_model"]:
     W_dec = sae.W_dec.detach()
-    return weights.to(W_dec) @ W_dec[latents.to(W_dec.device)]
+    return (weights.to(W_dec) @ W_dec[latents.to(W_dec.device)]).to(weights.device)
 
 
 def _layer(sae: SAE, layer: int | None) -> int:

@@ -11,10 +11,9 @@ from saif_helpers.progress import progress, watched
 PACKAGE = Path(saif_helpers.__file__).parent
 STATIONS = [
     "progress", "graders", "ifeval", "instructions", "prompts", "tokens", "zoo", "hub", "saes",
-    "models",
-    "activations", "latents", "ranking", "vectors", "interventions", "steering", "grades",
-    "settings", "selection",
-    "controls", "verdicts", "specificity", "proximity", "influence", "contexts", "cards",
+    "models", "activations", "latents", "ranking", "vectors", "interventions", "steering",
+    "answers", "grades", "settings", "selection", "controls", "verdicts", "specificity",
+    "proximity", "influence", "contexts", "cards",
     "effects", "figures", "frames", "study", "playground",
 ]  # fmt: skip
 

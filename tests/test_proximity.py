@@ -9,6 +9,7 @@ from saif_helpers.proximity import (
     logit_lens,
     own_vocabulary,
     promoted_tokens,
+    vocabulary_scores,
 )
 
 TOKENIZER = tiny.tokenizer()
@@ -101,16 +102,28 @@ def test_perfect_separation_still_has_an_interval():
 
 
 def test_enrichment_finds_planted_latents_and_not_random_ones():
-    logits = torch.randn(60, 200)
-    vocabulary, planted = torch.arange(20), torch.arange(5)
-    logits[:5, :20] += 2.0
-    pool = torch.arange(60)
-    found = enrichment(logits, vocabulary, planted, pool)
-    assert found["score"] > 0.8
+    scores, planted, pool = torch.rand(60), torch.arange(5), torch.arange(60)
+    scores[:5] += 0.8
+    found = enrichment(scores, planted, pool)
+    assert found["score"] == pytest.approx(scores[:5].mean().item())
     assert found["p"] == pytest.approx(0.001)
     assert found["low"] < found["random"] < found["high"] < found["score"]
-    other = enrichment(logits, vocabulary, torch.arange(20, 25), pool)
+    other = enrichment(scores, torch.arange(20, 25), pool)
     assert other["p"] > 0.05
-    assert enrichment(logits, vocabulary, planted, pool, seed=0).equals(found)
+    assert enrichment(scores, planted, pool, seed=0).equals(found)
+    with pytest.raises(ValueError, match="3 latents to draw from given; give at least 5"):
+        enrichment(scores, planted, pool[:3])
+
+
+@pytest.mark.parametrize("chunk", [1, 7, 256])
+def test_scores_of_directions_are_the_areas_of_their_logits(chunk):
+    model, vocabulary = tiny.wrapped("gemma2"), torch.tensor([3, 40, 41, 200])
+    directions = torch.cat([torch.randn(9, tiny.D_MODEL), torch.zeros(1, tiny.D_MODEL)])
+    logits = logit_lens(model, directions)
+    own = torch.zeros(logits.shape[1], dtype=torch.bool)
+    own[vocabulary] = True
+    scores = vocabulary_scores(model, directions, vocabulary, chunk)
+    torch.testing.assert_close(scores, auroc(logits[:, own].T, logits[:, ~own].T))
+    assert scores[-1] == 0.5  # all ties
     with pytest.raises(ValueError, match="0 tokens of own vocabulary"):
-        enrichment(logits, vocabulary[:0], planted, pool)
+        vocabulary_scores(model, directions, vocabulary[:0])

@@ -11,6 +11,7 @@ import ast
 import hashlib
 import json
 import os
+import re
 import sys
 from collections.abc import Iterator
 from itertools import product
@@ -79,17 +80,20 @@ def shortened(notebook: NotebookNode, name: str, size: str, instruction: str) ->
     if set(values) - there:
         raise ValueError(f"the configuration cell lacks {', '.join(set(values) - there)}")
     if "MAX_NEW_TOKENS" in there:
-        values["MAX_NEW_TOKENS"] = INSTRUCTIONS[instruction]
+        values["MAX_NEW_TOKENS"] = {"grammar": INSTRUCTIONS[instruction]}
     source = "\n".join(f"{key} = {value!r}" for key, value in values.items())
     end = ends[-1] + 1
     kept = [*cells[: config + 1], nbformat.v4.new_code_cell(source), *cells[config + 1 : end]]
     return nbformat.v4.new_notebook(
-        cells=[cell for cell in kept if cell.cell_type == "code"], metadata=notebook.metadata
+        cells=[
+            c for c in kept if c.cell_type == "code" and "needs" not in c.metadata.get("tags", [])
+        ],
+        metadata=notebook.metadata,
     )
 
 
 def code_hash(notebook: NotebookNode) -> str:
-    """Hash the code of a notebook's cells.
+    """Hash the code of a notebook's cells, but for the lines that install the package.
 
     Args:
         notebook: A notebook of code cells.
@@ -97,7 +101,8 @@ def code_hash(notebook: NotebookNode) -> str:
     Returns:
         Sixteen hexadecimal digits.
     """
-    return hashlib.sha256("\0".join(c.source for c in notebook.cells).encode()).hexdigest()[:16]
+    cells = (re.sub(r"^ *%pip .*$", "", c.source, flags=re.MULTILINE) for c in notebook.cells)
+    return hashlib.sha256("\0".join(cells).encode()).hexdigest()[:16]
 
 
 def recorded(notebook: NotebookNode, name: str) -> list[dict]:
