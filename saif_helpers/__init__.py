@@ -21,6 +21,8 @@ _STATIONS = {
         "repetition",
         "word_count",
     ],
+    "translations": ["is_translation"],
+    "natural_graders": ["NATURAL_GRADERS"],
     "ifeval": ["follows_ifeval"],
     "instructions": ["InstructionType", "load_instructions"],
     "prompts": ["Content", "PromptPair", "load_contents", "make_pairs", "render"],

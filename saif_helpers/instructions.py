@@ -15,10 +15,15 @@ from string import Formatter
 from typing import Literal
 
 from saif_helpers.graders import GRADERS, Grader
+from saif_helpers.natural_graders import NATURAL_GRADERS
 
 DATA = Path(__file__).parent / "data"
 Wordings = Literal["seen", "unseen", "all"]
 Corpus = Literal["grammar", "natural"]
+GRADERS_OF = {
+    "grammar": ("graders.GRADERS", GRADERS),
+    "natural": ("natural_graders.NATURAL_GRADERS", NATURAL_GRADERS),
+}
 
 
 @dataclass(frozen=True)
@@ -173,26 +178,35 @@ def _check_held_out(instruction: InstructionType) -> None:
         )
 
 
-def load_instructions(path: Path | None = None) -> dict[str, InstructionType]:
+def load_instructions(
+    corpus: Corpus = "grammar", path: Path | None = None
+) -> dict[str, InstructionType]:
     """Load the instruction types that the package ships, each with its grader.
 
+    The wordings are the same for both corpora; the graders are not.
+
     Args:
+        corpus: The sentences that the instructions are to be about (see `prompts.load_contents`).
+            ``"grammar"`` compares with exact references, ``"natural"`` needs none.
         path: A JSON file of the same layout; by default the package's own.
 
     Returns:
         Instruction name to instruction type.
 
     Raises:
-        ValueError: If an instruction has no grader of its name in `graders.GRADERS`.
+        ValueError: If the corpus is unknown, or an instruction has no grader of its name.
     """
+    if corpus not in GRADERS_OF:
+        raise ValueError(f"corpus {corpus!r} asked for; give 'grammar' or 'natural'")
+    place, graders = GRADERS_OF[corpus]
     entries = json.loads((path or DATA / "instructions.json").read_text(encoding="utf-8"))
-    unknown = [name for name in entries if name not in GRADERS]
+    unknown = [name for name in entries if name not in graders]
     if unknown:
         raise ValueError(
-            f"no grader for the instructions {', '.join(unknown)}; graders.GRADERS has "
-            f"{', '.join(GRADERS)}; build an InstructionType with a grader of your own instead"
+            f"no grader for the instructions {', '.join(unknown)}; {place} has "
+            f"{', '.join(graders)}; build an InstructionType with a grader of your own instead"
         )
     return {
-        name: InstructionType(name=name, grader=GRADERS[name], **entry)
+        name: InstructionType(name=name, grader=graders[name], **entry)
         for name, entry in entries.items()
     }

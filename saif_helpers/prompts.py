@@ -14,10 +14,11 @@ from typing import Literal
 from transformers import PreTrainedTokenizerBase
 
 from saif_helpers.graders import Item
-from saif_helpers.instructions import DATA, InstructionType, Wordings
+from saif_helpers.instructions import DATA, Corpus, InstructionType, Wordings
 
 Position = Literal["after", "before"]
 Style = Literal["chat", "plain"]
+SENTENCES = {"grammar": "sentences.jsonl", "natural": "natural.jsonl"}
 
 
 @dataclass(frozen=True)
@@ -63,20 +64,26 @@ class PromptPair:
     position: Position
 
 
-def load_contents(split: str, path: Path | None = None) -> list[Content]:
+def load_contents(
+    split: str, corpus: Corpus = "grammar", path: Path | None = None
+) -> list[Content]:
     """Load the shipped sentences of one split.
 
     Args:
         split: ``"identification"``, ``"validation"`` or ``"test"``.
-        path: A file of the same layout (one JSON object a line); by default the package's own.
+        corpus: ``"grammar"``, the organism's sentences, with exact references; or ``"natural"``,
+            English sentences written for this book, for real models, without references.
+        path: A file of the same layout (one JSON object a line) to read instead of the package's.
 
     Returns:
         The contents, in the file's order.
 
     Raises:
-        ValueError: If the file has no line of this split.
+        ValueError: If the corpus is unknown, or the file has no line of this split.
     """
-    lines = (path or DATA / "sentences.jsonl").read_text(encoding="utf-8").splitlines()
+    if corpus not in SENTENCES:
+        raise ValueError(f"corpus {corpus!r} asked for; give 'grammar' or 'natural'")
+    lines = (path or DATA / SENTENCES[corpus]).read_text(encoding="utf-8").splitlines()
     entries = [json.loads(line) for line in lines if line.strip()]
     found = [_content(entry) for entry in entries if entry["split"] == split]
     if not found:

@@ -79,4 +79,4 @@ def test_an_instruction_without_a_grader_is_refused(tmp_path):
     path = tmp_path / "instructions.json"
     path.write_text(json.dumps({"sing": {"wordings": {"en": ["Sing.", "Sing it."]}}}))
     with pytest.raises(ValueError, match="no grader for the instructions sing"):
-        load_instructions(path)
+        load_instructions(path=path)

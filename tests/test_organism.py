@@ -218,7 +218,7 @@ def test_written_sentences_have_the_splits_and_can_be_loaded(tmp_path):
     file = tmp_path / "sentences.jsonl"
     write_sentences(file)
     for split, count in SPLITS.items():
-        contents = load_contents(split, file)
+        contents = load_contents(split, path=file)
         assert len({content.text for content in contents}) == count
         assert all(set(content.references) == set(load_instructions()) for content in contents)
 

@@ -113,9 +113,9 @@ def test_contents_are_loaded_by_split(tmp_path):
         {"split": "validation", "content": "A dog.", "keyword": "sun", "references": {}},
     ]
     path.write_text("\n".join(json.dumps(line) for line in lines) + "\n", encoding="utf-8")
-    (content,) = load_contents("test", path)
+    (content,) = load_contents("test", path=path)
     assert content == Content("A cat.", {"french": "Un chat."}, {"keyword": "garden"}, "test")
     assert content.item(FRENCH) == Item("A cat.", "Un chat.", {"keyword": "garden"})
-    assert load_contents("validation", path)[0].item(FRENCH).reference is None
+    assert load_contents("validation", path=path)[0].item(FRENCH).reference is None
     with pytest.raises(ValueError, match="split 'train' asked for; the file has test, validation"):
-        load_contents("train", path)
+        load_contents("train", path=path)

@@ -1,0 +1,208 @@
+"""Graders for real models: no reference is needed, and a wrapped answer is unwrapped.
+
+Real models wrap what they were asked for ("Sure! Here is the translation: ..."), and one English
+sentence has many right translations. So strict and loose are read from rules here: language
+identification, words shared with the content, length and format. All of this is this book's
+(standing: ours), the bars included; the tests say how often the rules agree with hand labels.
+References are used for translations only (see `translations`).
+"""
+
+import json
+import re
+from functools import partial
+
+from saif_helpers.graders import (
+    Check,
+    Grader,
+    Item,
+    contains_word,
+    exact_match,
+    identify_language,
+    is_question,
+    is_shorter_version,
+    is_uppercase,
+    language_is,
+    normalise,
+    parses_as_json,
+)
+from saif_helpers.translations import (
+    AMONG,
+    has_end,
+    is_repetitive,
+    is_translation,
+    numbers_in,
+    words_in,
+)
+
+KEPT_BAR = 0.6  # least share of the content's words that a rewritten content keeps
+
+_LEAD_IN = re.compile(
+    r"\b(here|sure|certainly|of course|translat\w+|version|sentence|question|summary|keyword"
+    r"|uppercase|capitals?|answer|output|french|spanish|german|français|español|deutsch"
+    r"|voici|traduction|aquí|traducción|hier|übersetzung)\b",
+    re.IGNORECASE,
+)
+_FENCE = re.compile(r"^```\w*\n(.*?)\n?```$", re.DOTALL | re.MULTILINE)
+_MARKS = (('"', '"'), ("“", "”"), ("„", "“"), ("«", "»"), ("‘", "’"), ("`", "`"))  # noqa: RUF001
+_PRONOUNS = {
+    "i", "me", "my", "mine", "you", "your", "yours", "he", "him", "his", "she", "her", "hers",
+    "it", "its", "we", "us", "our", "ours", "they", "them", "their", "this", "that", "these",
+    "those", "s", "t", "d", "ll", "m", "re", "ve", "do", "does", "did", "don",
+}  # fmt: skip
+_AUXILIARIES = {
+    "is", "are", "was", "were", "am", "be", "do", "does", "did", "has", "have", "had", "can",
+    "could", "will", "would", "shall", "should", "may", "might", "must", "ought", "isn", "aren",
+    "wasn", "weren", "don", "doesn", "didn", "hasn", "haven", "hadn", "couldn", "won", "wouldn",
+    "shouldn", "mustn",
+}  # fmt: skip
+_OPEN = {
+    "who", "whom", "whose", "what", "which", "when", "where", "why", "how",
+}  # fmt: skip
+
+
+def answer(output: str, item: Item) -> str:
+    """Take an output's answer out of its wrapping.
+
+    Dropped are one leading line that ends in a colon, or a lead-in of this kind on the answer's
+    own line ("Sure! Here is the translation: ..."), Markdown's asterisks around words, and quotes
+    around the whole. Remarks after the answer stay: strict grading refuses them.
+
+    Args:
+        output: The output.
+        item: What it is graded against; if its content has a colon, the first line keeps its own.
+
+    Returns:
+        The answer, the whole output where nothing wraps it.
+    """
+    text = re.sub(r"(\*{1,3})(?=\S)(.+?)(?<=\S)\1", r"\2", output.strip())
+    first, _, rest = text.partition("\n")
+    if first.rstrip().endswith(":") and rest.strip():
+        text = rest.strip()
+    elif ":" not in item.content:
+        before, colon, after = first.partition(": ")
+        if colon and after.strip() and _LEAD_IN.search(before) and before[0] not in "{[":
+            text = (after + "\n" + rest).strip()
+    for opening, closing in _MARKS:
+        inner = text[1:-1]
+        # A content that opens with speech is wrapped in two quotes.
+        around = opening not in inner or text[:2] == '""'
+        if text[:1] == opening and text[-1:] == closing and around:
+            text = inner.strip()
+    return text
+
+
+def _grader(strict: Check, loose: Check) -> Grader:
+    """Grade answers, loosely their first paragraph too; what passes strictly passes loosely."""
+
+    def loosely(output: str, item: Item) -> bool:
+        text = answer(output, item)
+        return any(loose(part, item) for part in (text, _first_paragraph(text)))
+
+    return Grader(lambda o, item: loosely(o, item) and strict(answer(o, item), item), loosely)
+
+
+def _first_paragraph(text: str) -> str:
+    return re.split(r"\n\s*\n", text)[0]
+
+
+def _kept(text: str, other: str) -> float:
+    """Return the share of another text's words that a text has, endings and pronouns aside."""
+    wanted = [word for word in words_in(other) if word not in _PRONOUNS]
+    words = words_in(text)
+    stems = [word[: max(3, len(word) - 3)] for word in wanted]
+    return sum(any(w.startswith(stem) for w in words) for stem in stems) / max(1, len(stems))
+
+
+def _is_english(text: str) -> bool:
+    return identify_language(text.lower(), AMONG) == "en" and not is_repetitive(text)
+
+
+def _is_summary(text: str, item: Item) -> bool:
+    words, content = len(words_in(text)), len(words_in(item.content))
+    cut_off = normalise(item.content).startswith(normalise(text)) and not has_end(text, item)
+    return (
+        min(3, content - 1) <= words <= (content - 1 if content <= 8 else 0.8 * content)
+        and _is_english(text)
+        and not cut_off
+        and numbers_in(text) <= numbers_in(item.content)
+    )
+
+
+def _is_content_in_capitals(text: str, item: Item) -> bool:
+    straight = str.maketrans("“”‘’", "\"\"''")  # noqa: RUF001
+    return exact_match(text.translate(straight), item.content.upper().translate(straight))
+
+
+def _has_keyword_worked_in(text: str, item: Item) -> bool:
+    most = 2 * len(words_in(item.content)) + 8
+    return (
+        _is_english(text)
+        and _kept(text, item.content) >= KEPT_BAR
+        and len(words_in(text)) <= most
+        and has_end(text, item)
+    )
+
+
+def _is_yes_no_question(text: str, item: Item) -> bool:
+    # The auxiliary opens the text or a later clause ("On Mondays, do they ...?").
+    openings = [match.casefold() for match in re.findall(r"(?:^|[,\"“:] ?[\"“]?)([^\W_]+)", text)]
+    return (
+        _is_english(text)
+        and text.count("?") == 1
+        and bool(set(openings) & _AUXILIARIES)
+        and not set(openings[:1]) & _OPEN
+        and _kept(text, item.content) >= KEPT_BAR
+        and len(words_in(text)) <= 2 * len(words_in(item.content)) + 4
+    )
+
+
+def _is_question_about(text: str, item: Item) -> bool:
+    # A chatty answer often closes with a question of its own, so only the first paragraph counts.
+    first = _first_paragraph(text)
+    return is_question(first) and 2 * _kept(first, item.content) >= KEPT_BAR
+
+
+def _unfenced(text: str, item: Item) -> str:
+    return match[1] if (match := _FENCE.search(text)) else text
+
+
+def _names_the_parts(text: str, item: Item) -> bool:
+    fence = _FENCE.search(text)
+    if fence and fence[0] != text:
+        return False
+    found = json.loads(_unfenced(text, item))
+    if not isinstance(found, dict):
+        return False
+    parts = {str(key).casefold(): _text_of(value) for key, value in found.items()}
+    names = ("subject", "verb", "object")
+    if not set(names) <= set(parts) or not (parts["subject"] and parts["verb"]):
+        return False
+    return _kept(item.content, " ".join(parts[key] for key in names)) >= KEPT_BAR
+
+
+def _text_of(value: object) -> str:
+    """Return the words of a JSON value, nested or not."""
+    if isinstance(value, dict | list):
+        inner = value.values() if isinstance(value, dict) else value
+        return " ".join(_text_of(part) for part in inner)
+    return "" if value is None else str(value)
+
+
+def _translation(language: str) -> Grader:
+    check = partial(is_translation, language)
+    return _grader(check, language_is(language, AMONG))
+
+
+NATURAL_GRADERS: dict[str, Grader] = {
+    "french": _translation("fr"),
+    "spanish": _translation("es"),
+    "german": _translation("de"),
+    "summarise": _grader(_is_summary, is_shorter_version),
+    "uppercase": _grader(_is_content_in_capitals, lambda text, item: is_uppercase(text)),
+    "keyword": _grader(
+        _has_keyword_worked_in, lambda text, item: contains_word(text, item.slots["keyword"])
+    ),
+    "question": _grader(_is_yes_no_question, _is_question_about),
+    "json": _grader(_names_the_parts, lambda text, item: parses_as_json(_unfenced(text, item))),
+}
+"""The graders of the shipped instructions for real models, by the instruction's name."""

@@ -1,0 +1,158 @@
+"""The graders of real models against hand labels, and against what this book's sentences tell.
+
+The labels of natural_outputs.jsonl say what a careful reader says, not what the rules say: "strict"
+is the task done completely on this content, with no more around it than a lead-in; "loose" is the
+task recognisably there. The outputs are written by hand in the manner of real models. The batch
+"before" was labelled before the rules were first run on it, "after" was written when the rules
+stood. Both are by the author of the rules: agreement on a real model's outputs may be lower.
+"""
+
+import json
+from collections import Counter
+from pathlib import Path
+
+import pytest
+
+from saif_helpers.effects import content_kept
+from saif_helpers.graders import Item
+from saif_helpers.grades import check_grader
+from saif_helpers.instructions import load_instructions
+from saif_helpers.natural_graders import NATURAL_GRADERS, answer
+from saif_helpers.prompts import load_contents
+from saif_helpers.translations import CHRF_BAR, is_repetitive
+
+LINES = Path(__file__).with_name("natural_outputs.jsonl").read_text(encoding="utf-8").splitlines()
+CASES = [json.loads(line) for line in LINES]
+GRAMMAR = load_contents("test")
+LANGUAGES = ("french", "spanish", "german")
+DOOR = "Nobody answered the door."
+
+
+def passes(case: dict, kind: str, instruction: str | None = None) -> bool:
+    item = Item(case["content"], slots={"keyword": case["keyword"]})
+    grader = NATURAL_GRADERS[instruction or case["instruction"]]
+    return getattr(grader, kind)(case["output"], item)
+
+
+def share(instruction: str, outputs: list[str], contents: list[str]) -> float:
+    grader = NATURAL_GRADERS[instruction]
+    pairs = zip(outputs, contents, strict=True)
+    return sum(grader.strict(output, Item(content)) for output, content in pairs) / len(outputs)
+
+
+@pytest.mark.parametrize(
+    ("batch", "kind", "agree", "n"),
+    [
+        ("before", "strict", 112, 115),
+        ("before", "loose", 111, 115),
+        ("after", "strict", 36, 40),
+        ("after", "loose", 39, 40),
+    ],
+)
+def test_the_rules_agree_with_hand_labels(batch, kind, agree, n):
+    """What strict passes wrongly is fluent text in the right language about something else."""
+    cases = [case for case in CASES if case["batch"] == batch]
+    right = ("strict",) if kind == "strict" else ("strict", "loose")
+    disagree = [case for case in cases if passes(case, kind) != (case["label"] in right)]
+    assert len(cases) == n
+    assert n - len(disagree) >= agree, disagree
+
+
+def test_every_instruction_has_outputs_of_every_label():
+    count = Counter((case["instruction"], case["label"]) for case in CASES)
+    assert set(NATURAL_GRADERS) == set(load_instructions())
+    for name in NATURAL_GRADERS:
+        for label in ("strict", "loose", "no"):
+            assert count[name, label] >= (1 if label == "loose" else 3), (name, label)
+
+
+@pytest.mark.parametrize("name", NATURAL_GRADERS)
+def test_what_passes_strictly_passes_loosely_for_any_output(name):
+    for case in CASES:
+        assert passes(case, "loose", name) or not passes(case, "strict", name), case
+    instruction = load_instructions("natural")[name]
+    assert instruction.grader is NATURAL_GRADERS[name]
+    for content in load_contents("test", "natural"):
+        check_grader(instruction, content)
+
+
+@pytest.mark.parametrize("name", LANGUAGES)
+def test_right_translations_pass_and_wrong_languages_do_not(name):
+    contents = [content.text for content in GRAMMAR]
+    right = [content.references[name] for content in GRAMMAR]
+    assert share(name, right, contents) >= 0.98
+    assert share(name, contents, contents) == 0
+    for other in set(LANGUAGES) - {name}:
+        assert share(name, [content.references[other] for content in GRAMMAR], contents) <= 0.01
+
+
+@pytest.mark.parametrize("name", LANGUAGES)
+def test_half_a_translation_rarely_passes(name):
+    """These sentences have 5 to 11 words; in longer ones the English half is easier to see."""
+    halves, contents = [], []
+    for content in GRAMMAR:
+        english, foreign = content.text.split(), content.references[name].split()
+        halves.append(" ".join(foreign[: len(foreign) // 2] + english[len(english) // 2 :]))
+        halves.append(" ".join(english[: len(english) // 2] + foreign[len(foreign) // 2 :]))
+        contents += [content.text] * 2
+    assert share(name, halves, contents) <= 0.06
+
+
+@pytest.mark.parametrize("name", LANGUAGES)
+def test_the_bar_of_chrf_lies_above_what_other_sentences_share(name):
+    references = [content.references[name] for content in GRAMMAR]
+    others = references[7:] + references[:7]
+    chance = content_kept(others, references)
+    assert (chance > CHRF_BAR / 100).float().mean() <= 0.01
+
+
+def test_a_reference_may_be_met_in_other_words():
+    item = Item(DOOR, reference="Personne n'a ouvert la porte.")
+    grader = NATURAL_GRADERS["french"]
+    assert grader.strict("Personne n'a répondu à la porte.", item)
+    for wrong in ("Le bateau avait quitté la baie au matin.", "Nobody answered la porte.", DOOR):
+        assert not grader.strict(wrong, item)
+
+
+@pytest.mark.parametrize(
+    ("output", "bare"),
+    [
+        ("Niemand kam.", "Niemand kam."),
+        (" Here you go:\n\n**Niemand kam.**\n", "Niemand kam."),
+        ('Sure! Here is the translation: "Niemand kam."', "Niemand kam."),
+        ("**German:** „Niemand kam.“", "Niemand kam."),
+        ("**Niemand** kam.", "Niemand kam."),
+        ("Achtung: Niemand kam.", "Achtung: Niemand kam."),
+        ('"Niemand," sagte er, "kam."', '"Niemand," sagte er, "kam."'),
+        ("Niemand kam.\n\nLet me know!", "Niemand kam.\n\nLet me know!"),
+        ('{"sentence": "Nobody"}', '{"sentence": "Nobody"}'),
+        ("Translation:", "Translation:"),
+        ("", ""),
+    ],
+)
+def test_an_answer_is_taken_out_of_its_wrapping(output, bare):
+    assert answer(output, Item(DOOR)) == bare
+
+
+def test_a_content_with_a_colon_keeps_it():
+    assert answer("Here is the plan: run.", Item("Here is the plan: run.")).startswith("Here")
+
+
+@pytest.mark.parametrize("wrap", ["{}", "**{}**", "Here it is:\n\n{}", 'Sure! Here it is: "{}"'])
+def test_wrapped_capitals_pass_whatever_the_content(wrap):
+    contents = [content.text for content in load_contents("test", "natural")]
+    outputs = [wrap.format(text.upper()) for text in contents]
+    assert share("uppercase", outputs, contents) >= 0.98
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("le le le chat", True),
+        ("Le chat dort ici. Le chat dort ici.", True),
+        ("Nous nous sommes battus.", False),
+        ("", False),
+    ],
+)
+def test_repetition_is_told(text, expected):
+    assert is_repetitive(text) is expected
