@@ -26,6 +26,7 @@ _STATIONS = {
     "ifeval": ["follows_ifeval"],
     "instructions": ["InstructionType", "load_instructions"],
     "prompts": ["Content", "PromptPair", "load_contents", "make_pairs", "render"],
+    "parallel": ["load_parallel"],
     "zoo": ["zoo_table"],
     "models": ["ModelWithSAEs", "load", "wrap"],
     "activations": ["capture", "capture_pairs", "capture_tokens"],

@@ -11,7 +11,7 @@ from saif_helpers.progress import progress, watched
 PACKAGE = Path(saif_helpers.__file__).parent
 STATIONS = [
     "progress", "graders", "translations", "natural_graders", "ifeval", "instructions", "prompts",
-    "tokens", "zoo", "hub", "saes",
+    "parallel", "tokens", "zoo", "hub", "saes",
     "models", "activations", "latents", "ranking", "vectors", "interventions", "steering",
     "answers", "grades", "settings", "selection", "controls", "verdicts", "specificity",
     "proximity", "influence", "contexts", "cards",
