@@ -50,7 +50,7 @@ _STATIONS = {
         "steering_vector",
     ],
     "steering": ["generate", "log_probabilities"],
-    "answers": ["reference_answers"],
+    "references": ["reference_answers"],
     "grades": [
         "Grades",
         "Interval",

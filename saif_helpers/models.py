@@ -29,6 +29,7 @@ from saif_helpers.prompts import Style
 from saif_helpers.saes import SAECollection, sae_layer
 from saif_helpers.zoo import ZOO, Layers, choose_layers, pretrained_saes, width_of
 
+SAE_BYTES = 3 * 2**30  # of SAEs held at once, where they come from the Hub
 TURN_ENDS = ("<end_of_turn>", "<|eot_id|>")
 
 
@@ -360,5 +361,6 @@ def _combine(
     lm = TransformersModel(
         model.eval(), tokenizer=tokenizer, task="text-generation", device=model.device
     )
-    collection = SAECollection(loaders)
+    limit = SAE_BYTES if corpus == "natural" else None
+    collection = SAECollection(loaders, limit)
     return ModelWithSAEs(name, lm, tokenizer, n_layers, d_model, collection, corpus, paths)

@@ -42,10 +42,19 @@ class SAECollection(Mapping):
     is 1,024 latents wide. Keys, as of any mapping, are the pairs of layer and width.
     """
 
-    def __init__(self, loaders: Mapping[tuple[int, int], Callable[[], SAE]]) -> None:
-        """Take a function for each layer and width that loads the SAE."""
+    def __init__(
+        self, loaders: Mapping[tuple[int, int], Callable[[], SAE]], most_bytes: int | None = None
+    ) -> None:
+        """Take what loads the SAEs.
+
+        Args:
+            loaders: A function for each layer and width that loads the SAE.
+            most_bytes: How much the loaded SAEs may weigh together. Beyond it the one that was not
+                used for longest is dropped, and loaded again when it is asked for. None: no limit.
+        """
         self._loaders = dict(sorted(loaders.items()))
         self._loaded: dict[tuple[int, int], SAE] = {}
+        self._most_bytes = most_bytes
 
     def widths(self, layer: int) -> list[int]:
         """List the widths (numbers of latents) of a layer's SAEs, smallest first."""
@@ -82,9 +91,17 @@ class SAECollection(Mapping):
                 f"no SAE of width {width} for layer {layer}; there are "
                 + ", ".join(f"saes[{at}, {wide}]" for at, wide in self._loaders)
             )
-        if (layer, width) not in self._loaded:
-            self._loaded[layer, width] = self._loaders[layer, width]().eval()
-        return self._loaded[layer, width]
+        # Taken out and put back, so that the one not used for longest stands first.
+        sae = self._loaded.pop((layer, width), None)
+        if sae is None:
+            sae = self._loaders[layer, width]().eval()
+        self._loaded[layer, width] = sae
+        while self._most_bytes and self._bytes() > self._most_bytes and len(self._loaded) > 1:
+            del self._loaded[next(iter(self._loaded))]
+        return sae
+
+    def _bytes(self) -> int:
+        return sum(p.nbytes for sae in self._loaded.values() for p in sae.parameters())
 
     def __iter__(self) -> Iterator[tuple[int, int]]:
         """Go through the pairs of layer and width."""

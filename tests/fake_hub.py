@@ -136,6 +136,11 @@ def sae_weights(sae: PretrainedSAE, d_in: int) -> dict[str, torch.Tensor]:
     }
 
 
+def norm_factor(sae: PretrainedSAE) -> float:
+    """Return the factor that brings Llama Scope's inputs to the norm it was trained on."""
+    return get_norm_scaling_factor(sae.release, sae.sae_id)
+
+
 def write_sae(cache: Path, sae: PretrainedSAE, d_in: int) -> None:
     """Write an SAE's files as its release has them."""
     weights = sae_weights(sae, d_in)
@@ -153,7 +158,7 @@ def write_sae(cache: Path, sae: PretrainedSAE, d_in: int) -> None:
         arrays = {name.replace("w_", "W_"): weight.numpy() for name, weight in weights.items()}
         np.savez_compressed(folder / "params.npz", **arrays)
     else:
-        factor = get_norm_scaling_factor(sae.release, sae.sae_id)
+        factor = norm_factor(sae)
         config = {
             "d_model": d_in,
             "d_sae": sae.d_sae,

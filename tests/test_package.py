@@ -13,7 +13,7 @@ STATIONS = [
     "progress", "graders", "translations", "natural_graders", "ifeval", "instructions", "prompts",
     "parallel", "tokens", "zoo", "hub", "saes",
     "models", "activations", "latents", "ranking", "vectors", "interventions", "steering",
-    "answers", "grades", "settings", "selection", "controls", "verdicts", "specificity",
+    "references", "grades", "settings", "selection", "controls", "verdicts", "specificity",
     "proximity", "influence", "contexts", "cards",
     "effects", "figures", "frames", "study", "playground",
 ]  # fmt: skip
