@@ -61,6 +61,7 @@ _STATIONS = {
         "wilson",
     ],
     "settings": ["Setting", "grade_settings", "settings_grid", "steer_and_grade"],
+    "kappa": ["Agreement", "agreement"],
     "selection": ["best_setting", "search", "shortlist", "sweep"],
     "controls": [
         "first_tokens",

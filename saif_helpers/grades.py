@@ -87,8 +87,8 @@ class Grades:
         Returns:
             The share and its interval.
         """
-        passed = _passed(self, kind)
-        return wilson(sum(passed), len(passed), confidence)
+        answers = passed(self, kind)
+        return wilson(sum(answers), len(answers), confidence)
 
     def to_frame(self) -> pd.DataFrame:
         """Return a table with a row for each output: content, reference, output, strict, loose."""
@@ -117,14 +117,27 @@ def grade(outputs: Sequence[str], items: Sequence[Item], instruction: Instructio
     Raises:
         ValueError: If there is nothing to grade, or not one item for each output.
     """
-    if len(outputs) != len(items) or not outputs:
-        raise ValueError(
-            f"{len(outputs)} outputs and {len(items)} items given; give one item for each output"
-        )
+    check_lengths(outputs, items)
     grader = instruction.grader
     strict = tuple(grader.strict(output, item) for output, item in zip(outputs, items, strict=True))
     loose = tuple(grader.loose(output, item) for output, item in zip(outputs, items, strict=True))
     return Grades(instruction.name, tuple(items), tuple(outputs), strict, loose)
+
+
+def check_lengths(outputs: Sequence[str], items: Sequence[Item]) -> None:
+    """Refuse outputs that cannot be graded.
+
+    Args:
+        outputs: Generated texts.
+        items: What each is graded against.
+
+    Raises:
+        ValueError: If there is nothing to grade, or not one item for each output.
+    """
+    if len(outputs) != len(items) or not outputs:
+        raise ValueError(
+            f"{len(outputs)} outputs and {len(items)} items given; give one item for each output"
+        )
 
 
 def check_grader(instruction: InstructionType, content: Content) -> None:
@@ -210,7 +223,7 @@ def paired_difference(
     """
     if [item.content for item in first.items] != [item.content for item in second.items]:
         raise ValueError("the two grades are of different contents; grade both on the same ones")
-    pairs = list(zip(_passed(first, kind), _passed(second, kind), strict=True))
+    pairs = list(zip(passed(first, kind), passed(second, kind), strict=True))
     n = len(pairs)
     only_first = sum(a and not b for a, b in pairs)
     only_second = sum(b and not a for a, b in pairs)
@@ -220,7 +233,8 @@ def paired_difference(
     return Interval((only_first - only_second) / n, float(low), float(high), n)
 
 
-def _passed(grades: Grades, kind: Kind) -> tuple[bool, ...]:
+def passed(grades: Grades, kind: Kind) -> tuple[bool, ...]:
+    """Return which outputs pass, in order, or refuse a kind that there is none of."""
     if kind not in ("strict", "loose"):
         raise ValueError(f"grades of the kind {kind!r} asked for; give 'strict' or 'loose'")
     return grades.strict if kind == "strict" else grades.loose
