@@ -3,8 +3,9 @@
 An instruction (`instructions`) becomes prompt pairs (`prompts`), whose residual stream is captured
 (`activations`) and encoded (`latents`); latents are ranked (`ranking`), added up to a steering
 vector (`vectors`), which is added to the model (`interventions`) while it generates (`steering`),
-and the outputs graded (`graders`, `grades`). A module imports only stations before it. Names are
-imported on first use, so that ``import saif_helpers`` stays light.
+and the outputs graded, by rules (`graders`, `grades`) or by a language model (`judge`). A module
+imports only stations before it. Names are imported on first use, so that ``import saif_helpers``
+stays light.
 """
 
 import importlib
@@ -61,6 +62,10 @@ _STATIONS = {
         "wilson",
     ],
     "settings": ["Setting", "grade_settings", "settings_grid", "steer_and_grade"],
+    "answers": ["Answer", "AnswerCache"],
+    "rubric": ["judge_messages", "judge_rubric"],
+    "endpoint": ["JudgeError"],
+    "judge": ["Estimate", "Judge"],
     "kappa": ["Agreement", "agreement"],
     "selection": ["best_setting", "search", "shortlist", "sweep"],
     "controls": [
