@@ -103,6 +103,7 @@ _STATIONS = {
     "figures": ["heatmap", "interval_bars", "interval_lines", "sensitivity_curve", "style"],
     "frames": ["Frames"],
     "study": ["Study", "study_instruction"],
+    "memory": ["MemoryEstimate", "architecture", "architectures", "estimate", "memory_table"],
     "playground": ["Playground", "SideBySide", "side_by_side"],
 }
 _MODULE_OF = {name: module for module, names in _STATIONS.items() for name in names}
