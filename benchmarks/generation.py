@@ -40,14 +40,16 @@ def hooked_capture(model: ModelWithSAEs, prompts: list[str], batch_size: int) ->
             handle.remove()
 
 
-def plain_generate(model: ModelWithSAEs, prompts: list[str], batch_size: int) -> None:
+def plain_generate(
+    model: ModelWithSAEs, prompts: list[str], batch_size: int, new_tokens: int = NEW_TOKENS
+) -> None:
     """Generate with transformers alone, and decode."""
     for _, tokens in batches(prompts, model.tokenizer, batch_size):
         with torch.no_grad():
             ids = model.lm._module.generate(
-                input_ids=tokens["input_ids"],
-                attention_mask=tokens["attention_mask"],
-                max_new_tokens=NEW_TOKENS,
+                input_ids=tokens["input_ids"].to(model.device),
+                attention_mask=tokens["attention_mask"].to(model.device),
+                max_new_tokens=new_tokens,
                 do_sample=False,
                 eos_token_id=model.stop_ids,
                 pad_token_id=model.tokenizer.pad_token_id,
@@ -55,15 +57,23 @@ def plain_generate(model: ModelWithSAEs, prompts: list[str], batch_size: int) ->
         model.tokenizer.batch_decode(ids[:, tokens["input_ids"].shape[1] :])
 
 
-def compare(ways: dict[str, Callable[[], object]], repeats: int) -> pd.DataFrame:
-    """Time several ways by turns; the first is what the others are compared with."""
+def seconds_by_turns(ways: dict[str, Callable[[], object]], repeats: int) -> dict[str, list[float]]:
+    """Time several ways by turns, so that a busy machine slows all alike."""
     seconds: dict[str, list[float]] = {name: [] for name in ways}
     for repeat in range(repeats + 1):
         for name, way in ways.items():
             start = time.perf_counter()
             way()
+            if torch.cuda.is_available():  # which may still be at work when the call returns
+                torch.cuda.synchronize()
             if repeat:  # the first round warms up
                 seconds[name].append(time.perf_counter() - start)
+    return seconds
+
+
+def compare(ways: dict[str, Callable[[], object]], repeats: int) -> pd.DataFrame:
+    """Time several ways by turns; the first is what the others are compared with."""
+    seconds = seconds_by_turns(ways, repeats)
     medians = {name: statistics.median(times) for name, times in seconds.items()}
     first = next(iter(medians.values()))
     return pd.DataFrame(

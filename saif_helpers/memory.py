@@ -93,6 +93,16 @@ def architecture(name: str) -> PretrainedConfig:
     return AutoConfig.for_model(**known[name]["config"])
 
 
+def sae_widths(name: str) -> list[int]:
+    """List how many latents the SAEs have that the book uses with a model, smallest first.
+
+    Raises:
+        ValueError: If the model is not known.
+    """
+    architecture(name)
+    return _known()[name]["sae_widths"]
+
+
 def estimate(
     config: PretrainedConfig,
     d_sae: int,
@@ -184,7 +194,7 @@ def memory_table(
     rows = []
     for name in architectures() if models is None else models:
         config = architecture(name)
-        for width in _known()[name]["sae_widths"] if widths is None else widths:
+        for width in sae_widths(name) if widths is None else widths:
             for workload in get_args(Workload):
                 made = estimate(config, width, workload, dtype=dtype, **lengths)
                 parts = {**asdict(made), "total": made.total}
