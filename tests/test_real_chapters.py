@@ -1,0 +1,67 @@
+"""Every chapter runs on the models of the paper and on newer ones, one line of it changed.
+
+The line is the one that names the model. The models are tiny and their weights random, their files
+of the real layout and formats (`fake_hub`), and nothing is fetched. So this says that the chapters
+fit the models, and nothing about what they find on them.
+"""
+
+import os
+import re
+from concurrent.futures import ThreadPoolExecutor
+from unittest.mock import patch
+
+import fake_hub
+import nbformat
+import pytest
+from judge_models import config_cell
+from nbclient import NotebookClient
+from nbclient.exceptions import CellExecutionError
+from test_chapters import CHAPTERS, ROOT, SMALL_SIZES, TIME_LIMIT
+
+MODELS = {"gemma-2-2b-it": 2, "llama-3.1-8b": 2, "gemma-3-270m-it": 3}
+WIDTHS = {"gemma-2-2b-it": "16k", "llama-3.1-8b": "32k", "gemma-3-270m-it": "16k"}
+SMALL = f'{SMALL_SIZES}\nMAX_NEW_TOKENS = {{"natural": 6}}\n'
+
+
+@pytest.fixture(scope="module")
+def cache(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("hub")
+    fake_hub.build(folder, MODELS)
+    return folder
+
+
+def on_model(name, chapter):
+    """Return the chapter with its model changed: one line."""
+    notebook = nbformat.read(ROOT / f"{chapter}.ipynb", as_version=4)
+    cell = notebook.cells[config_cell(notebook)]
+    width = WIDTHS[name]
+    for line, value in (("MODEL, SIZE", f'"{width}"'), ("MODEL, SIZES", f'("{width}",)')):
+        cell.source, n = re.subn(
+            rf"^{line} = .*$", f'{line} = "{name}", {value}', cell.source, 0, re.M
+        )
+        if n:
+            break
+    assert n == 1, f"{chapter} does not name its model in one line"
+    notebook.cells.insert(config_cell(notebook) + 1, nbformat.v4.new_code_cell(SMALL))
+    return notebook
+
+
+def run(name, chapter):
+    notebook = on_model(name, chapter)
+    where = {"metadata": {"path": str(ROOT / "book")}}
+    client = NotebookClient(notebook, timeout=TIME_LIMIT, kernel_name="python3", resources=where)
+    try:
+        client.execute()
+    except CellExecutionError as error:
+        # A model of random weights follows no instruction, and the study says so.
+        if not (chapter.endswith("10_adapt") and "does not follow the instruction" in str(error)):
+            return f"{chapter}: {error}"
+    return None
+
+
+@pytest.mark.parametrize("name", MODELS)
+def test_every_chapter_runs_with_one_line_changed(cache, name):
+    there = {"HF_HUB_CACHE": str(cache), "OMP_NUM_THREADS": "1"}
+    with patch.dict(os.environ, there), ThreadPoolExecutor(2) as pool:
+        failed = [said for said in pool.map(lambda c: run(name, c), CHAPTERS) if said]
+    assert not failed, "\n\n".join(failed)
