@@ -18,6 +18,7 @@ os.environ |= {
     "MPLBACKEND": "agg",
 }
 
+import beartype  # noqa: F401 (nnsight gives every object a method, and then it cannot be imported)
 from jaxtyping import install_import_hook
 
 # From here on, importing saif_helpers makes beartype check every annotated array argument.
