@@ -29,6 +29,7 @@ _STATIONS = {
     "prompts": ["Content", "PromptPair", "load_contents", "make_pairs", "render"],
     "parallel": ["load_parallel"],
     "zoo": ["zoo_table"],
+    "remote": ["skeleton"],
     "models": ["ModelWithSAEs", "load", "wrap"],
     "activations": ["capture", "capture_pairs", "capture_tokens"],
     "latents": ["decode", "encode", "reconstruction_quality", "reconstruction_table"],

@@ -22,7 +22,8 @@ def capture(
 ) -> dict[int, Float[Tensor, "prompts d_model"]]:
     """Capture the residual stream at the read-out position, a prompt's last token.
 
-    One nnsight trace for each batch; the forward pass stops after the last layer asked for.
+    One nnsight trace for each batch; the forward pass stops after the last layer asked for. Of a
+    remote model nothing but these rows comes back, one request for each batch.
 
     >>> residual = capture(organism, [pair.positive for pair in pairs], layers=[0, 5])
     >>> residual[5].shape == (len(pairs), organism.d_model)
@@ -89,13 +90,15 @@ def capture_tokens(
         to long.
 
     Raises:
-        ValueError: If a layer does not exist or there is nothing to capture.
+        ValueError: If a layer does not exist, there is nothing to capture, or the model is remote:
+            all tokens' streams are far larger than the texts and would all travel.
     """
+    model.check_here("the residual stream at every token")
     wanted = _checked(model, layers)
     for _, tokens in progress(list(batches(prompts, model.tokenizer, batch_size)), "capture"):
-        keep = without_bos(tokens, model.tokenizer).to(model.device)
+        keep = without_bos(tokens, model.tokenizer)
         streams = _trace(model, tokens, wanted, slice(None))
-        yield {layer: streams[layer][keep] for layer in layers}
+        yield {layer: streams[layer][keep.to(streams[layer].device)] for layer in layers}
 
 
 def _checked(model: ModelWithSAEs, layers: Sequence[int]) -> list[int]:
@@ -114,9 +117,11 @@ def _trace(
     positions: slice,
 ) -> dict[int, Float[Tensor, "rows positions d_model"]]:
     """Run one batch up to the last of the layers and keep the residual stream at some positions."""
-    with torch.no_grad(), model.lm.trace(**tokens, use_cache=False) as tracer:
+    modules = {layer: model.layer(layer) for layer in layers}
+    options = {"use_cache": False, "remote": model.remote}
+    with torch.no_grad(), model.lm.trace(**tokens, **options) as tracer:
         streams = nnsight.save({})
-        for layer in layers:
-            streams[layer] = model.layer(layer).output[:, positions].clone()
+        for layer, module in modules.items():
+            streams[layer] = module.output[:, positions].detach().clone()
         tracer.stop()
     return streams

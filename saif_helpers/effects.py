@@ -41,6 +41,7 @@ def output_loss(
             f"{len(outputs)} outputs given for {len(prompts)} prompts; give one for each, and no "
             "empty prompt"
         )
+    model.check_here("the loss of an output")
     asked, written = (
         model.tokenizer(list(texts), add_special_tokens=False)["input_ids"]
         for texts in (prompts, outputs)

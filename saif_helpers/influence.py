@@ -54,7 +54,8 @@ def gradient_influence(
             f"{len(answers)} answers given for {len(prompts)} prompts; give one for each prompt"
         )
     ids = model.tokenizer(list(answers), add_special_tokens=False)["input_ids"]
-    first = torch.tensor([tokens[0] for tokens in ids], device=model.device)
+    model.check_here("a gradient")
+    first = torch.tensor([tokens[0] for tokens in ids])
     W_dec = sae.W_dec.detach()
     total = torch.zeros(len(W_dec))
     for rows, tokens in progress(list(batches(prompts, model.tokenizer, batch_size)), "gradients"):
@@ -63,7 +64,7 @@ def gradient_influence(
             residual = model.layer(layer).output
             residual.requires_grad_()
             probabilities = tracer.result.logits[:, -1].float().softmax(-1)
-            right = probabilities.gather(1, targets[:, None]).sum()
+            right = probabilities.gather(1, targets[:, None].to(probabilities.device)).sum()
             with right.backward():
                 gradient = nnsight.save(residual.grad[:, -1].clone())
             state = nnsight.save(residual[:, -1].detach().clone())

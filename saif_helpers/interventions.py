@@ -6,10 +6,13 @@ parameter (standing: ours). `steering` carries out what is worked out here.
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
+from itertools import takewhile
 from typing import Literal
 
 import torch
 from jaxtyping import Bool, Float
+from nnsight import Envoy
 from sae_lens import SAE
 from torch import Tensor
 
@@ -28,6 +31,8 @@ Intervention = SteeringVector | ClampedLatents
 Steering = Intervention | Sequence[Intervention | None] | None
 Weights = Callable[[int], Float[Tensor, "#rows positions"] | None]
 """Pass of the model to the factor of what is added at each position that it reads."""
+Change = Float[Tensor, "prompts 1 d_model"] | Callable[[Tensor], Tensor]
+"""What is added to a residual stream, or the function of the stream that works it out."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -49,22 +54,31 @@ class Additions:
             {layer: (sae, which[rows]) for layer, (sae, which) in self.clamps.items()},
         )
 
-    def add(self, model: ModelWithSAEs, weight: Float[Tensor, "#rows positions"]) -> None:
-        """Add everything, times `weight`, in one pass of the model; runs inside a trace.
+    def changes(self, model: ModelWithSAEs) -> list[tuple[Envoy, Change]]:
+        """List what a trace needs to add everything, in the order of the layers.
 
         Args:
             model: The model.
-            weight: Factor of each position; the last ones count where the earlier are cached.
+
+        Returns:
+            Decoder layers, each with what is added after it at a position of weight 1.
         """
-        for layer, offset in self.offsets.items():
-            residual = model.layer(layer).output
-            change = offset[:, None, :]
-            if layer in self.clamps:
-                sae, which = self.clamps[layer]
-                there = encode(sae, residual) * which[:, None, :]
-                change = change - (there @ sae.W_dec.detach()).to(residual)
-            here = weight[:, -residual.shape[1] :].to(residual)
-            model.layer(layer).output = residual + here[:, :, None] * change
+        return [
+            (
+                model.layer(layer),
+                partial(self._clamped, layer) if layer in self.clamps else offset[:, None, :],
+            )
+            for layer, offset in self.offsets.items()
+        ]
+
+    def _clamped(
+        self, layer: int, residual: Float[Tensor, "prompts positions d_model"]
+    ) -> Float[Tensor, "prompts positions d_model"]:
+        """Work out what moves this residual stream's clamped latents to their values."""
+        sae, which = self.clamps[layer]
+        there = encode(sae, residual) * which[:, None, :]
+        offset = self.offsets[layer][:, None, :].to(residual)
+        return offset - (there @ sae.W_dec.detach()).to(residual)
 
 
 def additions(
@@ -83,9 +97,12 @@ def additions(
 
     Raises:
         ValueError: If a layer does not exist, a vector is not d_model long, there is not one for
-            each prompt, or latents of two SAEs of one layer are clamped.
+            each prompt, or latents are clamped of two SAEs of one layer or in a remote model.
     """
     given = _for_each_prompt(steering, n_prompts)
+    if any(isinstance(one, ClampedLatents) for one in given):
+        # The SAE reads the stream in every pass, so it would have to be where the model is.
+        model.check_here("clamping latents")
     return Additions(_offsets(model, given, strength), _clamps(given))
 
 
@@ -170,3 +187,20 @@ def position_weights(
         return token * decay**step if placement == "decaying" else token
 
     return weights
+
+
+def pass_factors(
+    weights: Weights, start: int, n_passes: int
+) -> list[Float[Tensor, "#rows positions"]]:
+    """Write out the factors of some passes, which can be sent where the function cannot.
+
+    Args:
+        weights: What `position_weights` returned.
+        start: The first pass.
+        n_passes: Number of passes.
+
+    Returns:
+        The factors, up to the last pass in which something is added.
+    """
+    passes = range(start, start + n_passes)
+    return list(takewhile(lambda factor: factor is not None, map(weights, passes)))

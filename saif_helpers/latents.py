@@ -116,7 +116,9 @@ def reconstruction_quality(
 
     Raises:
         KeyError: If there is no such SAE.
+        ValueError: If the model is remote, see `activations.capture_tokens`.
     """
+    model.check_here("measuring an SAE's reconstruction")
     width = model.saes.default_width(layer) if width is None else width
     sae = model.saes[layer, width]
     statistics = _error_statistics(model, texts, layer, sae, batch_size)
@@ -231,14 +233,14 @@ def _loss(
     replacement: Callable[[Tensor], Tensor],
 ) -> float:
     """Sum the next-token losses at the kept tokens, their residual stream replaced."""
-    keep = keep.to(model.device)
     with torch.no_grad(), model.lm.trace(**tokens, use_cache=False) as tracer:
         residual = model.layer(layer).output
-        replaced = torch.where(keep[:, :, None], replacement(residual), residual)
+        here = keep[:, :, None].to(residual.device)
+        replaced = torch.where(here, replacement(residual), residual)
         model.layer(layer).output = replaced
         logits = nnsight.save(tracer.result.logits)
-    at = keep[:, :-1]
-    targets = tokens["input_ids"].to(model.device)[:, 1:][at]
+    at = keep[:, :-1].to(logits.device)
+    targets = tokens["input_ids"].to(logits.device)[:, 1:][at]
     return torch.nn.functional.cross_entropy(
         logits[:, :-1][at].float(), targets, reduction="sum"
     ).item()

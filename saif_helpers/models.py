@@ -26,6 +26,7 @@ from saif_helpers.hub import (
 )
 from saif_helpers.instructions import DATA, Corpus
 from saif_helpers.prompts import Style
+from saif_helpers.remote import Remote, skeleton
 from saif_helpers.saes import SAECollection, sae_layer
 from saif_helpers.zoo import ZOO, Layers, choose_layers, pretrained_saes, width_of
 
@@ -47,6 +48,8 @@ class ModelWithSAEs:
         corpus: The shipped sentences that suit the model: ``"grammar"`` for the organism, which
             knows no others, ``"natural"`` for all other models.
         sae_paths: Where each SAE lies, by layer and width: repository and path, or folder.
+        remote: Where the model runs: False on this machine, True on NDIF, ``"local"`` on this
+            machine by way of everything that NDIF would be sent. The SAEs are always here.
     """
 
     name: str
@@ -57,6 +60,7 @@ class ModelWithSAEs:
     saes: SAECollection
     corpus: Corpus = "natural"
     sae_paths: Mapping[tuple[int, int], str] = field(default_factory=dict)
+    remote: Remote = False
 
     def layer(self, index: int) -> Envoy:
         """Return a decoder layer; in a trace its ``.output`` is the residual stream after it.
@@ -72,8 +76,13 @@ class ModelWithSAEs:
 
     @property
     def device(self) -> torch.device:
-        """Where the model's weights are."""
-        return next(self.lm._module.parameters()).device
+        """Where the model takes its input: its first weights, or the CPU where those are elsewhere.
+
+        Later layers may be on other devices (``device_map="auto"``), so what meets the residual
+        stream is moved to where that is.
+        """
+        device = next(self.lm._module.parameters()).device
+        return torch.device("cpu") if device.type == "meta" else device
 
     @property
     def stop_ids(self) -> list[int]:
@@ -99,24 +108,41 @@ class ModelWithSAEs:
         """The styles of prompts that the model knows; a base model has no chat template."""
         return ("chat", "plain") if self.tokenizer.chat_template else ("plain",)
 
+    def check_here(self, what: str) -> None:
+        """Refuse what needs the model's weights, or more than is worth sending, on this machine.
+
+        Args:
+            what: What was asked for, to begin the message with.
+
+        Raises:
+            ValueError: If the model runs remotely.
+        """
+        if self.remote:
+            raise ValueError(
+                f"{what} needs the model on this machine; {self.name} has remote={self.remote!r}, "
+                "which serves capture, generate and log_probabilities; load it with remote=False"
+            )
+
 
 def wrap(
-    model: torch.nn.Module,
+    model: torch.nn.Module | TransformersModel,
     tokenizer: PreTrainedTokenizerBase,
     saes: Mapping[int | tuple[int, int], SAE],
     *,
     name: str,
     corpus: Corpus = "natural",
+    remote: Remote = False,
 ) -> ModelWithSAEs:
     """Put a model, its tokenizer and its SAEs together, from objects in memory.
 
     Args:
         model: A transformers causal language model built like Gemma or Llama
-            (``model.model.layers``).
+            (``model.model.layers``); for ``remote=True`` what `remote.skeleton` returns.
         tokenizer: Its tokenizer. Its padding side is set to the left.
         saes: An SAE for each layer, or for each pair of layer and width.
         name: What to call the model.
         corpus: The shipped sentences that suit it, see `ModelWithSAEs`.
+        remote: Where the model runs, see `ModelWithSAEs`.
 
     Returns:
         All of them, checked against each other.
@@ -128,7 +154,7 @@ def wrap(
     for key, sae in saes.items():
         layer, width = key if isinstance(key, tuple) else (key, sae.cfg.d_sae)
         found[layer, width] = (sae.cfg.to_dict(), lambda sae=sae: sae, "in memory")
-    return _combine(model, tokenizer, found, name, corpus)
+    return _combine(model, tokenizer, found, name, corpus, remote)
 
 
 def load(
@@ -141,6 +167,7 @@ def load(
     device: str | None = None,
     dtype: torch.dtype | None = None,
     root: Path | None = None,
+    remote: Remote = False,
 ) -> ModelWithSAEs:
     """Load a model with its SAEs.
 
@@ -167,6 +194,8 @@ def load(
         dtype: Number format of the model; by default float32 for the organism, otherwise what
             `hub.default_dtype` chooses. SAEs are always float32.
         root: A folder laid out like the shipped one, for organisms that you trained yourself.
+        remote: True to run the model on NDIF: its weights are not fetched, and the number format is
+            the one there. ``"local"`` to rehearse that here, also with the organism.
 
     Returns:
         The model, its tokenizer and its SAEs, each of which is fetched and read when first used.
@@ -174,15 +203,21 @@ def load(
     Raises:
         OSError: If files cannot be fetched; the message says what to do.
         ValueError: If there is no such model, layer, width or release, if a file is not the one
-            that the organism's manifest lists, if an SAE does not fit the model, or if the number
-            format is too narrow for the model.
+            that the organism's manifest lists, if an SAE does not fit the model, if the number
+            format is too narrow for the model, or for the organism with ``remote=True``.
     """
     if name == "organism":
-        return _load_organism(size or "M", layers, device or "cpu", root or DATA / "organism")
-    return _load_pretrained(name, size, layers, saes, release, device or default_device(), dtype)
+        root = root or DATA / "organism"
+        return _load_organism(size or "M", layers, device or "cpu", root, remote)
+    device = device or default_device()
+    return _load_pretrained(name, size, layers, saes, release, device, dtype, remote)
 
 
-def _load_organism(size: str, layers: Layers, device: str, root: Path) -> ModelWithSAEs:
+def _load_organism(
+    size: str, layers: Layers, device: str, root: Path, remote: Remote
+) -> ModelWithSAEs:
+    if remote is True:
+        raise ValueError("NDIF does not serve the organism; to rehearse, give remote='local'")
     sizes = sorted(path.parent.name for path in root.glob("*/config.json"))
     if size not in sizes:
         raise ValueError(f"organism of size {size!r} asked for; there are {', '.join(sizes)}")
@@ -203,7 +238,7 @@ def _load_organism(size: str, layers: Layers, device: str, root: Path) -> ModelW
         if int(key[1]) in wanted:
             loader = partial(local_sae, path, device)
             found[int(key[1]), int(key[2])] = (cfg, loader, path.relative_to(root).as_posix())
-    return _combine(model.to(device), tokenizer, found, f"organism-{size}", "grammar")
+    return _combine(model.to(device), tokenizer, found, f"organism-{size}", "grammar", remote)
 
 
 def _load_pretrained(
@@ -214,6 +249,7 @@ def _load_pretrained(
     release: str | None,
     device: str,
     dtype: torch.dtype | None,
+    remote: Remote,
 ) -> ModelWithSAEs:
     entry = ZOO.get(name)
     if entry is None and not (Path(name).is_dir() or name.count("/") == 1):
@@ -232,9 +268,13 @@ def _load_pretrained(
     if entry and entry.caution:
         warnings.warn(f"{name}: {entry.caution}", stacklevel=3)
     repo_id = entry.repo_id if entry else name
-    dtype = dtype or default_dtype(device, entry.fits_float16 if entry else True)
-    model = load_causal_lm(repo_id, dtype, device)
     tokenizer = load_tokenizer(repo_id)
+    if remote is True:
+        model = skeleton(repo_id, tokenizer)
+    else:
+        dtype = dtype or default_dtype(device, entry.fits_float16 if entry else True)
+        model = load_causal_lm(repo_id, dtype, device)
+        _check_finite(model, tokenizer, name)
     sae_device = "cuda" if device == "auto" else device
     found = {}
     if saes:
@@ -255,8 +295,7 @@ def _load_pretrained(
             sae = listed[layer, d_sae]
             loader = partial(load_sae, sae.release, sae.sae_id, sae_device)
             found[layer, d_sae] = ({}, loader, str(sae))
-    _check_finite(model, tokenizer, name)
-    return _combine(model, tokenizer, found, name, "natural")
+    return _combine(model, tokenizer, found, name, "natural", remote)
 
 
 def _named_sae(where: tuple[str, str] | Path, device: str) -> tuple[Callable[[], SAE], str]:
@@ -317,7 +356,8 @@ def _no_loading_bar() -> Iterator[None]:
             transformers_logging.enable_progress_bar()
 
 
-def _decoder_layers(model: torch.nn.Module) -> torch.nn.ModuleList:
+def _decoder_layers(model: torch.nn.Module | TransformersModel) -> torch.nn.ModuleList:
+    model = model._module if isinstance(model, TransformersModel) else model
     layers = getattr(getattr(model, "model", None), "layers", None)
     if layers is None:
         raise ValueError(
@@ -328,11 +368,12 @@ def _decoder_layers(model: torch.nn.Module) -> torch.nn.ModuleList:
 
 
 def _combine(
-    model: torch.nn.Module,
+    model: torch.nn.Module | TransformersModel,
     tokenizer: PreTrainedTokenizerBase,
     saes: Mapping[tuple[int, int], tuple[dict, Callable[[], SAE], str]],
     name: str,
     corpus: Corpus,
+    remote: Remote,
 ) -> ModelWithSAEs:
     """Put everything together; what is not known of an SAE yet is checked when it is loaded."""
     n_layers, d_model = len(_decoder_layers(model)), model.config.hidden_size
@@ -358,9 +399,11 @@ def _combine(
         check(layer, width, cfg)
         loaders[layer, width] = partial(loaded, layer, width, loader)
         paths[layer, width] = path
-    lm = TransformersModel(
-        model.eval(), tokenizer=tokenizer, task="text-generation", device=model.device
-    )
+    lm = model
+    if not isinstance(model, TransformersModel):
+        # A model spread over several devices has its place already.
+        place = {} if getattr(model, "hf_device_map", None) else {"device": model.device}
+        lm = TransformersModel(model.eval(), tokenizer=tokenizer, task="text-generation", **place)
     limit = SAE_BYTES if corpus == "natural" else None
     collection = SAECollection(loaders, limit)
-    return ModelWithSAEs(name, lm, tokenizer, n_layers, d_model, collection, corpus, paths)
+    return ModelWithSAEs(name, lm, tokenizer, n_layers, d_model, collection, corpus, paths, remote)

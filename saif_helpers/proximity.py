@@ -43,6 +43,7 @@ def logit_lens(
             f"directions of {directions.shape[-1]} entries given; {model.name} has d_model "
             f"{model.d_model}"
         )
+    model.check_here("the logit lens")
     network = model.lm._module
     head = network.lm_head
     with torch.no_grad():

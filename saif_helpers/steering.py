@@ -5,6 +5,7 @@ added is not known, so the placement is a parameter.
 """
 
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 
 import nnsight
 import torch
@@ -21,6 +22,7 @@ from saif_helpers.interventions import (
     Steering,
     Weights,
     additions,
+    pass_factors,
     position_weights,
 )
 from saif_helpers.models import ModelWithSAEs
@@ -60,7 +62,8 @@ def generate(
     ``decaying``            -                      1                  ``decay ** t``, t = 1, 2...
     ======================  =====================  =================  ==========================
 
-    Padding and the beginning-of-sequence token are never steered.
+    Padding and the beginning-of-sequence token are never steered. A remote model is sent one
+    request for each batch, for all of its passes, and returns the tokens.
 
     >>> prompts = [pair.negative for pair in pairs]
     >>> outputs = generate(organism, prompts, saif_vector(ranking, sae, k=15))
@@ -84,8 +87,8 @@ def generate(
 
     Raises:
         ValueError: If the placement is unknown, there is nothing to generate, a layer does not
-            exist, a vector is not d_model long, there is not one vector for each prompt, or one
-            call clamps latents of two SAEs of one layer.
+            exist, a vector is not d_model long, there is not one vector for each prompt, or latents
+            are clamped of two SAEs of one layer or in a remote model.
     """
     if max_new_tokens < 1:
         raise ValueError(f"max_new_tokens={max_new_tokens} asked for; give at least 1")
@@ -110,37 +113,39 @@ def _generate_batch(
     """Generate from one left-padded batch, adding ``weights(step) * added`` in every pass.
 
     It goes some tokens at a time; rows that have ended then leave the batch and the cache. Until
-    they do they are filled with padding, which gets the vector too, but no other row sees it.
+    they do they are filled with padding, which gets the vector too, but no other row sees it. A
+    remote model does it all at a time, since between two times the cache would travel.
     """
     ids, mask = tokens["input_ids"], tokens["attention_mask"]
-    unsteered = not weights(0)[:, :-1].any()
-    cache = _read_prompts(model, tokens) if unsteered else DynamicCache(config=model.lm.config)
+    stage = max_new_tokens if model.remote else TOKENS_A_STAGE
+    cache = None if model.remote else _first_cache(model, tokens, weights)
     new = torch.full((len(ids), max_new_tokens), model.tokenizer.pad_token_id)
     rows = torch.arange(len(ids))
-    stop_ids = torch.tensor(model.stop_ids)
-    for done in range(0, max_new_tokens, TOKENS_A_STAGE):
-        n = min(TOKENS_A_STAGE, max_new_tokens - done)
+    for done in range(0, max_new_tokens, stage):
+        n = min(stage, max_new_tokens - done)
         ids = _generate_stage(model, ids, mask, cache, added, weights, done, n)
         written = ids[:, tokens["input_ids"].shape[1] + done :]
         new[rows, done : done + written.shape[1]] = written
-        goes_on = ~torch.isin(written, stop_ids).any(1)
-        if not goes_on.any():
+        goes_on = ~torch.isin(written, torch.tensor(model.stop_ids)).any(1)
+        if not goes_on.any() or cache is None:
             break
         rows, ids = rows[goes_on], ids[goes_on]
         mask = torch.cat([mask[goes_on], torch.ones_like(written[goes_on])], 1)
         added = added.of(goes_on)
-        cache.batch_select_indices(goes_on.nonzero()[:, 0].to(model.device))
+        cache.batch_select_indices(goes_on.nonzero()[:, 0])
     return new
 
 
-def _read_prompts(
-    model: ModelWithSAEs, tokens: Mapping[str, Int[Tensor, "rows tokens"]]
+def _first_cache(
+    model: ModelWithSAEs, tokens: Mapping[str, Int[Tensor, "rows tokens"]], weights: Weights
 ) -> DynamicCache:
     """Read all but the last token of each prompt, equal prompts once, into a cache of all rows.
 
-    Where no two prompts are equal nothing is read, since the generation then does it as fast.
+    Nothing is read where these tokens are steered or no two prompts are equal.
     """
     cache = DynamicCache(config=model.lm.config)
+    if weights(0)[:, :-1].any():
+        return cache
     names = ("input_ids", "attention_mask", "position_ids")
     rows = torch.stack([tokens[name][:, :-1] for name in names], 1)
     prompts, prompt_of_row = rows.unique(dim=0, return_inverse=True)
@@ -148,7 +153,7 @@ def _read_prompts(
         inputs = {name: prompts[:, i].to(model.device) for i, name in enumerate(names)}
         with torch.no_grad():
             model.lm._module.model(**inputs, past_key_values=cache, use_cache=True)
-        cache.batch_select_indices(prompt_of_row.to(model.device))
+        cache.batch_select_indices(prompt_of_row)
     return cache
 
 
@@ -156,41 +161,34 @@ def _generate_stage(
     model: ModelWithSAEs,
     ids: Int[Tensor, "rows tokens"],
     mask: Int[Tensor, "rows tokens"],
-    cache: DynamicCache,
+    cache: DynamicCache | None,
     added: Additions,
     weights: Weights,
     done: int,
     n_tokens: int,
 ) -> Int[Tensor, "rows longer"]:
-    """Append up to `n_tokens` to rows that have `done` tokens, reading what is not cached."""
+    """Append up to `n_tokens` to rows that have `done` tokens, reading what is not cached.
+
+    The block names nothing of this package and holds no other trace, see `remote`.
+    """
+    lm, changes, factors = model.lm, added.changes(model), pass_factors(weights, done, n_tokens)
+    inputs = {"input_ids": ids, "attention_mask": mask, "past_key_values": cache}
     options = {"max_new_tokens": n_tokens, "eos_token_id": model.stop_ids, "do_sample": False}
     options |= {"use_cache": True, "pad_token_id": model.tokenizer.pad_token_id}
-    with torch.no_grad(), model.lm.generate(**options, past_key_values=cache) as tracer:
-        # Two workers: the first may outlast the generation, the second waits for its result.
-        with tracer.invoke(input_ids=ids, attention_mask=mask):
-            _steer(model, tracer, added, weights, done)
-        with tracer.invoke():
-            longer = nnsight.save(tracer.result)
-    return longer.cpu()
-
-
-def _steer(
-    model: ModelWithSAEs,
-    tracer: nnsight.intervention.tracer.InterleavingTracer,
-    added: Additions,
-    weights: Weights,
-    done: int,
-) -> None:
-    """Steer pass after pass, from pass `done` on; runs inside a trace, in step with the model."""
-    try:
-        for step in tracer.iter[:]:
-            weight = weights(done + step)
-            if weight is None or not added.offsets:
-                return
-            added.add(model, weight)
-    except OutOfOrderError:
-        # How nnsight ends an open loop once the generation has stopped, after its last pass.
-        return
+    with torch.no_grad(), lm.generate(**inputs, **options, remote=model.remote) as tracer:
+        new = nnsight.save([])
+        # The error is how nnsight ends a loop whose generation has ended before it.
+        with suppress(OutOfOrderError):
+            for step in tracer.iter[:n_tokens]:
+                for layer, change in changes if step < len(factors) else ():
+                    residual = layer.output
+                    factor = factors[step][:, -residual.shape[1] :, None].to(residual)
+                    full = change(residual) if callable(change) else change.to(residual)
+                    layer.output = residual + factor * full
+                # What passes here first are the prompts, so the tokens are one further on.
+                for _ in tracer.iter[step + 1]:
+                    new.append(lm.generator.streamer.output)
+    return torch.cat([ids, torch.stack(new, 1)], 1)
 
 
 def log_probabilities(
@@ -205,9 +203,9 @@ def log_probabilities(
 ) -> Float[Tensor, "tokens"]:
     """Measure how likely a model finds each token of an output, steered as in `generate`.
 
-    The model reads prompt and output in one pass, with the vector at the positions that `generate`
-    would steer. Each token is judged in the same context, the prompt and the output's own tokens
-    before it, so that the difference between two steerings is what they do to this one token.
+    The model reads prompt and output in one pass, steered where `generate` would. Each token is
+    judged after the prompt and the output's own tokens, so that the difference between two
+    steerings is what they do to this one token.
 
     Args:
         model: The model.
@@ -219,25 +217,28 @@ def log_probabilities(
         decay: Factor from one token of the output to the next, in the placement ``"decaying"``.
 
     Returns:
-        Natural logarithm of each token's probability. The token that ends the turn is not counted.
+        Natural logarithm of each token's probability, without the token that ends the turn.
 
     Raises:
-        ValueError: If the placement is unknown, the layer does not exist or the vector is not
-            d_model long.
+        ValueError: As `generate`.
     """
     asked = tokenize([prompt], model.tokenizer)
     written = model.tokenizer(output, add_special_tokens=False)["input_ids"]
     if not written:
         return torch.empty(0)
     targets = torch.tensor([written])
-    steps = position_weights(without_bos(asked, model.tokenizer), placement, decay)
-    later = [steps(step) for step in range(1, len(written) + 1)]
-    nothing = torch.zeros(1, 1)
-    weight = torch.cat([steps(0), *(nothing if each is None else each for each in later)], 1)
-    added = additions(model, steering, 1, strength)
+    weights = position_weights(without_bos(asked, model.tokenizer), placement, decay)
+    factors = torch.cat(pass_factors(weights, 0, len(written) + 1), 1)
     ids = torch.cat([asked["input_ids"], targets], 1)
-    with torch.no_grad(), model.lm.trace(input_ids=ids, use_cache=False) as tracer:
-        added.add(model, weight)
-        logits = nnsight.save(tracer.result.logits)
-    likely = logits[:, -len(written) - 1 : -1].float().log_softmax(-1).cpu()
-    return likely.gather(2, targets[:, :, None])[0, :, 0]
+    factors = torch.nn.functional.pad(factors, (0, ids.shape[1] - factors.shape[1]))
+    changes = additions(model, steering, 1, strength).changes(model)
+    options = {"use_cache": False, "remote": model.remote}
+    with torch.no_grad(), model.lm.trace(input_ids=ids, **options) as tracer:
+        for layer, change in changes:
+            residual = layer.output
+            full = change(residual) if callable(change) else change.to(residual)
+            layer.output = residual + factors[:, :, None].to(residual) * full
+        logits = tracer.result.logits[:, -targets.shape[1] - 1 : -1].float()
+        likely = logits.log_softmax(-1).gather(2, targets[:, :, None].to(logits.device))
+        likely = nnsight.save(likely.detach())
+    return likely[0, :, 0].cpu()

@@ -1,0 +1,50 @@
+"""Models that run on another machine: NDIF, the service behind nnsight's ``remote=True``.
+
+What travels there is the source of the trace with the tensors that it names, and back what it
+saves. So a trace of this package names nothing of the package itself: the service has torch,
+transformers and nnsight, and none of this. And it is one block: a block inside (``tracer.invoke``)
+is looked up by its line in a file that the service has not, or has of another version.
+"""
+
+from contextlib import suppress
+from typing import Literal
+
+from nnsight import TransformersModel
+from transformers import AutoConfig, GenerationConfig, PreTrainedTokenizerBase
+
+from saif_helpers.hub import default_attention, explained
+
+Remote = bool | Literal["local"]
+"""False: this machine. True: NDIF. "local": this machine, by way of all that NDIF would be sent."""
+
+
+def skeleton(
+    repo_id: str, tokenizer: PreTrainedTokenizerBase, task: str = "text-generation"
+) -> TransformersModel:
+    """Build a model without weights, to be run with ``remote=True``.
+
+    NDIF finds its copy by repository, revision and task, so all three have to be those that it
+    serves (``nnsight.status()`` lists them); the revision is its default one. The attention is the
+    one that `hub.load_causal_lm` chooses, and NDIF is asked for it too.
+
+    Args:
+        repo_id: A repository of the Hugging Face Hub, or a folder laid out like one. Its
+            configuration is read, its weights never.
+        tokenizer: Its tokenizer.
+        task: The pipeline that NDIF serves it as.
+
+    Returns:
+        The model, on the device "meta".
+
+    Raises:
+        OSError: As `hub.load_causal_lm`.
+    """
+    with explained(repo_id):
+        attention = default_attention(AutoConfig.from_pretrained(repo_id, trust_remote_code=False))
+        # nnsight 0.8.1 does not find the tokenizer by itself beside transformers 5.23.
+        lm = TransformersModel(
+            repo_id, task=task, tokenizer=tokenizer, attn_implementation=attention
+        )
+        with suppress(OSError):  # a repository may have none; then its configuration has to do
+            lm._module.generation_config = GenerationConfig.from_pretrained(repo_id)
+    return lm
