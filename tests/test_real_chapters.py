@@ -7,7 +7,9 @@ fit the models, and nothing about what they find on them.
 
 import os
 import re
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import ProcessPoolExecutor
+from functools import partial
+from multiprocessing import get_context
 from unittest.mock import patch
 
 import fake_hub
@@ -16,11 +18,11 @@ import pytest
 from judge_models import config_cell
 from nbclient import NotebookClient
 from nbclient.exceptions import CellExecutionError
-from test_chapters import CHAPTERS, ROOT, SMALL_SIZES, TIME_LIMIT
+from test_chapters import CHAPTERS, ROOT, SMALL, SMALL_SIZES, TIME_LIMIT
 
 MODELS = {"gemma-2-2b-it": 2, "llama-3.1-8b": 2, "gemma-3-270m-it": 3}
 WIDTHS = {"gemma-2-2b-it": "16k", "llama-3.1-8b": "32k", "gemma-3-270m-it": "16k"}
-SMALL = f'{SMALL_SIZES}\nMAX_NEW_TOKENS = {{"natural": 6}}\n'
+SMALLER = SMALL_SIZES.replace(f", {SMALL})", ", 6)") + 'MAX_NEW_TOKENS = {"natural": 6}\n'
 
 
 @pytest.fixture(scope="module")
@@ -36,13 +38,12 @@ def on_model(name, chapter):
     cell = notebook.cells[config_cell(notebook)]
     width = WIDTHS[name]
     for line, value in (("MODEL, SIZE", f'"{width}"'), ("MODEL, SIZES", f'("{width}",)')):
-        cell.source, n = re.subn(
-            rf"^{line} = .*$", f'{line} = "{name}", {value}', cell.source, 0, re.M
-        )
+        changed = f'{line} = "{name}", {value}'
+        cell.source, n = re.subn(rf"^{line} = .*$", changed, cell.source, flags=re.MULTILINE)
         if n:
             break
     assert n == 1, f"{chapter} does not name its model in one line"
-    notebook.cells.insert(config_cell(notebook) + 1, nbformat.v4.new_code_cell(SMALL))
+    notebook.cells.insert(config_cell(notebook) + 1, nbformat.v4.new_code_cell(SMALLER))
     return notebook
 
 
@@ -62,6 +63,6 @@ def run(name, chapter):
 @pytest.mark.parametrize("name", MODELS)
 def test_every_chapter_runs_with_one_line_changed(cache, name):
     there = {"HF_HUB_CACHE": str(cache), "OMP_NUM_THREADS": "1"}
-    with patch.dict(os.environ, there), ThreadPoolExecutor(2) as pool:
-        failed = [said for said in pool.map(lambda c: run(name, c), CHAPTERS) if said]
+    with patch.dict(os.environ, there), ProcessPoolExecutor(2, get_context("spawn")) as pool:
+        failed = [said for said in pool.map(partial(run, name), CHAPTERS) if said]
     assert not failed, "\n\n".join(failed)
