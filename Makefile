@@ -14,7 +14,7 @@ PIP := $(BIN)/python -m pip --disable-pip-version-check --require-virtualenv
 OFFLINE := HF_HUB_OFFLINE=1 TRANSFORMERS_OFFLINE=1 HF_DATASETS_OFFLINE=1 WANDB_MODE=disabled \
   HF_HUB_DISABLE_TELEMETRY=1 DO_NOT_TRACK=1
 
-.PHONY: help book test check strip organism verdicts picture bench setup lock environment clean distclean
+.PHONY: help book test check strip organism verdicts results picture bench setup lock environment clean distclean
 .DELETE_ON_ERROR:
 .DEFAULT_GOAL := help
 
@@ -49,6 +49,9 @@ organism: setup ## train the shipped models and SAEs again, from one seed: hours
 
 verdicts: setup ## judge the claims on every shipped model: an hour; ARGS="--sizes L" for some
 	$(OFFLINE) $(BIN)/python tools/judge_models.py $(ARGS)
+
+results: setup ## run the chapters on a real model: MODEL=gemma-2-2b-it ARGS="--width 65k"
+	$(BIN)/python tools/judge_models.py --model $(MODEL) $(ARGS)
 
 picture: ## copy the README's picture out of the built book
 	$(BIN)/python tools/readme_picture.py

@@ -171,6 +171,21 @@ def local_sae(folder: Path, device: str) -> SAE:
     return SAE.load_from_disk(folder, device=device, dtype="float32")
 
 
+def commit_of(repo_id: str) -> str | None:
+    """Return the commit of a repository's cached files, which says exactly which weights they are.
+
+    Args:
+        repo_id: Hugging Face repository.
+
+    Returns:
+        The commit's hash; None for a folder, or if nothing of it is cached.
+    """
+    if repo_id.count("/") != 1 or Path(repo_id).exists():
+        return None
+    path = huggingface_hub.try_to_load_from_cache(repo_id, "config.json")
+    return Path(path).parent.name if isinstance(path, str) else None
+
+
 @contextmanager
 def _shapes_from_the_file() -> Iterator[None]:
     """Let SAE-Lens read the shapes of Gemma Scope 2 from the cached file, so that it works offline.

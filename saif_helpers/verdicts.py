@@ -125,6 +125,16 @@ def record_table(name: str, table: pd.DataFrame) -> pd.DataFrame:
     return table
 
 
+def record_data(name: str, data: list | dict) -> None:
+    """Leave plain data in the notebook for the tools that read it (MyST-NB's glue).
+
+    Args:
+        name: What to leave them under, as ``<name>-data``.
+        data: Whatever JSON can hold.
+    """
+    _leave(f"{name}-data", {"text/plain": json.dumps(data)})
+
+
 def record_checks(name: str, checks: Sequence[Check]) -> pd.DataFrame:
     """Show some checks, and leave them in the notebook for other pages and for `make verdicts`.
 
@@ -139,7 +149,7 @@ def record_checks(name: str, checks: Sequence[Check]) -> pd.DataFrame:
         The checks, a row for each.
     """
     table = record_table(f"{name}-checks", checks_table(checks).set_index("check"))
-    _leave(f"{name}-data", {"text/plain": json.dumps([asdict(check) for check in checks])})
+    record_data(name, [asdict(check) for check in checks])
     return table
 
 

@@ -26,7 +26,7 @@ CONFIG = 'MODEL, SIZE = "organism", "M"\nINSTRUCTION = "french"\nMAX_NEW_TOKENS 
 VERDICT = """
 from saif_helpers.grades import Interval
 from saif_helpers.verdicts import Check, record_verdict
-checks = [Check(f"{SIZE} {INSTRUCTION}", Interval(0.5, 0.4, MAX_NEW_TOKENS / 100, 9), "above", 0.3)]
+checks = [Check(f"{SIZE} {INSTRUCTION}", Interval(0.5, 0.4, MAX_NEW_TOKENS["grammar"] / 100, 9), "above", 0.3)]
 record_verdict("C1", checks)
 """
 
@@ -69,6 +69,13 @@ def test_other_code_or_another_model_makes_another_hash(chapter):
     assert first == code_hash(shortened(chapter, "C1", "L", "french"))
     chapter.cells[4].source = "raise ValueError('behind the verdict')"
     assert first == code_hash(shortened(chapter, "C1", "L", "french"))
+    needs = nbformat.v4.new_code_cell("show()", metadata={"tags": ["needs"]})
+    chapter.cells.insert(1, needs)  # what only informs the reader
+    assert first == code_hash(shortened(chapter, "C1", "L", "french"))
+    chapter.cells[0].source += "\n    %pip install -q somewhere"
+    elsewhere = code_hash(shortened(chapter, "C1", "L", "french"))
+    chapter.cells[0].source = chapter.cells[0].source.replace("somewhere", "elsewhere")
+    assert elsewhere == code_hash(shortened(chapter, "C1", "L", "french"))
     chapter.cells[0].source = "before = 2"
     assert first != code_hash(shortened(chapter, "C1", "L", "french"))
 

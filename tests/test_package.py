@@ -14,8 +14,8 @@ STATIONS = [
     "prompts", "parallel", "tokens", "zoo", "hub", "saes", "remote", "models", "activations",
     "latents", "ranking", "vectors", "interventions", "steering", "references", "grades",
     "settings", "answers", "rubric", "endpoint", "judge", "kappa", "selection", "controls",
-    "verdicts", "specificity", "proximity", "influence", "contexts", "cards", "effects",
-    "figures", "frames", "study", "dry_run", "memory", "playground",
+    "verdicts", "provenance", "results", "specificity", "proximity", "influence", "contexts",
+    "cards", "effects", "figures", "frames", "study", "dry_run", "memory", "playground",
 ]  # fmt: skip
 
 

@@ -1,9 +1,12 @@
-"""Judge the paper's claims on every shipped model: run the chapters on each, keep what they find.
+"""Judge the paper's claims on other models: run the chapters on each, keep what they find.
 
 ``make verdicts`` runs the same chapters as the book, up to the cell that records the verdict, with
 one cell put behind their configuration cell that sets the size of the model and the instruction.
 What they record goes to ``saif_helpers/data/verdicts.json``, which the chapter on scale shows.
 What is there already, made by the same cells, is not made again: a stopped run goes on.
+
+``make results MODEL=gemma-2-2b-it`` does the same on a real model, and writes a file of its own
+to ``book/results``, with what it was made with.
 """
 
 import argparse
@@ -24,6 +27,7 @@ from tqdm import tqdm
 
 ROOT = Path(__file__).resolve().parents[1]
 RECORD = ROOT / "saif_helpers" / "data" / "verdicts.json"
+RESULTS = ROOT / "book" / "results"
 CHAPTERS = {
     "C1": "02_finding_the_latents",
     "C2": "04_semantic_proximity",
@@ -37,7 +41,8 @@ CHAPTERS = {
 SIZES = ("S", "S-1", "S-2", "M", "L")
 INSTRUCTIONS = {"french": 26, "german": 26, "uppercase": 29}
 """The instructions, and the most tokens of an output; every reference is shorter."""
-TIME_LIMIT = 1800  # seconds for one cell
+TIME_LIMIT = 1800  # seconds for one cell; on a real model there is none
+ORGANISM = "organism"
 
 
 def config_cell(notebook: NotebookNode) -> int:
@@ -53,14 +58,17 @@ def config_cell(notebook: NotebookNode) -> int:
     return place
 
 
-def shortened(notebook: NotebookNode, name: str, size: str, instruction: str) -> NotebookNode:
+def shortened(
+    notebook: NotebookNode, name: str, size: str, instruction: str, model: str = ORGANISM
+) -> NotebookNode:
     """Return a chapter up to the cell that records something, on another model and instruction.
 
     Args:
         notebook: The chapter.
         name: What is recorded, such as ``"C3"``.
-        size: Size of the organism.
+        size: Size of the organism, or width of the SAEs.
         instruction: Name of the instruction.
+        model: Name of the model. A real one is asked for its provenance in the end.
 
     Returns:
         A notebook to execute.
@@ -79,11 +87,15 @@ def shortened(notebook: NotebookNode, name: str, size: str, instruction: str) ->
     values = {"SIZE": size, "INSTRUCTION": instruction}
     if set(values) - there:
         raise ValueError(f"the configuration cell lacks {', '.join(set(values) - there)}")
-    if "MAX_NEW_TOKENS" in there:
+    if model != ORGANISM:
+        values = {"MODEL": model} | values
+    elif "MAX_NEW_TOKENS" in there:
         values["MAX_NEW_TOKENS"] = {"grammar": INSTRUCTIONS[instruction]}
     source = "\n".join(f"{key} = {value!r}" for key, value in values.items())
     end = ends[-1] + 1
     kept = [*cells[: config + 1], nbformat.v4.new_code_cell(source), *cells[config + 1 : end]]
+    if model != ORGANISM:
+        kept.append(nbformat.v4.new_code_cell("saif.record_provenance(model, SEED)"))
     return nbformat.v4.new_notebook(
         cells=[
             c for c in kept if c.cell_type == "code" and "needs" not in c.metadata.get("tags", [])
@@ -105,15 +117,15 @@ def code_hash(notebook: NotebookNode) -> str:
     return hashlib.sha256("\0".join(cells).encode()).hexdigest()[:16]
 
 
-def recorded(notebook: NotebookNode, name: str) -> list[dict]:
-    """Read the checks that an executed notebook has recorded.
+def recorded(notebook: NotebookNode, name: str) -> list[dict] | dict:
+    """Read the checks, or other data, that an executed notebook has recorded.
 
     Args:
         notebook: The executed notebook.
         name: What they were recorded under.
 
     Returns:
-        The checks, see `saif_helpers.verdicts.Check`.
+        The checks, see `saif_helpers.verdicts.Check`, or the data.
 
     Raises:
         ValueError: If it has recorded nothing under that name.
@@ -127,15 +139,20 @@ def recorded(notebook: NotebookNode, name: str) -> list[dict]:
 
 
 def to_make(
-    sizes: list[str], instructions: list[str], names: list[str], rows: list[dict]
+    sizes: list[str],
+    instructions: list[str],
+    names: list[str],
+    rows: list[dict],
+    model: str = ORGANISM,
 ) -> Iterator[tuple[dict, NotebookNode]]:
     """List what a run has to make: what is not in the record, or was made by other cells.
 
     Args:
-        sizes: Sizes of the organism.
+        sizes: Sizes of the organism, or widths of SAEs.
         instructions: Names of instructions.
         names: What to record, of `CHAPTERS`.
         rows: The rows of the record.
+        model: Name of the model.
 
     Yields:
         A row without its checks, and the notebook that finds them.
@@ -143,7 +160,7 @@ def to_make(
     made = [{key: value for key, value in row.items() if key != "checks"} for row in rows]
     for size, instruction, name in product(sizes, instructions, names):
         chapter = nbformat.read(ROOT / "book" / f"{CHAPTERS[name]}.ipynb", as_version=4)
-        notebook = shortened(chapter, name, size, instruction)
+        notebook = shortened(chapter, name, size, instruction, model)
         row = {"size": size, "instruction": instruction, "name": name, "code": code_hash(notebook)}
         if row not in made:
             yield row, notebook
@@ -159,13 +176,30 @@ def put(row: dict, rows: list[dict]) -> list[dict]:
     Returns:
         All rows, in the order of `SIZES`, `INSTRUCTIONS` and `CHAPTERS`.
     """
-    orders = {"size": list(SIZES), "instruction": list(INSTRUCTIONS), "name": list(CHAPTERS)}
+    sizes = [*SIZES, *({row["size"]} - set(SIZES))]
+    orders = {"size": sizes, "instruction": list(INSTRUCTIONS), "name": list(CHAPTERS)}
     kept = [r for r in rows if any(r[key] != row[key] for key in orders)]
     return sorted([*kept, row], key=lambda r: [orders[key].index(r[key]) for key in orders])
 
 
-def main() -> int:
+def write(record: Path, data: list | dict) -> None:
+    """Write a record whole or not at all.
+
+    Args:
+        record: The file.
+        data: What it is to hold.
+    """
+    record.parent.mkdir(parents=True, exist_ok=True)
+    part = record.with_suffix(".part")
+    part.write_text(json.dumps(data, indent=1) + "\n", encoding="utf-8")
+    part.replace(record)
+
+
+def main(arguments: list[str] | None = None) -> int:
     """Read the command line, make what is asked for and not made, and write the record.
+
+    Args:
+        arguments: The command line; by default this process's.
 
     Returns:
         0 if all was made.
@@ -173,20 +207,24 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__.split("\n\n", maxsplit=1)[0])
     for option, known in (("sizes", SIZES), ("instructions", INSTRUCTIONS), ("names", CHAPTERS)):
         parser.add_argument(f"--{option}", nargs="+", choices=list(known), default=list(known))
-    parser.add_argument("--record", type=Path, default=RECORD)
-    given = parser.parse_args()
+    parser.add_argument("--model", default=ORGANISM, help="a real model, such as gemma-2-2b-it")
+    parser.add_argument("--width", default="16k", help="width of its SAEs, such as 65k")
+    parser.add_argument("--record", type=Path)
+    given = parser.parse_args(arguments)
     os.environ["SAIF_BOOK_BUILD"] = "1"  # no progress bars inside
-    record = given.record
-    rows = json.loads(record.read_text(encoding="utf-8")) if record.exists() else []
-    for row, notebook in tqdm(list(to_make(given.sizes, given.instructions, given.names, rows))):
+    real = given.model != ORGANISM
+    usual = RESULTS / f"{given.model.replace('/', '--')}-{given.width}.json" if real else RECORD
+    record, sizes = given.record or usual, [given.width] if real else given.sizes
+    data = json.loads(record.read_text(encoding="utf-8")) if record.exists() else []
+    rows = data["rows"] if isinstance(data, dict) else data
+    making = list(to_make(sizes, given.instructions, given.names, rows, given.model))
+    for row, notebook in tqdm(making):
         where = {"metadata": {"path": str(ROOT / "book")}}
-        NotebookClient(
-            notebook, timeout=TIME_LIMIT, kernel_name="python3", resources=where
-        ).execute()
+        limit = None if real else TIME_LIMIT
+        NotebookClient(notebook, timeout=limit, kernel_name="python3", resources=where).execute()
         rows = put(row | {"checks": recorded(notebook, row["name"])}, rows)
-        part = record.with_suffix(".part")
-        part.write_text(json.dumps(rows, indent=1) + "\n", encoding="utf-8")
-        part.replace(record)
+        made = {"provenance": recorded(notebook, "provenance"), "rows": rows} if real else rows
+        write(record, made)
     return 0
 
 
