@@ -3,9 +3,9 @@
 An instruction (`instructions`) becomes prompt pairs (`prompts`), whose residual stream is captured
 (`activations`) and encoded (`latents`); latents are ranked (`ranking`), added up to a steering
 vector (`vectors`), which is added to the model (`interventions`) while it generates (`steering`),
-and the outputs graded, by rules (`graders`, `grades`) or by a language model (`judge`). A module
-imports only stations before it. Names are imported on first use, so that ``import saif_helpers``
-stays light.
+and the outputs graded, by rules (`graders`, `grades`) or by a language model (`judge`). Finished
+work can be kept (`store`). A module imports only stations before it. Names are imported on first
+use, so that ``import saif_helpers`` stays light.
 """
 
 import importlib
@@ -30,6 +30,7 @@ _STATIONS = {
     "parallel": ["load_parallel"],
     "zoo": ["zoo_table"],
     "remote": ["skeleton"],
+    "store": ["Store", "default_folder"],
     "models": ["ModelWithSAEs", "load", "wrap"],
     "activations": ["capture", "capture_pairs", "capture_tokens"],
     "latents": ["decode", "encode", "reconstruction_quality", "reconstruction_table"],
