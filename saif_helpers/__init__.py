@@ -32,6 +32,7 @@ _STATIONS = {
     "remote": ["skeleton"],
     "store": ["Store", "default_folder"],
     "models": ["ModelWithSAEs", "load", "wrap"],
+    "batching": ["default_batch_size"],
     "activations": ["capture", "capture_pairs", "capture_tokens"],
     "latents": ["decode", "encode", "reconstruction_quality", "reconstruction_table"],
     "ranking": [

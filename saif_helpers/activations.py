@@ -11,14 +11,17 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
+from saif_helpers.batching import Parts, in_batches, kept_batches
 from saif_helpers.models import ModelWithSAEs
-from saif_helpers.progress import progress
 from saif_helpers.prompts import PromptPair
-from saif_helpers.tokens import batches, without_bos
+from saif_helpers.tokens import without_bos
 
 
 def capture(
-    model: ModelWithSAEs, prompts: Sequence[str], layers: Sequence[int], batch_size: int = 64
+    model: ModelWithSAEs,
+    prompts: Sequence[str],
+    layers: Sequence[int],
+    batch_size: int | None = None,
 ) -> dict[int, Float[Tensor, "prompts d_model"]]:
     """Capture the residual stream at the read-out position, a prompt's last token.
 
@@ -34,20 +37,29 @@ def capture(
         prompts: Rendered prompts (see `prompts.render`).
         layers: Layers to capture, counted from 0, in any order.
         batch_size: Prompts in one forward pass. Prompts of like length share one, to save padding.
+            By default 64, on a GPU as many as fit, see `batching.default_batch_size`.
 
     Returns:
-        Layer to residual stream, rows in the order of `prompts`, on the CPU.
+        Layer to residual stream in float32, rows in the order of `prompts`, on the CPU.
 
     Raises:
         ValueError: If a layer does not exist or there is nothing to capture.
     """
     wanted = _checked(model, layers)
     streams = {
-        layer: torch.empty(len(prompts), model.d_model, dtype=model.lm.dtype) for layer in wanted
+        layer: torch.empty(len(prompts), model.d_model, dtype=torch.float32) for layer in wanted
     }
-    for rows, tokens in progress(list(batches(prompts, model.tokenizer, batch_size)), "capture"):
-        for layer, stream in _trace(model, tokens, wanted, slice(-1, None)).items():
-            streams[layer][rows] = stream[:, 0].cpu()
+
+    def step(_: list[int], tokens: dict[str, Tensor]) -> dict[str, Tensor]:
+        found = _trace(model, tokens, wanted, slice(-1, None))
+        return {str(layer): stream[:, 0].cpu() for layer, stream in found.items()}
+
+    settings, given = {"layers": wanted}, f"layers {wanted}"
+    for rows, found in kept_batches(
+        model, prompts, step, batch_size, kind="capture", settings=settings, given=given
+    ):
+        for layer in wanted:
+            streams[layer][rows] = found[str(layer)]
     return {layer: streams[layer] for layer in layers}
 
 
@@ -74,7 +86,10 @@ def capture_pairs(
 
 
 def capture_tokens(
-    model: ModelWithSAEs, prompts: Sequence[str], layers: Sequence[int], batch_size: int = 64
+    model: ModelWithSAEs,
+    prompts: Sequence[str],
+    layers: Sequence[int],
+    batch_size: int | None = None,
 ) -> Iterator[dict[int, Float[Tensor, "tokens d_model"]]]:
     """Capture the residual stream at every token but padding and the beginning of the sequence.
 
@@ -82,7 +97,7 @@ def capture_tokens(
         model: The model.
         prompts: Rendered prompts or longer texts.
         layers: Layers to capture.
-        batch_size: Prompts in one forward pass.
+        batch_size: Prompts in one forward pass, by default as in `capture`.
 
     Yields:
         For one batch at a time, so that memory stays bounded: layer to residual stream, a row for
@@ -93,12 +108,40 @@ def capture_tokens(
         ValueError: If a layer does not exist, there is nothing to capture, or the model is remote:
             all tokens' streams are far larger than the texts and would all travel.
     """
+    for _, (_, streams) in capture_batches(model, prompts, layers, batch_size):
+        yield streams
+
+
+def capture_batches(
+    model: ModelWithSAEs,
+    prompts: Sequence[str],
+    layers: Sequence[int],
+    batch_size: int | None = None,
+) -> Parts[tuple[dict[str, Tensor], dict[int, Float[Tensor, "tokens d_model"]]]]:
+    """Do as `capture_tokens`, and tell which tokens of which prompts each batch has.
+
+    Args:
+        model: The model.
+        prompts: Rendered prompts or longer texts.
+        layers: Layers to capture.
+        batch_size: Prompts in one forward pass, by default as in `capture`.
+
+    Yields:
+        The rows of the batch's prompts; the batch from `tokens.tokenize`, and its streams.
+    """
     model.check_here("the residual stream at every token")
     wanted = _checked(model, layers)
-    for _, tokens in progress(list(batches(prompts, model.tokenizer, batch_size)), "capture"):
+
+    def step(
+        _: list[int], tokens: dict[str, Tensor]
+    ) -> tuple[dict[str, Tensor], dict[int, Tensor]]:
         keep = without_bos(tokens, model.tokenizer)
         streams = _trace(model, tokens, wanted, slice(None))
-        yield {layer: streams[layer][keep.to(streams[layer].device)] for layer in layers}
+        return tokens, {layer: streams[layer][keep.to(streams[layer].device)] for layer in layers}
+
+    options = {"description": "capture", "given": f"layers {wanted}"}
+    # No more than 64: what is done with so many tokens, such as encoding, takes memory as well.
+    yield from in_batches(model, prompts, step, batch_size, **options, largest=64)
 
 
 def _checked(model: ModelWithSAEs, layers: Sequence[int]) -> list[int]:

@@ -13,10 +13,10 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from saif_helpers.activations import capture_tokens
+from saif_helpers.activations import capture_batches
 from saif_helpers.latents import encode
 from saif_helpers.models import ModelWithSAEs
-from saif_helpers.tokens import batches, without_bos
+from saif_helpers.tokens import without_bos
 
 
 @dataclass(frozen=True)
@@ -71,7 +71,7 @@ def top_contexts(
     n: int = 5,
     *,
     width: int | None = None,
-    batch_size: int = 64,
+    batch_size: int | None = None,
 ) -> dict[int, list[Context]]:
     """Find the texts on which latents are most active, in one pass over a corpus.
 
@@ -82,7 +82,7 @@ def top_contexts(
         latents: The latents.
         n: How many texts for each latent; each text counts once, with its most active token.
         width: Number of latents of the SAE; by default the layer's usual one.
-        batch_size: Texts in one forward pass.
+        batch_size: Texts in one forward pass, by default as in `activations.capture`.
 
     Returns:
         Latent to its contexts, the most active first; fewer than `n` where it is active on fewer.
@@ -97,10 +97,7 @@ def top_contexts(
         raise ValueError(f"latent {wrong[0]} asked for; the SAE has latents 0-{sae.cfg.d_sae - 1}")
     columns = torch.tensor(list(latents), dtype=torch.long)
     best: dict[int, list[tuple]] = {latent: [] for latent in latents}
-    parts = capture_tokens(model, texts, [layer], batch_size)
-    for (rows, tokens), streams in zip(
-        batches(texts, model.tokenizer, batch_size), parts, strict=True
-    ):
+    for rows, (tokens, streams) in capture_batches(model, texts, [layer], batch_size):
         active = encode(sae, streams[layer])[:, columns].cpu()
         keep = without_bos(tokens, model.tokenizer)
         for text, ids, values in _by_text(rows, tokens["input_ids"], keep, active):

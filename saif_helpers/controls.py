@@ -118,7 +118,7 @@ def force_first_token(
     tokens: str | Sequence[str],
     *,
     max_new_tokens: int = 40,
-    batch_size: int = 128,
+    batch_size: int | None = None,
 ) -> list[str]:
     """Write a token behind each prompt and let the model, unsteered, go on from there.
 
@@ -127,7 +127,7 @@ def force_first_token(
         prompts: Rendered prompts.
         tokens: The first token of every output, or one for each prompt; empty forces nothing.
         max_new_tokens: Most tokens of an output, the forced one included.
-        batch_size: Prompts generated from at once.
+        batch_size: Prompts generated from at once, by default as in `steering.generate`.
 
     Returns:
         The outputs, each with its forced token, in the order of `prompts`.

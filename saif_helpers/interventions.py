@@ -16,6 +16,7 @@ from nnsight import Envoy
 from sae_lens import SAE
 from torch import Tensor
 
+from saif_helpers.entries import tensors_digest
 from saif_helpers.latents import encode
 from saif_helpers.models import ModelWithSAEs
 from saif_helpers.vectors import ClampedLatents, SteeringVector
@@ -151,6 +152,33 @@ def _clamps(
                 )
             which[row, clamp.latents.cpu()] = True
     return {layer: (sae, which.to(sae.W_dec.device)) for layer, (sae, which) in clamps.items()}
+
+
+def intervention_keys(steering: Steering, n_prompts: int) -> list[list | None]:
+    """Tell what each prompt is steered with, so that equal interventions have equal keys.
+
+    Args:
+        steering: As for `additions`.
+        n_prompts: Number of prompts.
+
+    Returns:
+        None for a prompt that is not steered, else the layer and the sha256 sum of the vector, or
+        of the clamped latents, their values and their SAE; as JSON can hold it.
+    """
+    given = _for_each_prompt(steering, n_prompts)
+    saes = {id(one.sae): one.sae for one in given if isinstance(one, ClampedLatents)}
+    sums = {
+        key: tensors_digest(sae.state_dict(), [type(sae).__name__, sae.cfg.to_dict()])
+        for key, sae in saes.items()
+    }
+    keys: dict[int, list | None] = {id(None): None}
+    for one in {id(one): one for one in given if one is not None}.values():
+        if isinstance(one, ClampedLatents):
+            clamped = {"latents": one.latents, "values": one.values}
+            keys[id(one)] = [one.layer, tensors_digest(clamped, sums[id(one.sae)])]
+        else:
+            keys[id(one)] = [one.layer, tensors_digest({"vector": one.vector})]
+    return [keys[id(one)] for one in given]
 
 
 def position_weights(

@@ -15,9 +15,9 @@ from sae_lens import SAE
 from torch import Tensor
 
 from saif_helpers.activations import capture_tokens
+from saif_helpers.batching import in_batches
 from saif_helpers.models import ModelWithSAEs
-from saif_helpers.progress import progress
-from saif_helpers.tokens import batches, without_bos
+from saif_helpers.tokens import without_bos
 
 
 def encode(sae: SAE, residual: Float[Tensor, "*rows d_model"]) -> Float[Tensor, "*rows d_sae"]:
@@ -100,7 +100,7 @@ def reconstruction_quality(
     texts: Sequence[str],
     layer: int,
     width: int | None = None,
-    batch_size: int = 64,
+    batch_size: int | None = None,
 ) -> ReconstructionQuality:
     """Measure an SAE's reconstruction on texts that it was not trained on.
 
@@ -109,7 +109,8 @@ def reconstruction_quality(
         texts: Rendered texts, beginning-of-sequence token first: prompts, best with their answers.
         layer: The layer.
         width: Number of latents; by default the layer's usual SAE.
-        batch_size: Texts in one forward pass.
+        batch_size: Texts in one forward pass. By default 64, on a GPU as many as fit, see
+            `batching.default_batch_size`.
 
     Returns:
         The measurements.
@@ -121,18 +122,27 @@ def reconstruction_quality(
     model.check_here("measuring an SAE's reconstruction")
     width = model.saes.default_width(layer) if width is None else width
     sae = model.saes[layer, width]
+    given = f"layer {layer}, an SAE of {width} latents"
     statistics = _error_statistics(model, texts, layer, sae, batch_size)
     replacements = {
         "loss": lambda residual: residual,
         "loss_reconstructed": lambda residual: decode(sae, encode(sae, residual)).to(residual),
         "loss_zeroed": torch.zeros_like,
     }
-    totals, n_losses = dict.fromkeys(replacements, 0.0), 0
-    for _, tokens in progress(list(batches(texts, model.tokenizer, batch_size)), "losses"):
+
+    def step(_: list[int], tokens: dict[str, Tensor]) -> tuple[int, dict[str, float]]:
         keep = without_bos(tokens, model.tokenizer)
-        n_losses += keep[:, :-1].sum().item()
-        for name, replacement in replacements.items():
-            totals[name] += _loss(model, tokens, keep, layer, replacement)
+        return keep[:, :-1].sum().item(), {
+            name: _loss(model, tokens, keep, layer, replacement)
+            for name, replacement in replacements.items()
+        }
+
+    totals, n_losses = dict.fromkeys(replacements, 0.0), 0
+    for _, (n, sums) in in_batches(
+        model, texts, step, batch_size, description="losses", given=given, all_logits=True
+    ):
+        n_losses += n
+        totals = {name: total + sums[name] for name, total in totals.items()}
     losses = {name: total / n_losses for name, total in totals.items()}
     return ReconstructionQuality(layer, width, **statistics, **losses)
 
@@ -145,7 +155,7 @@ def reconstruction_table(
     model: ModelWithSAEs,
     prompts: Sequence[str],
     layers: Sequence[int],
-    batch_size: int = 64,
+    batch_size: int | None = None,
 ) -> pd.DataFrame:
     """Say how good the SAEs are on the prompts at hand, in numbers and in words.
 
@@ -157,7 +167,7 @@ def reconstruction_table(
         model: The model and its SAEs.
         prompts: Rendered prompts, such as those that the latents will be ranked on.
         layers: The layers.
-        batch_size: Prompts in one forward pass.
+        batch_size: Prompts in one forward pass, by default as in `reconstruction_quality`.
 
     Returns:
         A row for each layer: the SAE's files, explained variance, L0, loss recovered (see
@@ -200,7 +210,7 @@ def _in_words(quality: ReconstructionQuality) -> str:
 
 
 def _error_statistics(
-    model: ModelWithSAEs, texts: Sequence[str], layer: int, sae: SAE, batch_size: int
+    model: ModelWithSAEs, texts: Sequence[str], layer: int, sae: SAE, batch_size: int | None
 ) -> dict[str, int | float]:
     """Go over all tokens once, in double precision, keeping sums only."""
     n = 0

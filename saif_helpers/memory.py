@@ -32,7 +32,8 @@ FRAGMENTATION = 0.1
 PROMPTS: dict[Workload, int] = {"identification": 400, "steering": 100}
 """Prompts of a workload. Those of identification are read with and without the instruction."""
 BATCH_SIZES: dict[Workload, int] = {"identification": 64, "steering": 128}
-"""The batch sizes of `activations.capture` and `steering.generate`."""
+"""The batch sizes of `activations.capture` and `steering.generate` where they do not follow a GPU's
+free memory (`batching.default_batch_size`)."""
 
 
 @dataclass(frozen=True)

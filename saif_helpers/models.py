@@ -6,9 +6,10 @@ import re
 import warnings
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass, field
-from functools import partial
+from dataclasses import dataclass, field, replace
+from functools import cached_property, partial
 from pathlib import Path
+from typing import Literal
 
 import torch
 from nnsight import Envoy, TransformersModel
@@ -16,6 +17,7 @@ from sae_lens import SAE
 from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedTokenizerBase
 from transformers.utils import logging as transformers_logging
 
+from saif_helpers.entries import tensors_digest
 from saif_helpers.hub import (
     default_device,
     default_dtype,
@@ -28,6 +30,7 @@ from saif_helpers.instructions import DATA, Corpus
 from saif_helpers.prompts import Style
 from saif_helpers.remote import Remote, skeleton
 from saif_helpers.saes import SAECollection, sae_layer
+from saif_helpers.store import Store, default_folder
 from saif_helpers.zoo import ZOO, Layers, choose_layers, pretrained_saes, width_of
 
 SAE_BYTES = 3 * 2**30  # of SAEs held at once, where they come from the Hub
@@ -50,6 +53,7 @@ class ModelWithSAEs:
         sae_paths: Where each SAE lies, by layer and width: repository and path, or folder.
         remote: Where the model runs: False on this machine, True on NDIF, ``"local"`` on this
             machine by way of everything that NDIF would be sent. The SAEs are always here.
+        store: Where finished captures and generations are kept, or None.
     """
 
     name: str
@@ -61,6 +65,15 @@ class ModelWithSAEs:
     corpus: Corpus = "natural"
     sae_paths: Mapping[tuple[int, int], str] = field(default_factory=dict)
     remote: Remote = False
+    store: Store | None = None
+
+    @cached_property
+    def fingerprint(self) -> str:
+        """The sha256 sum of the model's weights and configuration when it was first asked for."""
+        module = self.lm._module
+        config = json.loads(module.config.to_json_string(use_diff=False))
+        config.pop("_name_or_path", None)  # where it was loaded from is not what it is
+        return tensors_digest(module.state_dict(), config)
 
     def layer(self, index: int) -> Envoy:
         """Return a decoder layer; in a trace its ``.output`` is the residual stream after it.
@@ -132,6 +145,7 @@ def wrap(
     name: str,
     corpus: Corpus = "natural",
     remote: Remote = False,
+    store: Store | None = None,
 ) -> ModelWithSAEs:
     """Put a model, its tokenizer and its SAEs together, from objects in memory.
 
@@ -143,6 +157,7 @@ def wrap(
         name: What to call the model.
         corpus: The shipped sentences that suit it, see `ModelWithSAEs`.
         remote: Where the model runs, see `ModelWithSAEs`.
+        store: Where to keep finished captures and generations.
 
     Returns:
         All of them, checked against each other.
@@ -154,7 +169,8 @@ def wrap(
     for key, sae in saes.items():
         layer, width = key if isinstance(key, tuple) else (key, sae.cfg.d_sae)
         found[layer, width] = (sae.cfg.to_dict(), lambda sae=sae: sae, "in memory")
-    return _combine(model, tokenizer, found, name, corpus, remote)
+    found = _combine(model, tokenizer, found, name, corpus, remote)
+    return replace(found, store=store)
 
 
 def load(
@@ -168,6 +184,7 @@ def load(
     dtype: torch.dtype | None = None,
     root: Path | None = None,
     remote: Remote = False,
+    store: Store | Literal["usual"] | None = "usual",
 ) -> ModelWithSAEs:
     """Load a model with its SAEs.
 
@@ -196,6 +213,9 @@ def load(
         root: A folder laid out like the shipped one, for organisms that you trained yourself.
         remote: True to run the model on NDIF: its weights are not fetched, and the number format is
             the one there. ``"local"`` to rehearse that here, also with the organism.
+        store: Where to keep finished captures and generations, so that a run that was cut off goes
+            on where it was. Usually in `store.default_folder`, but for the organism, which is quick,
+            and for a remote model, whose weights cannot be told apart from here.
 
     Returns:
         The model, its tokenizer and its SAEs, each of which is fetched and read when first used.
@@ -208,9 +228,13 @@ def load(
     """
     if name == "organism":
         root = root or DATA / "organism"
-        return _load_organism(size or "M", layers, device or "cpu", root, remote)
-    device = device or default_device()
-    return _load_pretrained(name, size, layers, saes, release, device, dtype, remote)
+        found = _load_organism(size or "M", layers, device or "cpu", root, remote)
+    else:
+        device = device or default_device()
+        found = _load_pretrained(name, size, layers, saes, release, device, dtype, remote)
+    if store == "usual":
+        store = Store(default_folder()) if name != "organism" and not remote else None
+    return replace(found, store=store)
 
 
 def _load_organism(

@@ -14,6 +14,7 @@ from nnsight.intervention.interleaver import OutOfOrderError
 from torch import Tensor
 from transformers import DynamicCache
 
+from saif_helpers.batching import kept_batches
 from saif_helpers.interventions import (
     PLACEMENTS,
     Additions,
@@ -22,12 +23,12 @@ from saif_helpers.interventions import (
     Steering,
     Weights,
     additions,
+    intervention_keys,
     pass_factors,
     position_weights,
 )
 from saif_helpers.models import ModelWithSAEs
-from saif_helpers.progress import progress
-from saif_helpers.tokens import batches, tokenize, without_bos
+from saif_helpers.tokens import tokenize, without_bos
 
 __all__ = ["PLACEMENTS", "Intervention", "Placement", "generate", "log_probabilities"]
 
@@ -44,7 +45,7 @@ def generate(
     strength: float = 1.0,
     decay: float = 0.8,
     max_new_tokens: int = 40,
-    batch_size: int = 128,
+    batch_size: int | None = None,
 ) -> list[str]:
     """Generate greedily from each prompt, optionally steered.
 
@@ -80,7 +81,8 @@ def generate(
         decay: Factor from one generated token to the next, in the placement ``"decaying"``.
         max_new_tokens: Most tokens to generate for a prompt. A prompt stops earlier at the end of
             the model's turn or of the text.
-        batch_size: Prompts generated from at once.
+        batch_size: Prompts generated from at once. By default 128, on a GPU as many as fit, see
+            `batching.default_batch_size`.
 
     Returns:
         The generated texts without special tokens, in the order of `prompts`.
@@ -94,10 +96,33 @@ def generate(
         raise ValueError(f"max_new_tokens={max_new_tokens} asked for; give at least 1")
     whole = additions(model, steering, len(prompts), strength)
     texts = [""] * len(prompts)
-    for rows, tokens in progress(list(batches(prompts, model.tokenizer, batch_size)), "generate"):
+
+    def step(rows: list[int], tokens: dict[str, Tensor]) -> dict[str, Tensor]:
         weights = position_weights(without_bos(tokens, model.tokenizer), placement, decay)
-        new = _generate_batch(model, tokens, whole.of(rows), weights, max_new_tokens)
-        decoded = model.tokenizer.batch_decode(new, skip_special_tokens=True)
+        return {"new": _generate_batch(model, tokens, whole.of(rows), weights, max_new_tokens)}
+
+    settings = {
+        "placement": placement,
+        "strength": strength,
+        "decay": decay,
+        "max_new_tokens": max_new_tokens,
+        "stop_ids": model.stop_ids,
+        "pad_token_id": model.tokenizer.pad_token_id,
+        "generation_config": model.lm._module.generation_config.to_dict(),
+    }
+    for rows, found in kept_batches(
+        model,
+        prompts,
+        step,
+        batch_size,
+        kind="generate",
+        settings=settings,
+        each=lambda: intervention_keys(steering, len(prompts)),
+        given=f"max_new_tokens={max_new_tokens}, steered layers {list(whole.offsets)}",
+        new_tokens=max_new_tokens,
+        without_gpu=128,
+    ):
+        decoded = model.tokenizer.batch_decode(found["new"], skip_special_tokens=True)
         for row, text in zip(rows, decoded, strict=True):
             texts[row] = text
     return texts

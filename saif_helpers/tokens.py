@@ -64,6 +64,16 @@ def without_bos(
     return mask & (tokens["input_ids"] != tokenizer.bos_token_id)
 
 
+def token_ids(prompts: Sequence[str], tokenizer: PreTrainedTokenizerBase) -> list[list[int]]:
+    """Return the token ids of each rendered prompt, without padding."""
+    return tokenizer(list(prompts), add_special_tokens=False)["input_ids"] if prompts else []
+
+
+def by_length(sequences: Sequence[Sequence[int]]) -> list[int]:
+    """Return the indices of sequences, the shortest first; of equal ones the earlier first."""
+    return sorted(range(len(sequences)), key=lambda index: (len(sequences[index]), index))
+
+
 def batches(
     prompts: Sequence[str], tokenizer: PreTrainedTokenizerBase, batch_size: int
 ) -> Iterator[tuple[list[int], dict[str, Int[Tensor, "rows tokens"]]]]:
@@ -84,8 +94,7 @@ def batches(
         raise ValueError(
             f"{len(prompts)} prompts and batch_size={batch_size} given; give at least one of each"
         )
-    lengths = [len(ids) for ids in tokenizer(list(prompts), add_special_tokens=False)["input_ids"]]
-    order = sorted(range(len(prompts)), key=lambda index: (lengths[index], index))
+    order = by_length(token_ids(prompts, tokenizer))
     for start in range(0, len(order), batch_size):
         rows = order[start : start + batch_size]
         yield rows, tokenize([prompts[row] for row in rows], tokenizer)

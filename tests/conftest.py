@@ -4,6 +4,7 @@
 
 import os
 import random
+from collections.abc import Iterator
 
 # Before anything reads them: no test may ask another machine for something.
 os.environ |= {
@@ -29,6 +30,14 @@ import pytest
 import torch
 
 torch.use_deterministic_algorithms(True)
+
+
+@pytest.fixture(autouse=True, scope="session")
+def results_of_tests(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """Keep what tests compute on models from the Hub away from the user's own results."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("SAIF_STORE", str(tmp_path_factory.mktemp("store")))
+        yield
 
 
 @pytest.fixture(autouse=True)

@@ -22,11 +22,12 @@ from saif_helpers.instructions import load_instructions
 from saif_helpers.models import load
 from saif_helpers.prompts import load_contents
 
-CONFIG = 'MODEL, SIZE = "organism", "M"\nINSTRUCTION = "french"\nMAX_NEW_TOKENS = 26'
+CONFIG = 'MODEL, SIZE = "organism", "M"\nINSTRUCTION = "french"\nMAX_NEW_TOKENS = {}'
 VERDICT = """
 from saif_helpers.grades import Interval
 from saif_helpers.verdicts import Check, record_verdict
-checks = [Check(f"{SIZE} {INSTRUCTION}", Interval(0.5, 0.4, MAX_NEW_TOKENS["grammar"] / 100, 9), "above", 0.3)]
+high = MAX_NEW_TOKENS["grammar"] / 100
+checks = [Check(f"{SIZE} {INSTRUCTION}", Interval(0.5, 0.4, high, 9), "above", 0.3)]
 record_verdict("C1", checks)
 """
 

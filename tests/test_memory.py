@@ -1,5 +1,4 @@
 import gc
-import inspect
 import re
 from collections.abc import Callable
 from dataclasses import asdict
@@ -204,8 +203,15 @@ def test_the_overhead_is_the_stated_margin():
 
 
 def test_batch_sizes_are_those_of_the_helpers():
-    defaults = [inspect.signature(f).parameters["batch_size"].default for f in (capture, generate)]
-    assert list(BATCH_SIZES.values()) == defaults
+    model, rows = tiny.wrapped("gemma2"), []
+    layer = model.lm._module.model.layers[0]
+    handle = layer.register_forward_pre_hook(lambda _, inputs: rows.append(len(inputs[0])))
+    prompts = [f"<bos>{number:03}." for number in range(130)]
+    capture(model, prompts, [0])
+    generate(model, prompts, max_new_tokens=1)
+    handle.remove()
+    assert rows == [64, 64, 2, 128, 2]
+    assert list(BATCH_SIZES.values()) == [64, 128]
 
 
 def test_the_config_given_is_left_alone():

@@ -1,0 +1,241 @@
+"""Work in batches: how large they are, what happens when memory runs out, and what is kept.
+
+With a `store.Store`, each finished batch is kept, and later found row by row, so another batch size
+finds it too. What "the same" means: padding and the size of a batch change results by rounding
+(in bfloat16 now and then enough for another token), so a result from the store is the one of the
+batch that it was first computed in. A run that is cut off and repeated with the same batch size
+computes the batches that are missing exactly as it would have, and ends with the same bytes.
+"""
+
+import gc
+import warnings
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from functools import cache, partial
+from hashlib import sha256
+from importlib.metadata import version
+from itertools import islice
+from pathlib import Path
+from typing import Any, TypeVar
+
+import torch
+from torch import Tensor
+
+from saif_helpers.entries import digest
+from saif_helpers.models import ModelWithSAEs
+from saif_helpers.progress import progress
+from saif_helpers.tokens import by_length, token_ids, tokenize
+
+T = TypeVar("T")
+Step = Callable[[list[int], dict[str, Tensor]], T]
+Parts = Iterator[tuple[list[int], T]]
+"""Rows of prompts and the result for them, batch by batch."""
+
+LARGEST = 256
+"""Most prompts in a batch whose size nobody chose: more are hardly faster and lost together."""
+
+COMPUTES = ("activations", "batching", "interventions", "latents", "models", "steering", "tokens")
+LIBRARIES = ("nnsight", "sae-lens", "torch", "transformers")
+
+
+def default_batch_size(
+    model: ModelWithSAEs,
+    n_tokens: int,
+    *,
+    new_tokens: int = 0,
+    all_logits: bool = False,
+    largest: int = LARGEST,
+    without_gpu: int = 64,
+) -> int:
+    """Choose how many prompts fit into one forward pass.
+
+    On a GPU, a prompt of T tokens takes about as many bytes as the sum of ::
+
+        key-value cache   2 * layers * key-value heads * head_dim * (T + new) * bytes
+        one layer         T * (4 * d_model + 3 * d_intermediate) * bytes
+        attention scores  heads * T ** 2 * (bytes + 4)
+        logits            positions * vocabulary * (bytes + 2 * 4)
+
+    with `bytes` for one number of the model (2 in bfloat16) and 4 in float32. The cache counts only
+    if the model generates; the logits' positions are all T with `all_logits`, else the last.
+    Gemma 2 2B in bfloat16 with T = 200 and 40 new tokens needs 25.6 + 14.7 + 1.9 + 2.6 = 45 MB, so
+    that 9 GB of free memory, of which four fifths are used, hold 160 prompts. The largest power of
+    two that fits is taken, 128: a little more or less free memory then gives the same batches.
+
+    Args:
+        model: The model.
+        n_tokens: Tokens of the longest prompt.
+        new_tokens: Most tokens to generate.
+        all_logits: Whether the logits of all positions are computed.
+        largest: Most prompts to answer.
+        without_gpu: What to answer where there is no GPU.
+
+    Returns:
+        A power of two up to `largest`, at least 1; or `without_gpu`.
+    """
+    if model.device.type != "cuda":
+        return without_gpu
+    config, size = model.lm._module.config.get_text_config(), model.lm.dtype.itemsize
+    heads = config.num_attention_heads
+    head_dim = getattr(config, "head_dim", None) or config.hidden_size // heads
+    kv_heads = getattr(config, "num_key_value_heads", None) or heads
+    length = n_tokens + new_tokens if new_tokens else 0
+    row = 2 * config.num_hidden_layers * kv_heads * head_dim * length * size
+    row += n_tokens * (4 * config.hidden_size + 3 * config.intermediate_size) * size
+    row += heads * n_tokens**2 * (size + 4)
+    row += (n_tokens if all_logits else 1) * config.vocab_size * (size + 8)
+    free, _ = torch.cuda.mem_get_info(model.device)
+    # What torch holds and does not use counts as taken there, and is free for the next batch.
+    free += torch.cuda.memory_reserved(model.device) - torch.cuda.memory_allocated(model.device)
+    fitting = int(0.8 * free / row)
+    return min(largest, 2 ** (max(1, fitting).bit_length() - 1))
+
+
+def in_batches(
+    model: ModelWithSAEs,
+    prompts: Sequence[str],
+    step: Step,
+    batch_size: int | None,
+    *,
+    description: str,
+    given: str = "",
+    only: Sequence[int] | None = None,
+    **sizing: int | bool,
+) -> Parts:
+    """Do something with prompts in batches of like length, the longest last, as memory allows.
+
+    If a batch does not fit into memory, the batch size is halved, a warning says so, and the work
+    goes on from the same prompt.
+
+    Args:
+        model: The model.
+        prompts: Rendered prompts.
+        step: What to do with a batch; gets the rows of its prompts and the batch from `tokenize`.
+        batch_size: Largest number of prompts in a batch; None for one chosen by free memory.
+        description: What is done, for the bar and for messages.
+        given: What else takes memory, for the message if a single prompt does not fit.
+        only: Rows of the prompts to do it with; by default all.
+        **sizing: What `default_batch_size` should know.
+
+    Yields:
+        The rows of each batch and what `step` returned for it.
+
+    Raises:
+        ValueError: If there is no prompt or the batch size is not positive.
+        torch.OutOfMemoryError: If a single prompt does not fit.
+    """
+    ids = token_ids(prompts, model.tokenizer)
+    if batch_size is None:
+        batch_size = default_batch_size(model, max(map(len, ids), default=0), **sizing)
+    if not prompts or batch_size < 1:
+        raise ValueError(
+            f"{len(prompts)} prompts and batch_size={batch_size} given; give at least one of each"
+        )
+    ordered = by_length(ids)
+    if only is not None:
+        chosen = set(only)
+        ordered = [row for row in ordered if row in chosen]
+    waiting = iter(progress(ordered, description))
+    rows = list(islice(waiting, batch_size))
+    while rows:
+        part = rows[:batch_size]
+        tokens = tokenize([prompts[row] for row in part], model.tokenizer)
+        try:
+            result = step(part, tokens)
+        except torch.OutOfMemoryError as error:
+            if len(part) == 1:
+                n_tokens = tokens["input_ids"].shape[1]
+                raise torch.OutOfMemoryError(
+                    f"{description}: a single prompt of {n_tokens} tokens does not fit into the "
+                    f"memory{given and f' ({given})'}; delete what else is in it or restart the "
+                    "kernel, or take shorter prompts, a smaller model or one in bfloat16"
+                ) from error
+            batch_size = len(part) // 2
+        else:
+            yield part, result
+            rows = rows[len(part) :] or list(islice(waiting, batch_size))
+            continue
+        # Only here is the exception gone, which holds the tensors of the pass that failed.
+        gc.collect()
+        if torch.cuda.is_available():
+            torch.cuda.empty_cache()
+        warnings.warn(
+            f"{description}: {len(part)} prompts did not fit into the memory; going on with "
+            f"{batch_size} at a time",
+            stacklevel=3,
+        )
+
+
+def kept_batches(
+    model: ModelWithSAEs,
+    prompts: Sequence[str],
+    step: Step,
+    batch_size: int | None,
+    *,
+    kind: str,
+    settings: Mapping[str, Any],
+    each: Callable[[], Sequence[object]] | None = None,
+    **options: Any,
+) -> Parts:
+    """Take from the model's store what it has, compute the rest, and keep each batch when done.
+
+    Args:
+        model: The model; without a store all is computed.
+        prompts: Rendered prompts. With a store, those that are alike are computed once.
+        step: As for `in_batches`; returns tensors by name, on the CPU, with a row for each prompt.
+        batch_size: As for `in_batches`.
+        kind: What is computed, such as ``"capture"``.
+        settings: What determines the results beside model and prompts, as JSON can hold it.
+        each: Tells what else determines the result of each prompt.
+        **options: As for `in_batches`.
+
+    Yields:
+        Rows of prompts and their results.
+    """
+    compute = partial(in_batches, model, prompts, step, batch_size, description=kind, **options)
+    if model.store is None:
+        yield from compute()
+        return
+    shared = {**settings, **_computed_with(model)}
+    ids = token_ids(prompts, model.tokenizer)
+    keys = [list(key) for key in zip(ids, each() if each else [None] * len(ids), strict=True)]
+    alike: dict[str, list[int]] = {}
+    for row, key in enumerate(keys):
+        alike.setdefault(digest(key), []).append(row)
+    rows_like = {rows[0]: rows for rows in alike.values()}
+    firsts = list(rows_like)
+    missing = set(firsts)
+    for found, tensors in model.store.find(kind, shared, [keys[first] for first in firsts]):
+        part = [firsts[position] for position in found]
+        missing -= set(part)
+        yield _spread(part, tensors, rows_like)
+    for part, tensors in compute(only=sorted(missing)):
+        model.store.put(kind, shared, [keys[row] for row in part], tensors)
+        yield _spread(part, tensors, rows_like)
+
+
+def _spread(
+    part: Sequence[int], tensors: Mapping[str, Tensor], alike: Mapping[int, Sequence[int]]
+) -> tuple[list[int], dict[str, Tensor]]:
+    """Give the result of each row to all rows that are alike."""
+    numbers = [number for number, row in enumerate(part) for _ in alike[row]]
+    positions = [position for row in part for position in alike[row]]
+    return positions, {name: tensor[numbers] for name, tensor in tensors.items()}
+
+
+def _computed_with(model: ModelWithSAEs) -> dict[str, Any]:
+    """Tell model, machine and code, as far as results depend on them."""
+    return {
+        "fingerprint": model.fingerprint,
+        "dtype": str(model.lm.dtype),
+        "device": model.device.type,
+        "attention": model.lm._module.config._attn_implementation,
+        "versions": {name: version(name) for name in LIBRARIES},
+        "source": _source_digest(),
+    }
+
+
+@cache
+def _source_digest() -> str:
+    """Return the sha256 sum of the modules that compute, so that a change finds no old results."""
+    folder = Path(__file__).parent
+    return sha256(b"".join((folder / f"{name}.py").read_bytes() for name in COMPUTES)).hexdigest()

@@ -1,0 +1,319 @@
+import errno
+import json
+import multiprocessing
+import os
+import random
+import signal
+import warnings
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors.torch import load_file, save_file
+
+from saif_helpers import entries, store
+from saif_helpers.activations import capture
+from saif_helpers.batching import COMPUTES
+from saif_helpers.models import wrap
+from saif_helpers.steering import generate
+from saif_helpers.store import Store, default_folder
+from saif_helpers.vectors import ClampedLatents, SteeringVector
+from tests import tiny
+
+VECTOR = SteeringVector(1, torch.ones(tiny.D_MODEL), "ones")
+PROMPTS = [*tiny.PROMPTS, *(f"<bos>{word * n}" for n in range(2, 8) for word in ("ab", "c d"))]
+PROMPTS += PROMPTS[:3]  # some twice
+SIZE, N_BATCHES = 2, 9
+
+
+def model_with(folder, kind="gemma2"):
+    return replace(tiny.wrapped(kind), store=Store(folder))
+
+
+def passes(model, run):
+    """Return what `run` returns, and how often the model's first layer ran."""
+    shapes = []
+    handle = model.lm._module.model.layers[0].register_forward_pre_hook(
+        lambda _, inputs: shapes.append(inputs[0].shape)
+    )
+    try:
+        return run(), len(shapes)
+    finally:
+        handle.remove()
+
+
+@pytest.fixture
+def kept(tmp_path):
+    """A store with one entry of two rows."""
+    kept = Store(tmp_path)
+    kept.put("capture", {"layers": [1]}, [[1, 2], [3]], {"1": torch.tensor([[0.5, 2], [3, 4]])})
+    return kept
+
+
+def entry_of(kept):
+    (path,) = kept.folder.glob("*/*")
+    return path
+
+
+def test_rows_are_found_one_by_one_and_by_all_that_determines_them(kept):
+    for reader in (kept, Store(kept.folder)):
+        ((positions, tensors),) = reader.find("capture", {"layers": [1]}, [[9], [3], [1, 2]])
+        assert dict(zip(positions, tensors["1"].tolist(), strict=True)) == {1: [3, 4], 2: [0.5, 2]}
+        assert not list(reader.find("capture", {"layers": [2]}, [[3]]))
+        assert not list(reader.find("generate", {"layers": [1]}, [[3]]))
+
+
+def test_an_entry_is_a_safetensors_file_named_by_what_determines_it(kept):
+    path = entry_of(kept)
+    key = entries.read_key(path)
+    assert key == {"kind": "capture", "shared": {"layers": [1]}, "rows": [[1, 2], [3]]}
+    assert path.name == f"{entries.digest(key)}.safetensors"
+    assert load_file(path)["1"].tolist() == [[0.5, 2], [3, 4]]
+    assert (len(kept), kept.size()) == (1, path.stat().st_size)
+    assert repr(kept) == f"Store({str(kept.folder)!r}: 1 entries, 0.0 MB)"
+    assert kept
+
+
+def test_every_flipped_byte_and_every_truncation_is_noticed(kept):
+    data = entry_of(kept).read_bytes()
+    key, tensors = entries.unpack(data)
+    damaged = [data[:length] for length in range(len(data))]
+    damaged += [data[:at] + bytes([data[at] ^ 1]) + data[at + 1 :] for at in range(len(data))]
+    harmless = 0
+    for each in damaged:
+        try:
+            found, same = entries.unpack(each)
+        except ValueError:
+            continue
+        harmless += 1  # a blank of the header's padding
+        assert found == key
+        assert torch.equal(same["1"], tensors["1"])
+    assert harmless < 8
+
+
+def test_an_entry_of_another_schema_or_kind_of_file_is_left_out(kept):
+    path = entry_of(kept)
+    older = {"schema": "saif-store-0", "key": entries.read_key(path), "sha256": ""}
+    for about, said in [(older, "of schema 'saif-store-0'"), ({}, "damaged, or not an entry")]:
+        save_file(load_file(path), path, {"entry": json.dumps(about)})
+        with pytest.warns(UserWarning, match=f"{path.name} is left out.*{said}"):
+            assert not list(Store(kept.folder).find("capture", {"layers": [1]}, [[3]]))
+
+
+@pytest.mark.parametrize("damage", [lambda d: d[:-1] + bytes([d[-1] ^ 1]), lambda d: d[:40]])
+def test_damaged_work_is_named_and_done_again(tmp_path, damage):
+    model = model_with(tmp_path)
+    expected = capture(model, PROMPTS, [1], SIZE)[1]
+    path = sorted(tmp_path.glob("*/*"))[4]
+    whole = path.read_bytes()
+    path.write_bytes(damage(whole))
+    again = model_with(tmp_path)
+    with pytest.warns(UserWarning, match=f"{path.name} is left out, and its work is done again"):
+        found, n_passes = passes(again, lambda: capture(again, PROMPTS, [1], SIZE)[1])
+    assert torch.equal(found, expected)
+    assert n_passes == 1
+    assert path.read_bytes() == whole
+
+
+def test_work_goes_on_with_one_warning_where_nothing_can_be_kept(tmp_path, monkeypatch):
+    (tmp_path / "file").write_text("")
+    expected = capture(tiny.wrapped("gemma2"), PROMPTS, [1], SIZE)[1]
+    full = OSError(errno.ENOSPC, "No space left on device")
+    for folder in (tmp_path / "file" / "store", tmp_path / "full"):
+        model = model_with(folder)
+        with warnings.catch_warnings(record=True) as caught:
+            warnings.simplefilter("always")
+            found = capture(model, PROMPTS, [1], SIZE)[1]
+        assert [f"cannot be kept in {folder}" in str(each.message) for each in caught] == [True]
+        torch.testing.assert_close(found, expected, atol=1e-4, rtol=1e-4)
+        assert not [path for path in folder.rglob("*") if path.is_file()]
+        monkeypatch.setattr(os, "fsync", lambda _: (_ for _ in ()).throw(full))
+
+
+def test_clear_deletes_what_stores_wrote_and_nothing_else(kept):
+    path = entry_of(kept)
+    leftover = path.with_name(f".{path.stem}.abc.tmp")
+    others = [path.with_name("notes.txt"), kept.folder / path.name, kept.folder / "my-data" / "x"]
+    others[2].parent.mkdir()
+    for each in (leftover, *others):
+        each.write_text("")
+    kept.clear()
+    assert {each for each in kept.folder.rglob("*") if each.is_file()} == set(others)
+    assert len(kept) == kept.size() == 0
+    assert not list(kept.find("capture", {"layers": [1]}, [[3]]))
+
+
+def test_the_default_folder_is_the_one_named_or_on_drive_or_in_the_cache(tmp_path, monkeypatch):
+    for name in ("SAIF_STORE", "XDG_CACHE_HOME"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("HOME", str(tmp_path))
+    assert default_folder() == tmp_path / ".cache/saif-helpers/store"
+    monkeypatch.setenv("XDG_CACHE_HOME", "/elsewhere")
+    assert default_folder() == Path("/elsewhere/saif-helpers/store")
+    monkeypatch.setattr(store, "DRIVE", tmp_path)
+    assert default_folder() == tmp_path / "saif-results"
+    monkeypatch.setenv("SAIF_STORE", "/chosen")
+    assert default_folder() == Path("/chosen")
+
+
+def clamp(kind="gemma2", value=9.0, seed=1):
+    sae = tiny.sae(seed)
+    return ClampedLatents(1, sae, torch.tensor([3, 5]), torch.tensor([value, 2.0]), kind)
+
+
+BASE = {"steering": VECTOR, "placement": "decaying", "max_new_tokens": 4}
+CLAMP = {**BASE, "steering": clamp()}
+
+
+@pytest.mark.parametrize(
+    ("first", "second", "computed"),
+    [
+        (BASE, BASE, False),
+        (BASE, {**BASE, "batch_size": 2}, False),
+        (BASE, {**BASE, "steering": replace(VECTOR, description="another name")}, False),
+        (BASE, {**BASE, "steering": None}, True),
+        (BASE, {**BASE, "steering": VECTOR.scaled(2.0)}, True),
+        (BASE, {**BASE, "steering": replace(VECTOR, layer=2)}, True),
+        (BASE, {**BASE, "placement": "every_position"}, True),
+        (BASE, {**BASE, "strength": 2.0}, True),
+        (BASE, {**BASE, "decay": 0.5}, True),
+        (BASE, {**BASE, "max_new_tokens": 5}, True),
+        (CLAMP, {**BASE, "steering": clamp()}, False),
+        (CLAMP, {**BASE, "steering": clamp(value=8.0)}, True),
+        (CLAMP, {**BASE, "steering": clamp(seed=2)}, True),
+    ],
+)
+def test_a_generation_is_found_if_and_only_if_all_that_determines_it_is_equal(
+    tmp_path, first, second, computed
+):
+    model = model_with(tmp_path)
+    generate(model, tiny.PROMPTS, **first)
+    found, n_passes = passes(model, lambda: generate(model, tiny.PROMPTS, **second))
+    assert bool(n_passes) == computed
+    assert found == generate(tiny.wrapped("gemma2"), tiny.PROMPTS, **second)
+
+
+def test_a_capture_is_found_for_the_same_weights_layers_and_tokens_only(tmp_path, monkeypatch):
+    model = model_with(tmp_path)
+    expected = capture(model, PROMPTS, [2, 0], SIZE)
+    weights = tiny.causal_lm("gemma2")
+    same = wrap(weights, tiny.tokenizer(), {}, name="same weights", store=Store(tmp_path))
+    with torch.no_grad():
+        changed = tiny.causal_lm("gemma2")
+        changed.model.norm.weight[3] += 1e-3
+    other = wrap(changed, tiny.tokenizer(), {}, name="tiny-gemma2", store=Store(tmp_path))
+    for each, prompts, layers, n_batches in [
+        (same, PROMPTS, [0, 2], 0),
+        (same, [*PROMPTS[::-1], "<bos>new", "<bos>newer"], [0, 2], 1),
+        (same, PROMPTS, [0], N_BATCHES),
+        (other, PROMPTS, [0, 2], N_BATCHES),
+    ]:
+        _, n_passes = passes(each, lambda e=each, p=prompts, i=layers: capture(e, p, i, SIZE))
+        assert n_passes == n_batches
+    found = capture(same, PROMPTS[::-1], [0, 2], 64)
+    assert all(torch.equal(found[layer].flip(0), expected[layer]) for layer in (0, 2))
+    monkeypatch.setattr("saif_helpers.batching._source_digest", lambda: "of another version")
+    assert passes(same, lambda: capture(same, PROMPTS, [0, 2], SIZE))[1] == N_BATCHES
+    assert set(COMPUTES) <= {path.stem for path in Path(entries.__file__).parent.glob("*.py")}
+
+
+def work(folder: Path, result: Path, die_after: int | None = None) -> None:
+    """Capture and generate with a store; write the result, or be killed at some point before.
+
+    What may be the last thing that happens: a forward pass, a temporary file, an entry in place.
+    Each entry put in place is written down.
+    """
+    events = 0
+    fsync, put_in_place = os.fsync, os.replace
+
+    def happens(*_, unwritten=None):
+        nonlocal events
+        events += 1
+        if events == die_after:
+            if unwritten is not None:  # what is not synced may be lost
+                os.ftruncate(unwritten, 40)
+            os.kill(os.getpid(), signal.SIGKILL)
+
+    def replace_and_tell(temporary, path):
+        put_in_place(temporary, path)
+        with (folder.parent / "finished.txt").open("a") as file:
+            file.write(f"{Path(path).name}\n")
+        happens()
+
+    os.replace = replace_and_tell
+    os.fsync = lambda handle: (happens(unwritten=handle), fsync(handle))
+    model = model_with(folder)
+    model.lm._module.model.layers[0].register_forward_hook(happens)
+    residual = capture(model, PROMPTS, [0, 2], SIZE)
+    texts = generate(
+        model, PROMPTS, VECTOR, placement="decaying", max_new_tokens=4, batch_size=SIZE
+    )
+    whole = {str(layer): stream for layer, stream in residual.items()}
+    result.write_bytes(entries.pack({"texts": texts, "entries": len(model.store)}, whole))
+
+
+@pytest.fixture(scope="module")
+def start():
+    """Start `work` in a process of its own; they share the imports, which take seconds."""
+    context = multiprocessing.get_context("forkserver")
+    context.set_forkserver_preload(["tests.tiny", "saif_helpers.steering"])
+
+    def run(*args):
+        process = context.Process(target=work, args=args)
+        process.start()
+        return process
+
+    return run
+
+
+def exit_code(process):
+    process.join(120)
+    return process.exitcode
+
+
+def test_a_run_that_is_killed_again_and_again_ends_as_one_that_is_not(tmp_path, start):
+    undisturbed, killed = tmp_path / "undisturbed", tmp_path / "killed"
+    for folder in (undisturbed, killed):
+        folder.mkdir()
+    assert exit_code(start(undisturbed / "store", undisturbed / "result")) == 0
+    draw = random.Random(0)
+    for _ in range(12):
+        process = start(killed / "store", killed / "result", draw.randint(1, 12))
+        assert exit_code(process) == -signal.SIGKILL
+        for path in (killed / "store").glob("*/*.safetensors"):
+            entries.unpack(path.read_bytes())
+    assert 0 < len(Store(killed / "store")) < 2 * N_BATCHES
+    assert exit_code(start(killed / "store", killed / "result")) == 0
+    assert (killed / "result").read_bytes() == (undisturbed / "result").read_bytes()
+    finished = (killed / "finished.txt").read_text().split()
+    assert sorted(finished) == sorted((undisturbed / "finished.txt").read_text().split())
+    assert len(set(finished)) == len(finished) == 2 * N_BATCHES  # none was done twice
+
+
+def test_two_processes_may_use_one_store_at_once(tmp_path, start):
+    results = [tmp_path / "first", tmp_path / "second"]
+    processes = [start(tmp_path / "store", result) for result in results]
+    assert [exit_code(process) for process in processes] == [0, 0]
+    (first, a), (second, b) = (entries.unpack(result.read_bytes()) for result in results)
+    assert first["texts"] == second["texts"]
+    assert all(torch.equal(a[layer], b[layer]) for layer in a)
+    assert len(Store(tmp_path / "store")) == 2 * N_BATCHES
+    assert not list((tmp_path / "store").rglob("*.tmp"))
+
+
+def test_an_interrupted_generation_has_kept_its_finished_batches(tmp_path):
+    model, begun = model_with(tmp_path), []
+
+    def interrupt(_, __, output):
+        begun.append(output.shape[1] > 1)
+        if sum(begun) == 4:
+            raise KeyboardInterrupt
+
+    handle = model.lm._module.model.layers[1].register_forward_hook(interrupt)
+    with pytest.raises(KeyboardInterrupt):
+        generate(model, PROMPTS, max_new_tokens=3, batch_size=SIZE)
+    handle.remove()
+    assert len(model.store) == 3
+    expected = generate(tiny.wrapped("gemma2"), PROMPTS, max_new_tokens=3)
+    assert generate(model, PROMPTS, max_new_tokens=3, batch_size=SIZE) == expected
