@@ -18,7 +18,8 @@ from organism.tokenizer import train_tokenizer
 from organism.train_model import train_model
 from organism.train_saes import train_saes
 from saif_helpers.instructions import DATA
-from saif_helpers.models import load, wrap
+from saif_helpers.loading import load
+from saif_helpers.models import wrap
 
 TOKENIZER_EXAMPLES = 60_000
 

@@ -61,6 +61,22 @@ def default_dtype(device: str, fits_float16: bool = True) -> torch.dtype:
     return torch.float16
 
 
+def load_config(repo_id: str) -> PretrainedConfig:
+    """Load a model's configuration, which is small.
+
+    Args:
+        repo_id: Hugging Face repository, or a folder of the same layout.
+
+    Returns:
+        The configuration.
+
+    Raises:
+        OSError: As `load_causal_lm`.
+    """
+    with explained(repo_id):
+        return AutoConfig.from_pretrained(repo_id, trust_remote_code=False)
+
+
 def load_causal_lm(repo_id: str, dtype: torch.dtype, device: str) -> torch.nn.Module:
     """Load a causal language model's text part, with safetensors only and no code from the Hub.
 
@@ -77,8 +93,8 @@ def load_causal_lm(repo_id: str, dtype: torch.dtype, device: str) -> torch.nn.Mo
         OSError: If the repository is gated, unknown, or not on this machine while there is no
             network; the message says what to do.
     """
+    config = load_config(repo_id)
     with explained(repo_id):
-        config = AutoConfig.from_pretrained(repo_id, trust_remote_code=False)
         options = {
             "dtype": dtype,
             "device_map": device,

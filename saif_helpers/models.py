@@ -1,37 +1,21 @@
-"""Load a model together with its SAEs, checked against each other before anything runs."""
+"""A model together with its SAEs, checked against each other before anything runs."""
 
-import hashlib
 import json
-import re
-import warnings
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from functools import cached_property, partial
-from pathlib import Path
-from typing import Literal
 
 import torch
 from nnsight import Envoy, TransformersModel
 from sae_lens import SAE
-from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedTokenizerBase
-from transformers.utils import logging as transformers_logging
+from transformers import PreTrainedTokenizerBase
 
 from saif_helpers.entries import tensors_digest
-from saif_helpers.hub import (
-    default_device,
-    default_dtype,
-    load_causal_lm,
-    load_sae,
-    load_tokenizer,
-    local_sae,
-)
-from saif_helpers.instructions import DATA, Corpus
+from saif_helpers.instructions import Corpus
 from saif_helpers.prompts import Style
-from saif_helpers.remote import Remote, skeleton
+from saif_helpers.remote import Remote
 from saif_helpers.saes import SAECollection, sae_layer
-from saif_helpers.store import Store, default_folder
-from saif_helpers.zoo import ZOO, Layers, choose_layers, pretrained_saes, width_of
+from saif_helpers.store import Store
 
 SAE_BYTES = 3 * 2**30  # of SAEs held at once, where they come from the Hub
 TURN_ENDS = ("<end_of_turn>", "<|eot_id|>")
@@ -169,218 +153,22 @@ def wrap(
     for key, sae in saes.items():
         layer, width = key if isinstance(key, tuple) else (key, sae.cfg.d_sae)
         found[layer, width] = (sae.cfg.to_dict(), lambda sae=sae: sae, "in memory")
-    found = _combine(model, tokenizer, found, name, corpus, remote)
+    found = combine(model, tokenizer, found, name, corpus, remote)
     return replace(found, store=store)
 
 
-def load(
-    name: str = "organism",
-    size: str | None = None,
-    *,
-    layers: Layers = None,
-    saes: Mapping[int, tuple[str, str] | Path] | None = None,
-    release: str | None = None,
-    device: str | None = None,
-    dtype: torch.dtype | None = None,
-    root: Path | None = None,
-    remote: Remote = False,
-    store: Store | Literal["usual"] | None = "usual",
-) -> ModelWithSAEs:
-    """Load a model with its SAEs.
-
-    Without a network: the model organism that the package ships. From the Hugging Face Hub: the
-    models of `zoo.ZOO` by name, or any other whose layers are built like Gemma's or Llama's.
-
-    >>> load()  # doctest: +SKIP
-    >>> load("gemma-2-2b-it", "65k")  # doctest: +SKIP
-    >>> load("gemma-3-270m-it", layers="all")  # doctest: +SKIP
-    >>> load("Qwen/Qwen3-8B", saes={20: ("a-release", "an-id")})  # doctest: +SKIP
+def decoder_layers(model: torch.nn.Module | TransformersModel) -> torch.nn.ModuleList:
+    """Return a model's decoder layers.
 
     Args:
-        name: ``"organism"``, a name of the zoo, or a Hugging Face repository or a folder, which
-            need `saes` or `release`.
-        size: Of the organism ``"S"``, ``"M"`` (the default) or ``"L"``; ``"S-1"`` and ``"S-2"`` are
-            S with other seeds. Of another model the width of its SAEs, such as ``"65k"``.
-        layers: The layers to have SAEs for, see `zoo.choose_layers`. By default all layers of the
-            organism and the final one of any other model.
-        saes: SAEs named one by one: layer to release and id in SAE-Lens' list, or to a folder that
-            ``sae.save_model`` made.
-        release: Another release of SAE-Lens' list than the zoo's.
-        device: Where to put model and SAEs; by default the CPU for the organism, otherwise a GPU
-            where there is one. ``"auto"`` spreads a model over several GPUs.
-        dtype: Number format of the model; by default float32 for the organism, otherwise what
-            `hub.default_dtype` chooses. SAEs are always float32.
-        root: A folder laid out like the shipped one, for organisms that you trained yourself.
-        remote: True to run the model on NDIF: its weights are not fetched, and the number format is
-            the one there. ``"local"`` to rehearse that here, also with the organism.
-        store: Where to keep finished captures and generations, so that a run that was cut off goes
-            on where it was. Usually in `store.default_folder`, but for the organism, which is quick,
-            and for a remote model, whose weights cannot be told apart from here.
+        model: A transformers causal language model, or one wrapped by nnsight.
 
     Returns:
-        The model, its tokenizer and its SAEs, each of which is fetched and read when first used.
+        The layers, first to last.
 
     Raises:
-        OSError: If files cannot be fetched; the message says what to do.
-        ValueError: If there is no such model, layer, width or release, if a file is not the one
-            that the organism's manifest lists, if an SAE does not fit the model, if the number
-            format is too narrow for the model, or for the organism with ``remote=True``.
+        ValueError: If the model is not built like Gemma or Llama.
     """
-    if name == "organism":
-        root = root or DATA / "organism"
-        found = _load_organism(size or "M", layers, device or "cpu", root, remote)
-    else:
-        device = device or default_device()
-        found = _load_pretrained(name, size, layers, saes, release, device, dtype, remote)
-    if store == "usual":
-        store = Store(default_folder()) if name != "organism" and not remote else None
-    return replace(found, store=store)
-
-
-def _load_organism(
-    size: str, layers: Layers, device: str, root: Path, remote: Remote
-) -> ModelWithSAEs:
-    if remote is True:
-        raise ValueError("NDIF does not serve the organism; to rehearse, give remote='local'")
-    sizes = sorted(path.parent.name for path in root.glob("*/config.json"))
-    if size not in sizes:
-        raise ValueError(f"organism of size {size!r} asked for; there are {', '.join(sizes)}")
-    check_manifest(root, size)
-    folder = root / size
-    with _no_loading_bar():
-        model = AutoModelForCausalLM.from_pretrained(
-            folder, dtype=torch.float32, local_files_only=True, use_safetensors=True
-        )
-    tokenizer = AutoTokenizer.from_pretrained(folder, local_files_only=True)
-    wanted = choose_layers(layers or "all", len(model.model.layers), f"organism-{size}")
-    found = {}
-    for path in sorted((folder / "saes").iterdir()):
-        key = re.fullmatch(r"layer_(\d+)_width_(\d+)", path.name)
-        if key is None:
-            raise ValueError(f"{path} is not named layer_N_width_W")
-        cfg = json.loads((path / "cfg.json").read_text(encoding="utf-8"))
-        if int(key[1]) in wanted:
-            loader = partial(local_sae, path, device)
-            found[int(key[1]), int(key[2])] = (cfg, loader, path.relative_to(root).as_posix())
-    return _combine(model.to(device), tokenizer, found, f"organism-{size}", "grammar", remote)
-
-
-def _load_pretrained(
-    name: str,
-    size: str | None,
-    layers: Layers,
-    saes: Mapping[int, tuple[str, str] | Path] | None,
-    release: str | None,
-    device: str,
-    dtype: torch.dtype | None,
-    remote: Remote,
-) -> ModelWithSAEs:
-    entry = ZOO.get(name)
-    if entry is None and not (Path(name).is_dir() or name.count("/") == 1):
-        raise ValueError(
-            f"model {name!r} asked for; there are organism, {', '.join(ZOO)}, or give a Hugging "
-            "Face repository such as 'Qwen/Qwen3-8B' together with saes or release"
-        )
-    if entry is None and saes is None and release is None:
-        raise ValueError(
-            f"no SAEs are known for {name}; name them: saes={{layer: (release, sae_id)}}, "
-            "saes={layer: Path(folder)} or release=..."
-        )
-    releases = (release,) if release else entry.releases if entry else ()
-    listed = {} if saes else pretrained_saes(releases)
-    d_sae = width_of(size or (entry.width if entry else "16k"))
-    if entry and entry.caution:
-        warnings.warn(f"{name}: {entry.caution}", stacklevel=3)
-    repo_id = entry.repo_id if entry else name
-    tokenizer = load_tokenizer(repo_id)
-    if remote is True:
-        model = skeleton(repo_id, tokenizer)
-    else:
-        dtype = dtype or default_dtype(device, entry.fits_float16 if entry else True)
-        model = load_causal_lm(repo_id, dtype, device)
-        _check_finite(model, tokenizer, name)
-    sae_device = "cuda" if device == "auto" else device
-    found = {}
-    if saes:
-        for layer, where in saes.items():
-            loader, text = _named_sae(where, sae_device)
-            sae = loader()
-            found[layer, sae.cfg.d_sae] = (sae.cfg.to_dict(), lambda sae=sae: sae, text)
-    else:
-        for layer in choose_layers(layers or "final", len(_decoder_layers(model)), name):
-            if (layer, d_sae) not in listed:
-                widths = [width for at, width in listed if at == layer]
-                raise ValueError(
-                    f"no SAE of width {d_sae} for layer {layer} of {name} in "
-                    f"{', '.join(releases)}; that layer has the widths {widths}, and there are "
-                    f"SAEs of width {d_sae} for the layers "
-                    f"{[at for at, width in listed if width == d_sae]}"
-                )
-            sae = listed[layer, d_sae]
-            loader = partial(load_sae, sae.release, sae.sae_id, sae_device)
-            found[layer, d_sae] = ({}, loader, str(sae))
-    return _combine(model, tokenizer, found, name, "natural", remote)
-
-
-def _named_sae(where: tuple[str, str] | Path, device: str) -> tuple[Callable[[], SAE], str]:
-    """Return what loads an SAE that was named explicitly, and where it lies."""
-    if isinstance(where, tuple):
-        release, sae_id = where
-        return partial(load_sae, release, sae_id, device), f"{release}/{sae_id}"
-    return partial(local_sae, Path(where), device), str(where)
-
-
-def _check_finite(model: torch.nn.Module, tokenizer: PreTrainedTokenizerBase, name: str) -> None:
-    """Run one short prompt, so that a number format that is too narrow is found out at once."""
-    tokens = tokenizer("The quick brown fox jumps over the lazy dog.", return_tensors="pt")
-    ids = tokens["input_ids"].to(next(model.parameters()).device)
-    with torch.no_grad():
-        logits = model(input_ids=ids, use_cache=False).logits
-    if not logits.isfinite().all():
-        raise ValueError(
-            f"{name} computes numbers beyond {model.dtype}; load it with dtype=torch.bfloat16 "
-            "(slow on a GPU without it, such as a T4) or dtype=torch.float32"
-        )
-
-
-def check_manifest(root: Path, size: str) -> None:
-    """Check that a shipped model's files are exactly those of the manifest, with the same contents.
-
-    Args:
-        root: The folder that holds ``manifest.json`` (path relative to `root` -> sha256) and the
-            sizes.
-        size: The size to check.
-
-    Raises:
-        ValueError: If a file is missing, unlisted or different.
-    """
-    manifest = json.loads((root / "manifest.json").read_text(encoding="utf-8"))
-    listed = {path for path in manifest if path.startswith(f"{size}/")}
-    there = {p.relative_to(root).as_posix() for p in (root / size).rglob("*") if p.is_file()}
-    advice = f"install the package again, or write the manifest of {root} anew if you changed it"
-    if listed != there:
-        raise ValueError(
-            f"files missing: {sorted(listed - there)}; "
-            f"not in the manifest: {sorted(there - listed)}; {advice}"
-        )
-    for path in sorted(listed):
-        if hashlib.sha256((root / path).read_bytes()).hexdigest() != manifest[path]:
-            raise ValueError(f"{path} does not have the sha256 sum in the manifest; {advice}")
-
-
-@contextmanager
-def _no_loading_bar() -> Iterator[None]:
-    """Keep transformers from drawing a bar for files that load in a moment."""
-    enabled = transformers_logging.is_progress_bar_enabled()
-    transformers_logging.disable_progress_bar()
-    try:
-        yield
-    finally:
-        if enabled:
-            transformers_logging.enable_progress_bar()
-
-
-def _decoder_layers(model: torch.nn.Module | TransformersModel) -> torch.nn.ModuleList:
     model = model._module if isinstance(model, TransformersModel) else model
     layers = getattr(getattr(model, "model", None), "layers", None)
     if layers is None:
@@ -391,7 +179,7 @@ def _decoder_layers(model: torch.nn.Module | TransformersModel) -> torch.nn.Modu
     return layers
 
 
-def _combine(
+def combine(
     model: torch.nn.Module | TransformersModel,
     tokenizer: PreTrainedTokenizerBase,
     saes: Mapping[tuple[int, int], tuple[dict, Callable[[], SAE], str]],
@@ -399,8 +187,24 @@ def _combine(
     corpus: Corpus,
     remote: Remote,
 ) -> ModelWithSAEs:
-    """Put everything together; what is not known of an SAE yet is checked when it is loaded."""
-    n_layers, d_model = len(_decoder_layers(model)), model.config.hidden_size
+    """Put everything together; what is not known of an SAE yet is checked when it is loaded.
+
+    Args:
+        model: As in `wrap`.
+        tokenizer: As in `wrap`.
+        saes: Layer and width to what is known of the SAE's configuration, what loads the SAE, and
+            where it lies.
+        name: As in `wrap`.
+        corpus: As in `wrap`.
+        remote: As in `wrap`.
+
+    Returns:
+        All of them.
+
+    Raises:
+        ValueError: If an SAE does not fit the model or its key.
+    """
+    n_layers, d_model = len(decoder_layers(model)), model.config.hidden_size
 
     def check(layer: int, width: int, cfg: Mapping) -> None:
         at = f"the SAE for layer {layer}, width {width}"

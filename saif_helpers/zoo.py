@@ -219,7 +219,7 @@ def choose_layers(layers: Layers, n_layers: int, name: str) -> list[int]:
 
 
 def zoo_table() -> pd.DataFrame:
-    """List the models that `models.load` knows by name.
+    """List the models that `loading.load` knows by name.
 
     Returns:
         A row for each model: repository, default SAE of the last layer, other widths there, and

@@ -25,7 +25,7 @@ from transformers import (
     PreTrainedTokenizerFast,
 )
 
-from saif_helpers.models import _no_loading_bar as _no_bars
+from saif_helpers.loading import no_loading_bar
 from saif_helpers.zoo import ZOO, PretrainedSAE, pretrained_saes, width_of
 
 GEMMA_CHAT = (
@@ -206,7 +206,7 @@ def build(cache: Path, names: Mapping[str, int], width: str | None = None) -> No
         model = causal_lm(name, n_layers)
         if name.startswith(("gemma-2", "gemma-3")) and name.endswith("it"):
             model.generation_config.eos_token_id = [1, 5]
-        with _no_bars():
+        with no_loading_bar():
             model.bfloat16().save_pretrained(folder)
         tokenizer(name).save_pretrained(folder)
         listed = pretrained_saes(entry.releases)

@@ -19,7 +19,7 @@ from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook
 
 from organism.recipe import RECIPES
 from saif_helpers.instructions import load_instructions
-from saif_helpers.models import load
+from saif_helpers.loading import load
 from saif_helpers.prompts import load_contents
 
 CONFIG = 'MODEL, SIZE = "organism", "M"\nINSTRUCTION = "french"\nMAX_NEW_TOKENS = {}'

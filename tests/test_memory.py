@@ -15,6 +15,7 @@ from transformers import (
 )
 
 from saif_helpers.activations import capture
+from saif_helpers.loading import load
 from saif_helpers.memory import (
     BATCH_SIZES,
     CUDA_CONTEXT_BYTES,
@@ -27,7 +28,7 @@ from saif_helpers.memory import (
     estimate,
     memory_table,
 )
-from saif_helpers.models import load, wrap
+from saif_helpers.models import wrap
 from saif_helpers.ranking import rank_captured
 from saif_helpers.steering import generate
 from saif_helpers.vectors import SteeringVector

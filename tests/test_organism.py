@@ -24,7 +24,7 @@ from organism.make import make_family
 from organism.recipe import RECIPES, TOY
 from organism.tokenizer import train_tokenizer
 from saif_helpers.instructions import load_instructions
-from saif_helpers.models import load
+from saif_helpers.loading import load
 from saif_helpers.prompts import load_contents, render
 
 

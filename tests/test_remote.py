@@ -28,7 +28,8 @@ from saif_helpers.effects import output_loss
 from saif_helpers.hub import default_attention, load_tokenizer
 from saif_helpers.influence import gradient_influence
 from saif_helpers.latents import encode, reconstruction_quality
-from saif_helpers.models import load, wrap
+from saif_helpers.loading import load
+from saif_helpers.models import wrap
 from saif_helpers.proximity import logit_lens
 from saif_helpers.remote import skeleton
 from saif_helpers.steering import PLACEMENTS, TOKENS_A_STAGE, generate, log_probabilities

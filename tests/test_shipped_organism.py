@@ -13,7 +13,7 @@ from saif_helpers.controls import first_tokens, force_first_token
 from saif_helpers.grades import grade
 from saif_helpers.instructions import DATA, load_instructions
 from saif_helpers.latents import reconstruction_quality
-from saif_helpers.models import load
+from saif_helpers.loading import load
 from saif_helpers.prompts import load_contents, make_pairs, render
 from saif_helpers.ranking import rank_layers
 from saif_helpers.steering import PLACEMENTS, generate

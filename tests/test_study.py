@@ -4,7 +4,7 @@ from saif_helpers.graders import Grader, equals_reference, parses_as_json
 from saif_helpers.grades import check_grader
 from saif_helpers.ifeval import follows_ifeval
 from saif_helpers.instructions import InstructionType
-from saif_helpers.models import load
+from saif_helpers.loading import load
 from saif_helpers.prompts import Content, load_contents
 from saif_helpers.study import NOTHING, PROMPTING, RANDOM, RULES, study_instruction
 from tests import tiny

@@ -1,0 +1,260 @@
+"""Load a model with its SAEs: the organism that the package ships, or one from the Hub."""
+
+import hashlib
+import json
+import re
+import warnings
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import replace
+from functools import partial
+from pathlib import Path
+from typing import Literal
+
+import torch
+from sae_lens import SAE
+from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedTokenizerBase
+from transformers.utils import logging as transformers_logging
+
+from saif_helpers.hub import (
+    default_device,
+    default_dtype,
+    load_causal_lm,
+    load_config,
+    load_sae,
+    load_tokenizer,
+    local_sae,
+)
+from saif_helpers.instructions import DATA
+from saif_helpers.models import ModelWithSAEs, combine
+from saif_helpers.remote import Remote, skeleton
+from saif_helpers.store import Store, default_folder
+from saif_helpers.zoo import (
+    ZOO,
+    Layers,
+    PretrainedModel,
+    PretrainedSAE,
+    choose_layers,
+    pretrained_saes,
+    width_of,
+)
+
+
+def load(
+    name: str = "organism",
+    size: str | None = None,
+    *,
+    layers: Layers = None,
+    saes: Mapping[int, tuple[str, str] | Path] | None = None,
+    release: str | None = None,
+    device: str | None = None,
+    dtype: torch.dtype | None = None,
+    root: Path | None = None,
+    remote: Remote = False,
+    store: Store | Literal["usual"] | None = "usual",
+) -> ModelWithSAEs:
+    """Load a model with its SAEs.
+
+    Without a network: the model organism that the package ships. From the Hugging Face Hub: the
+    models of `zoo.ZOO` by name, or any other whose layers are built like Gemma's or Llama's.
+
+    >>> load()  # doctest: +SKIP
+    >>> load("gemma-2-2b-it", "65k")  # doctest: +SKIP
+    >>> load("gemma-3-270m-it", layers="all")  # doctest: +SKIP
+    >>> load("Qwen/Qwen3-8B", saes={20: ("a-release", "an-id")})  # doctest: +SKIP
+
+    Args:
+        name: ``"organism"``, a name of the zoo, or a Hugging Face repository or a folder, which
+            need `saes` or `release`.
+        size: Of the organism ``"S"``, ``"M"`` (the default) or ``"L"``; ``"S-1"`` and ``"S-2"`` are
+            S with other seeds. Of another model the width of its SAEs, such as ``"65k"``.
+        layers: The layers to have SAEs for, see `zoo.choose_layers`. By default all layers of the
+            organism and the final one of any other model.
+        saes: SAEs named one by one: layer to release and id in SAE-Lens' list, or to a folder that
+            ``sae.save_model`` made.
+        release: Another release of SAE-Lens' list than the zoo's.
+        device: Where to put model and SAEs; by default the CPU for the organism, otherwise a GPU
+            where there is one. ``"auto"`` spreads a model over several GPUs.
+        dtype: Number format of the model; by default float32 for the organism, otherwise what
+            `hub.default_dtype` chooses. SAEs are always float32.
+        root: A folder laid out like the shipped one, for organisms that you trained yourself.
+        remote: True to run the model on NDIF: its weights are not fetched, and the number format is
+            the one there. ``"local"`` to rehearse that here, also with the organism.
+        store: Where to keep finished captures and generations, so that a run that was cut off goes
+            on where it was. Usually in `store.default_folder`; nowhere for the organism, which is
+            quick, and for a remote model, whose weights cannot be told apart from here.
+
+    Returns:
+        The model, its tokenizer and its SAEs, each of which is fetched and read when first used.
+
+    Raises:
+        OSError: If files cannot be fetched; the message says what to do.
+        ValueError: If there is no such model, layer, width or release, if a file is not the one
+            that the organism's manifest lists, if an SAE does not fit the model, if the number
+            format is too narrow for the model, or for the organism with ``remote=True``.
+    """
+    if name == "organism":
+        root = root or DATA / "organism"
+        found = _load_organism(size or "M", layers, device or "cpu", root, remote)
+    else:
+        device = device or default_device()
+        found = _load_pretrained(name, size, layers, saes, release, device, dtype, remote)
+    if store == "usual":
+        store = Store(default_folder()) if name != "organism" and not remote else None
+    return replace(found, store=store)
+
+
+def _load_organism(
+    size: str, layers: Layers, device: str, root: Path, remote: Remote
+) -> ModelWithSAEs:
+    if remote is True:
+        raise ValueError("NDIF does not serve the organism; to rehearse, give remote='local'")
+    sizes = sorted(path.parent.name for path in root.glob("*/config.json"))
+    if size not in sizes:
+        raise ValueError(f"organism of size {size!r} asked for; there are {', '.join(sizes)}")
+    check_manifest(root, size)
+    folder = root / size
+    with no_loading_bar():
+        model = AutoModelForCausalLM.from_pretrained(
+            folder, dtype=torch.float32, local_files_only=True, use_safetensors=True
+        )
+    tokenizer = AutoTokenizer.from_pretrained(folder, local_files_only=True)
+    wanted = choose_layers(layers or "all", len(model.model.layers), f"organism-{size}")
+    found = {}
+    for path in sorted((folder / "saes").iterdir()):
+        key = re.fullmatch(r"layer_(\d+)_width_(\d+)", path.name)
+        if key is None:
+            raise ValueError(f"{path} is not named layer_N_width_W")
+        cfg = json.loads((path / "cfg.json").read_text(encoding="utf-8"))
+        if int(key[1]) in wanted:
+            loader = partial(local_sae, path, device)
+            found[int(key[1]), int(key[2])] = (cfg, loader, path.relative_to(root).as_posix())
+    return combine(model.to(device), tokenizer, found, f"organism-{size}", "grammar", remote)
+
+
+def _load_pretrained(
+    name: str,
+    size: str | None,
+    layers: Layers,
+    saes: Mapping[int, tuple[str, str] | Path] | None,
+    release: str | None,
+    device: str,
+    dtype: torch.dtype | None,
+    remote: Remote,
+) -> ModelWithSAEs:
+    """Check everything that can be known without the weights, then load."""
+    entry = ZOO.get(name) or _unlisted(name, named=bool(saes or release))
+    d_sae, releases = width_of(size or entry.width), (release,) if release else entry.releases
+    listed = {} if saes else pretrained_saes(releases)
+    config = load_config(entry.repo_id).get_text_config()
+    chosen = [] if saes else choose_layers(layers or "final", config.num_hidden_layers, name)
+    for layer in chosen:
+        _check_listed(listed, layer, d_sae, name, releases)
+    if entry.caution:
+        warnings.warn(f"{name}: {entry.caution}", stacklevel=3)
+    sae_device = "cuda" if device == "auto" else device
+    found = {}
+    for layer in chosen:
+        sae = listed[layer, d_sae]
+        loader = partial(load_sae, sae.release, sae.sae_id, sae_device)
+        found[layer, d_sae] = ({"d_sae": d_sae}, loader, str(sae))
+    for layer, where in (saes or {}).items():
+        sae, path = _named_sae(where, sae_device)
+        found[layer, sae.cfg.d_sae] = (sae.cfg.to_dict(), lambda sae=sae: sae, path)
+    tokenizer = load_tokenizer(entry.repo_id)
+    if remote is True:
+        model = skeleton(entry.repo_id, tokenizer)
+    else:
+        dtype = dtype or default_dtype(device, entry.fits_float16)
+        model = load_causal_lm(entry.repo_id, dtype, device)
+        _check_finite(model, tokenizer, name)
+    return combine(model, tokenizer, found, name, "natural", remote)
+
+
+def _unlisted(name: str, named: bool) -> PretrainedModel:
+    """Describe a model that the zoo does not list, if it can be one."""
+    if not (Path(name).is_dir() or name.count("/") == 1):
+        raise ValueError(
+            f"model {name!r} asked for; there are organism, {', '.join(ZOO)}, or give a Hugging "
+            "Face repository such as 'Qwen/Qwen3-8B' together with saes or release"
+        )
+    if not named:
+        raise ValueError(
+            f"no SAEs are known for {name}; name them: saes={{layer: (release, sae_id)}}, "
+            "saes={layer: Path(folder)} or release=..."
+        )
+    return PretrainedModel(name, ())
+
+
+def _check_listed(
+    listed: Mapping[tuple[int, int], PretrainedSAE],
+    layer: int,
+    d_sae: int,
+    name: str,
+    releases: tuple[str, ...],
+) -> None:
+    if (layer, d_sae) not in listed:
+        raise ValueError(
+            f"no SAE of width {d_sae} for layer {layer} of {name} in {', '.join(releases)}; that "
+            f"layer has the widths {[width for at, width in listed if at == layer]}, and there are "
+            f"SAEs of width {d_sae} for the layers "
+            f"{[at for at, width in listed if width == d_sae]}"
+        )
+
+
+def _named_sae(where: tuple[str, str] | Path, device: str) -> tuple[SAE, str]:
+    """Load an SAE that was named explicitly, and say where it lies."""
+    if isinstance(where, tuple):
+        release, sae_id = where
+        return load_sae(release, sae_id, device), f"{release}/{sae_id}"
+    return local_sae(Path(where), device), str(where)
+
+
+def _check_finite(model: torch.nn.Module, tokenizer: PreTrainedTokenizerBase, name: str) -> None:
+    """Run one short prompt, so that a number format that is too narrow is found out at once."""
+    tokens = tokenizer("The quick brown fox jumps over the lazy dog.", return_tensors="pt")
+    ids = tokens["input_ids"].to(next(model.parameters()).device)
+    with torch.no_grad():
+        logits = model(input_ids=ids, use_cache=False).logits
+    if not logits.isfinite().all():
+        raise ValueError(
+            f"{name} computes numbers beyond {model.dtype}; load it with dtype=torch.bfloat16 "
+            "(slow on a GPU without it, such as a T4) or dtype=torch.float32"
+        )
+
+
+def check_manifest(root: Path, size: str) -> None:
+    """Check that a shipped model's files are exactly those of the manifest, with the same contents.
+
+    Args:
+        root: The folder that holds ``manifest.json`` (path relative to `root` -> sha256) and the
+            sizes.
+        size: The size to check.
+
+    Raises:
+        ValueError: If a file is missing, unlisted or different.
+    """
+    manifest = json.loads((root / "manifest.json").read_text(encoding="utf-8"))
+    listed = {path for path in manifest if path.startswith(f"{size}/")}
+    there = {p.relative_to(root).as_posix() for p in (root / size).rglob("*") if p.is_file()}
+    advice = f"install the package again, or write the manifest of {root} anew if you changed it"
+    if listed != there:
+        raise ValueError(
+            f"files missing: {sorted(listed - there)}; "
+            f"not in the manifest: {sorted(there - listed)}; {advice}"
+        )
+    for path in sorted(listed):
+        if hashlib.sha256((root / path).read_bytes()).hexdigest() != manifest[path]:
+            raise ValueError(f"{path} does not have the sha256 sum in the manifest; {advice}")
+
+
+@contextmanager
+def no_loading_bar() -> Iterator[None]:
+    """Keep transformers from drawing a bar for files that load in a moment."""
+    enabled = transformers_logging.is_progress_bar_enabled()
+    transformers_logging.disable_progress_bar()
+    try:
+        yield
+    finally:
+        if enabled:
+            transformers_logging.enable_progress_bar()
