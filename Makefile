@@ -14,7 +14,8 @@ PIP := $(BIN)/python -m pip --disable-pip-version-check --require-virtualenv
 OFFLINE := HF_HUB_OFFLINE=1 TRANSFORMERS_OFFLINE=1 HF_DATASETS_OFFLINE=1 WANDB_MODE=disabled \
   HF_HUB_DISABLE_TELEMETRY=1 DO_NOT_TRACK=1
 
-.PHONY: help book test check strip organism verdicts results picture bench setup lock environment clean distclean
+.PHONY: help book test check strip organism verdicts picture bench results setup python newest \
+  oldest colab lock environment repository clean distclean
 .DELETE_ON_ERROR:
 .DEFAULT_GOAL := help
 
@@ -64,13 +65,7 @@ setup: $(VENV)/.installed ## only the virtual environment (.venv), from requirem
 # Two stamps: another lock means a new environment, another pyproject.toml only a new install of the
 # package itself. torch comes first so that a failure of the largest download shows at once; pip
 # takes what that build of torch needs beyond the lock (CUDA libraries, where it has any).
-$(VENV)/.locked: requirements.lock
-	@test -n "$(PYTHON)" || { echo "No Python 3.11 or 3.12 found. Install one, or name it:" \
-	  "make book PYTHON=/path/to/python3.11" >&2; exit 1; }
-	@$(PYTHON) -c 'import sys; sys.exit(not (3, 11) <= sys.version_info[:2] <= (3, 12))' || \
-	  { echo "PYTHON=$(PYTHON) does not run or is not Python 3.11 or 3.12." >&2; exit 1; }
-	@$(PYTHON) -c 'import ensurepip, venv' || { echo "$(PYTHON) lacks venv:" \
-	  "install it first (Debian, Ubuntu: apt install python3-venv)." >&2; exit 1; }
+$(VENV)/.locked: requirements.lock | python
 	@echo "Setting up $(VENV) with $(PYTHON); this takes some minutes"
 	$(PYTHON) -m venv --clear $(VENV)
 	$(PIP) install -qq --constraint requirements.lock torch
@@ -82,14 +77,34 @@ $(VENV)/.installed: $(VENV)/.locked pyproject.toml
 	$(PIP) install -qq --no-deps --no-build-isolation --editable .
 	@touch $@
 
+python:
+	@test -n "$(PYTHON)" || { echo "No Python 3.11 or 3.12 found. Install one, or name it:" \
+	  "make book PYTHON=/path/to/python3.11" >&2; exit 1; }
+	@$(PYTHON) -c 'import sys; sys.exit(not (3, 11) <= sys.version_info[:2] <= (3, 12))' || \
+	  { echo "PYTHON=$(PYTHON) does not run or is not Python 3.11 or 3.12." >&2; exit 1; }
+	@$(PYTHON) -c 'import ensurepip, venv' || { echo "$(PYTHON) lacks venv:" \
+	  "install it first (Debian, Ubuntu: apt install python3-venv)." >&2; exit 1; }
+
+newest: python ## run the tests with the newest libraries that pyproject.toml allows, in .venv-newest
+	TORCH="$(TORCH)" tools/test_versions.sh newest $(PYTHON) $(ARGS)
+
+oldest: python ## run the tests with the oldest libraries that pyproject.toml allows, in .venv-oldest
+	TORCH="$(TORCH)" tools/test_versions.sh oldest $(PYTHON) $(ARGS)
+
+colab: ## install among Colab's packages as a chapter does, and run chapters, in .venv-colab
+	$(PYTHON) tools/check_colab_install.py $(ARGS)
+
 environment: setup ## write environment.yml again, from pyproject.toml
 	$(BIN)/python tools/make_environment.py
 
 lock: ## resolve requirements.lock again, from pyproject.toml (needs the package index)
 	tools/make_lock.sh $(PYTHON)
 
+repository: ## write the repository's address everywhere: URL=https://github.com/owner/name
+	$(PYTHON) tools/set_repository.py '$(URL)'
+
 clean: ## remove the built book and its execution cache
 	rm -rf _build
 
 distclean: clean ## remove the virtual environment too
-	rm -rf $(VENV) *.egg-info .pytest_cache .ruff_cache .hypothesis
+	rm -rf $(VENV) $(VENV)-newest $(VENV)-oldest $(VENV)-colab *.egg-info .pytest_cache .ruff_cache .hypothesis
