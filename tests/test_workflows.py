@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 import yaml
 from check_colab_install import SNAPSHOTS
+from differences_from_lock import differences
 
 ROOT = Path(__file__).parents[1]
 WORKFLOWS = sorted((ROOT / ".github" / "workflows").glob("*.yml"))
@@ -98,3 +99,9 @@ def test_other_versions_are_tried_with_all_extras():
     (extras,) = re.findall(r"\[.*\]", (ROOT / "environment.yml").read_text(encoding="utf-8"))
     project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
     assert set(extras.strip("[]").split(",")) == set(project["optional-dependencies"])
+
+
+def test_what_differs_from_the_lock_is_named():
+    lock = "# made\nnumpy==2.4.6\nruamel-yaml==0.19.1 ; sys_platform != 'win32'\ntorch==2.13.0\n"
+    here = {"numpy": "2.5.0", "ruamel-yaml": "0.19.1", "torch": "2.13.0+cpu", "pip": "23.0"}
+    assert differences(lock, here) == ["numpy: 2.4.6 in the lock, 2.5.0 here"]
