@@ -14,7 +14,7 @@ PIP := $(BIN)/python -m pip --disable-pip-version-check --require-virtualenv
 OFFLINE := HF_HUB_OFFLINE=1 TRANSFORMERS_OFFLINE=1 HF_DATASETS_OFFLINE=1 WANDB_MODE=disabled \
   HF_HUB_DISABLE_TELEMETRY=1 DO_NOT_TRACK=1
 
-.PHONY: help book test check strip organism verdicts picture bench results setup python newest \
+.PHONY: needs help book test check strip organism verdicts picture bench results setup python newest \
   oldest colab lock environment repository clean distclean
 .DELETE_ON_ERROR:
 .DEFAULT_GOAL := help
@@ -53,6 +53,9 @@ verdicts: setup ## judge the claims on every shipped model: an hour; ARGS="--siz
 
 results: setup ## run the chapters on a real model: MODEL=gemma-2-2b-it ARGS="--width 65k"
 	$(BIN)/python tools/judge_models.py --model $(MODEL) $(ARGS)
+
+needs: setup ## compute again what each model needs of GPU memory
+	$(BIN)/python tools/make_needs.py
 
 picture: ## copy the README's picture out of the built book
 	$(BIN)/python tools/readme_picture.py

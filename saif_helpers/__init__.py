@@ -29,6 +29,7 @@ _STATIONS = {
     "prompts": ["Content", "PromptPair", "load_contents", "make_pairs", "render"],
     "parallel": ["load_parallel"],
     "zoo": ["zoo_table"],
+    "needs": ["needs_table", "shipped_memory_table"],
     "remote": ["skeleton"],
     "store": ["Store", "default_folder"],
     "models": ["ModelWithSAEs", "wrap"],

@@ -1,0 +1,27 @@
+import pandas as pd
+
+from saif_helpers.memory import memory_table
+from saif_helpers.needs import needs_table, shipped_memory_table
+from saif_helpers.zoo import ZOO
+
+
+def test_the_shipped_table_is_what_the_computation_gives():
+    shipped = shipped_memory_table()
+    for name in ("gemma-2-2b", "gemma-3-270m"):
+        part = shipped[shipped["model"] == name].reset_index(drop=True)
+        pd.testing.assert_frame_equal(part, memory_table([name]))
+
+
+def test_every_model_of_the_zoo_has_its_needs():
+    table = needs_table()
+    assert list(table.index) == list(ZOO)
+    assert (table["download, GB"] > 0).all()
+    base, tuned = table.loc["gemma-2-2b"], table.loc["gemma-2-2b-it"]
+    assert base["GPU memory, GiB"] == tuned["GPU memory, GiB"]
+    assert base["download, GB"] > 1.8 * tuned["download, GB"]  # stored in 32 bits, not in 16
+
+
+def test_the_paper_s_smaller_model_with_its_wider_sae_fits_a_t4():
+    wide = needs_table("65k")
+    assert list(wide.index) == ["gemma-2-2b", "gemma-2-2b-it"]
+    assert set(wide["fits a 15 GB T4"]) == {"yes"}

@@ -1,0 +1,10 @@
+"""Write what each model needs (`saif_helpers/data/memory.json`): run by ``make needs``."""
+
+import json
+
+from saif_helpers.memory import memory_table
+from saif_helpers.needs import FILE
+
+if __name__ == "__main__":
+    rows = memory_table().to_dict("records")
+    FILE.write_text("[\n" + ",\n".join(map(json.dumps, rows)) + "\n]\n", encoding="utf-8")
