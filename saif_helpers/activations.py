@@ -59,7 +59,7 @@ def capture(
         model, prompts, step, batch_size, kind="capture", settings=settings, given=given
     ):
         for layer in wanted:
-            streams[layer][rows] = found[str(layer)]
+            streams[layer][rows] = found[str(layer)].float()
     return {layer: streams[layer] for layer in layers}
 
 

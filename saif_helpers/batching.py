@@ -151,6 +151,8 @@ def in_batches(
                 ) from error
             batch_size = len(part) // 2
         else:
+            if model.device.type == "cuda":
+                gc.collect()  # a trace that stopped early holds its tensors until then
             yield part, result
             rows = rows[len(part) :] or list(islice(waiting, batch_size))
             continue

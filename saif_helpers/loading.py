@@ -100,7 +100,9 @@ def load(
         device = device or default_device()
         found = _load_pretrained(name, size, layers, saes, release, device, dtype, remote)
     if store == "usual":
-        store = Store(default_folder()) if name != "organism" and not remote else None
+        weights_here = not any(w.is_meta for w in found.lm._module.parameters())
+        keep = name != "organism" and not remote and weights_here
+        store = Store(default_folder()) if keep else None
     return replace(found, store=store)
 
 

@@ -2,7 +2,10 @@ import pytest
 import torch
 
 from saif_helpers.activations import capture, capture_tokens
+from saif_helpers.models import wrap
+from saif_helpers.steering import generate
 from saif_helpers.tokens import tokenize, without_bos
+from saif_helpers.vectors import SteeringVector
 from tests import tiny
 
 
@@ -129,3 +132,14 @@ def test_prompts_that_are_not_rendered_are_refused(model):
         capture(model, ["The cat sleeps."], [0])
     with pytest.raises(ValueError, match="0 prompts"):
         capture(model, [], [0])
+
+
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
+def test_a_model_in_16_bits_is_captured_exactly_in_float32(dtype):
+    network = tiny.causal_lm("llama").to(dtype)
+    model = wrap(network, tiny.tokenizer(), {1: tiny.sae(1)}, name="narrow")
+    captured = capture(model, tiny.PROMPTS[:2], [1], batch_size=1)[1]
+    assert captured.dtype == torch.float32
+    assert torch.equal(captured, captured.to(dtype).float())
+    steering = SteeringVector(1, torch.ones(tiny.D_MODEL), "ones")
+    assert len(generate(model, tiny.PROMPTS[:2], steering, max_new_tokens=3)) == 2

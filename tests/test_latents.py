@@ -1,7 +1,7 @@
 import pytest
 import torch
 
-from saif_helpers.latents import decode, encode, reconstruction_quality
+from saif_helpers.latents import decode, encode, reconstruction_quality, reconstruction_table
 from saif_helpers.models import wrap
 from saif_helpers.tokens import tokenize, without_bos
 from tests import tiny
@@ -99,3 +99,22 @@ def test_quality_equals_plain_pytorch_one_text_at_a_time(model):
 def test_an_sae_that_does_not_exist_is_refused(model):
     with pytest.raises(KeyError, match="no SAE of width 7 for layer 1"):
         reconstruction_quality(model, tiny.PROMPTS, 1, 7)
+
+
+def test_the_table_says_in_words_what_is_wrong_with_an_sae(model):
+    layers = [0, 1]
+    silent = tiny.sae(0)
+    with torch.no_grad():
+        silent.threshold.fill_(1e6)
+    saes = {0: silent, 1: identity_sae()}
+    mixed = wrap(model.lm._module, tiny.tokenizer(), saes, name="mixed")
+    with pytest.warns(UserWarning, match=r"of mixed for the layers \[0\] are poor"):
+        table = reconstruction_table(mixed, tiny.PROMPTS, layers)
+    assert list(table.index) == layers
+    assert table.loc[1, "in words"] == "good"
+    assert table.loc[1, "explained variance"] == pytest.approx(1)
+    assert table.loc[0, "L0"] == 0
+    said = table.loc[0, "in words"]
+    assert said.startswith("poor: explains less than 60% of the variance")
+    assert said.endswith("is silent on most tokens")
+    assert reconstruction_quality(mixed, tiny.PROMPTS, 0).l0 == 0

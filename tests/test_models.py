@@ -165,3 +165,30 @@ def test_layers_are_checked():
     model = tiny.wrapped("llama")
     with pytest.raises(ValueError, match="layer -1 asked for; tiny-llama has layers 0-2"):
         model.layer(-1)
+
+
+def test_the_sae_not_used_for_longest_is_dropped_beyond_the_limit_and_loaded_again():
+    loaded = []
+
+    def loader(layer):
+        return lambda: loaded.append(layer) or tiny.sae(layer)
+
+    one = sum(p.nbytes for p in tiny.sae(0).parameters())
+    saes = SAECollection({(layer, tiny.D_SAE): loader(layer) for layer in range(3)}, 2 * one)
+    first = saes[0]
+    saes[1], saes[0]  # 0 was used last
+    saes[2]
+    assert saes[0] is first
+    assert loaded == [0, 1, 2]
+    saes[1]
+    assert loaded == [0, 1, 2, 1]
+    alone = SAECollection({(0, tiny.D_SAE): loader(0)}, most_bytes=1)
+    assert alone[0] is alone[0]
+
+
+def test_how_an_answer_ends_and_which_styles_there_are():
+    chat, base = tiny.wrapped("gemma2"), tiny.tokenizer()
+    assert (chat.turn_end, chat.styles) == ("<end_of_turn>", ("chat", "plain"))
+    base.chat_template = None
+    plain = wrap(tiny.causal_lm("llama"), base, {}, name="base")
+    assert (plain.turn_end, plain.styles) == ("<eos>", ("plain",))

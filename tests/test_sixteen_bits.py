@@ -1,0 +1,77 @@
+"""Models from the Hub are in 16 bits on a GPU: everything that touches a model works in them."""
+
+import pytest
+import tiny
+import torch
+
+import saif_helpers as saif
+from saif_helpers.models import wrap
+
+PROMPTS = tiny.PROMPTS[:3]
+
+
+@pytest.fixture(params=[torch.bfloat16, torch.float16])
+def model(request):
+    saes = {layer: tiny.sae(layer) for layer in range(tiny.N_LAYERS)}
+    network = tiny.causal_lm("gemma2").to(request.param)
+    return wrap(network, tiny.tokenizer(), saes, name="narrow")
+
+
+@pytest.fixture
+def ranking(model):
+    captured = saif.capture(model, PROMPTS, [1])[1]
+    latents = saif.encode(model.saes[1], captured)
+    return saif.rank_latents(latents, torch.zeros_like(latents))
+
+
+def test_captures_are_exact_and_in_float32(model):
+    captured = saif.capture(model, PROMPTS, [1], batch_size=1)[1]
+    assert captured.dtype == torch.float32
+    assert torch.equal(captured, captured.to(model.lm.dtype).float())
+
+
+def test_reconstruction_in_16_bits_is_near_that_in_32(model):
+    wide = tiny.wrapped("gemma2")
+    narrow = saif.reconstruction_quality(model, tiny.PROMPTS, 1)
+    exact = saif.reconstruction_quality(wide, tiny.PROMPTS, 1)
+    assert narrow.l0 == pytest.approx(exact.l0, rel=0.05)
+    assert narrow.loss == pytest.approx(exact.loss, rel=0.05)
+
+
+@pytest.mark.parametrize("make", ["saif_vector", "clamped_latents"])
+@pytest.mark.parametrize("placement", ["last_prompt_token", "every_position", "decaying"])
+def test_steering(model, ranking, make, placement):
+    sae = model.saes[1]
+    steering = getattr(saif, make)(ranking, sae, 3)
+    outputs = saif.generate(model, PROMPTS, steering, placement=placement, max_new_tokens=4)
+    assert len(outputs) == len(PROMPTS)
+    assert (
+        saif.generate(model, PROMPTS, steering.scaled(0.0), max_new_tokens=4)
+        == saif.generate(model, PROMPTS, max_new_tokens=4)
+        or make == "clamped_latents"
+    )
+
+
+def test_probabilities_and_losses(model, ranking):
+    vector = saif.saif_vector(ranking, model.saes[1], 3)
+    likely = saif.log_probabilities(model, PROMPTS[0], "a cat", vector)
+    assert (likely <= 0).all()
+    assert saif.output_loss(model, PROMPTS, ["a cat", "b", "c"]).isfinite().all()
+
+
+def test_influence_and_lenses(model, ranking):
+    sae = model.saes[1]
+    influence = saif.gradient_influence(model, sae, PROMPTS, ["a", "b", "c"], 1)
+    assert influence.isfinite().all()
+    scores = saif.output_scores(model, sae, ranking, ranking.top(3), PROMPTS, 1)
+    assert scores.isfinite().all()
+    own = torch.tensor([40, 41])
+    assert saif.vocabulary_scores(model, sae.W_dec.detach()[:5], own).isfinite().all()
+
+
+def test_contexts_and_cards(model, ranking):
+    contexts = saif.top_contexts(model, PROMPTS, 1, ranking.top(2).tolist(), n=2)
+    assert len(contexts) == 2
+    latents = saif.encode(model.saes[1], saif.capture(model, PROMPTS, [1])[1])
+    facts = {latent: {"k": "v"} for latent in ranking.top(2).tolist()}
+    assert len(saif.latent_cards(model, 1, facts, latents, latents, PROMPTS)) == 2
