@@ -45,11 +45,9 @@ def test_steering(model, ranking, make, placement):
     steering = getattr(saif, make)(ranking, sae, 3)
     outputs = saif.generate(model, PROMPTS, steering, placement=placement, max_new_tokens=4)
     assert len(outputs) == len(PROMPTS)
-    assert (
-        saif.generate(model, PROMPTS, steering.scaled(0.0), max_new_tokens=4)
-        == saif.generate(model, PROMPTS, max_new_tokens=4)
-        or make == "clamped_latents"
-    )
+    if make == "saif_vector":
+        nothing = saif.generate(model, PROMPTS, steering.scaled(0.0), max_new_tokens=4)
+        assert nothing == saif.generate(model, PROMPTS, max_new_tokens=4)
 
 
 def test_probabilities_and_losses(model, ranking):
