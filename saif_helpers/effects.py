@@ -12,7 +12,6 @@ from sacrebleu.metrics import CHRF
 from torch import Tensor
 
 from saif_helpers.models import ModelWithSAEs
-from saif_helpers.progress import progress
 
 
 def output_loss(
@@ -27,7 +26,7 @@ def output_loss(
         model: The model.
         prompts: Rendered prompts (see `prompts.render`).
         outputs: An output for each prompt.
-        batch_size: Outputs in one forward pass.
+        batch_size: Outputs in one forward pass; halved if that does not fit into memory.
 
     Returns:
         Mean cross-entropy of each output's tokens, in nats a token; not a number for an output
@@ -51,10 +50,17 @@ def output_loss(
         (i for i in range(len(outputs)) if written[i]),
         key=lambda i: len(asked[i]) + len(written[i]),
     )
-    starts = range(0, len(order), batch_size)
-    for start in progress(starts, "losses"):
-        rows = order[start : start + batch_size]
-        losses[rows] = _batch_losses(model, [asked[i] for i in rows], [written[i] for i in rows])
+    waiting = list(order)
+    while waiting:
+        rows = waiting[:batch_size]
+        try:
+            found = _batch_losses(model, [asked[i] for i in rows], [written[i] for i in rows])
+        except torch.OutOfMemoryError:
+            if len(rows) == 1:
+                raise
+            batch_size = len(rows) // 2  # and again from the same row
+            continue
+        losses[rows], waiting = found, waiting[batch_size:]
     return losses
 
 

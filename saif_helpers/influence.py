@@ -13,12 +13,11 @@ from jaxtyping import Float, Int
 from sae_lens import SAE
 from torch import Tensor
 
+from saif_helpers.batching import in_batches
 from saif_helpers.latents import encode
 from saif_helpers.models import ModelWithSAEs
-from saif_helpers.progress import progress
 from saif_helpers.proximity import logit_lens
 from saif_helpers.ranking import LatentRanking
-from saif_helpers.tokens import batches
 
 
 def gradient_influence(
@@ -27,7 +26,7 @@ def gradient_influence(
     prompts: Sequence[str],
     answers: Sequence[str],
     layer: int,
-    batch_size: int = 64,
+    batch_size: int | None = None,
 ) -> Float[Tensor, "d_sae"]:
     """Measure how much each latent raises the probability of the answer's first token.
 
@@ -41,7 +40,8 @@ def gradient_influence(
         prompts: Rendered prompts with the instruction.
         answers: The right answer to each prompt.
         layer: The layer.
-        batch_size: Prompts in one forward and backward pass.
+        batch_size: Prompts in one forward and backward pass. By default 64, on a GPU as many as
+            fit, see `batching.default_batch_size`.
 
     Returns:
         The influence of each latent, in units of probability.
@@ -58,7 +58,8 @@ def gradient_influence(
     first = torch.tensor([tokens[0] for tokens in ids])
     W_dec = sae.W_dec.detach()
     total = torch.zeros(len(W_dec))
-    for rows, tokens in progress(list(batches(prompts, model.tokenizer, batch_size)), "gradients"):
+
+    def step(rows: list[int], tokens: dict[str, Tensor]) -> Tensor:
         targets = first[rows]
         with model.lm.trace(**tokens, use_cache=False) as tracer:
             residual = model.layer(layer).output
@@ -69,7 +70,13 @@ def gradient_influence(
                 gradient = nnsight.save(residual.grad[:, -1].clone())
             state = nnsight.save(residual[:, -1].detach().clone())
         influence = encode(sae, state) * (gradient.to(W_dec) @ W_dec.T)
-        total += influence.clamp(min=0).sum(0).cpu().float()
+        return influence.clamp(min=0).sum(0).cpu().float()
+
+    # What the backward pass needs of each layer counts like logits of all positions.
+    for _, part in in_batches(
+        model, prompts, step, batch_size, description="gradients", all_logits=True
+    ):
+        total += part
     return total / len(prompts)
 
 
@@ -83,7 +90,7 @@ def output_scores(
     *,
     factor: float = 10.0,
     n_tokens: int = 20,
-    batch_size: int = 256,
+    batch_size: int | None = None,
 ) -> Float[Tensor, "latents"]:
     """Measure how surely an amplified latent makes the model write the tokens that it promotes.
 
@@ -102,7 +109,8 @@ def output_scores(
         layer: The layer.
         factor: How many times its mean activation is added.
         n_tokens: How many promoted tokens count as the latent's own.
-        batch_size: Rows in one forward pass, one for each latent and prompt.
+        batch_size: Rows in one forward pass, one for each latent and prompt. By default 256, on a
+            GPU as many as fit, see `batching.default_batch_size`.
 
     Returns:
         The score of each latent, from 0 to 1, the mean over the prompts.
@@ -117,7 +125,8 @@ def output_scores(
     offsets = factor * ranking.mean[latents].to(directions)[:, None] * directions
     rows = [prompt for prompt in prompts for _ in latents]
     scores = torch.zeros(len(rows))
-    for at, tokens in progress(list(batches(rows, model.tokenizer, batch_size)), "output scores"):
+
+    def step(at: list[int], tokens: dict[str, Tensor]) -> Tensor:
         which = torch.as_tensor(at) % len(latents)
         with torch.no_grad(), model.lm.trace(**tokens, use_cache=False) as tracer:
             residual = model.layer(layer).output
@@ -130,5 +139,11 @@ def output_scores(
         best = mine.max(1, keepdim=True).values
         rank = (logits > best).sum(1)
         probability = logits.softmax(-1).gather(1, own[which]).max(1).values
-        scores[at] = (1 - rank / logits.shape[1]) * probability
+        return (1 - rank / logits.shape[1]) * probability
+
+    sizing = {"all_logits": True, "without_gpu": 256}
+    for at, part in in_batches(
+        model, rows, step, batch_size, description="output scores", **sizing
+    ):
+        scores[at] = part
     return scores.reshape(len(prompts), len(latents)).mean(0)

@@ -99,7 +99,7 @@ def steer_and_grade(
     decay: float = 0.8,
     style: Style | None = None,
     max_new_tokens: int = 40,
-    batch_size: int = 256,
+    batch_size: int | None = None,
 ) -> list[Grades]:
     """Steer prompts without the instruction by several vectors, in shared generation passes.
 
@@ -112,13 +112,16 @@ def steer_and_grade(
         decay: Factor from one generated token to the next, in the placement ``"decaying"``.
         style: Style of the prompts.
         max_new_tokens: Most tokens of an output.
-        batch_size: Prompts generated from at once, a prompt for each vector and content.
+        batch_size: Prompts generated from at once, a prompt for each vector and content. By default
+            256, on a GPU as many as fit, see `batching.default_batch_size`.
 
     Returns:
         The grades of each vector's outputs.
     """
     prompts = [render(content.text, model.tokenizer, style) for content in contents]
     items = [content.item(instruction) for content in contents]
+    if batch_size is None and model.device.type != "cuda":
+        batch_size = 256  # equal prompts of a batch are read once, so more than usual pays
     outputs = generate(
         model,
         prompts * len(vectors),

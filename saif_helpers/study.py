@@ -18,7 +18,7 @@ from saif_helpers.controls import random_latents_vector
 from saif_helpers.figures import interval_bars
 from saif_helpers.grades import Grades, check_grader, grade, paired_difference, pool
 from saif_helpers.instructions import InstructionType
-from saif_helpers.latents import encode
+from saif_helpers.latents import encode, reconstruction_table
 from saif_helpers.models import ModelWithSAEs
 from saif_helpers.prompts import Content, PromptPair, load_contents, make_pairs, render
 from saif_helpers.proximity import auroc
@@ -47,6 +47,7 @@ class Study:
         rankings: Layer to the ranking of its SAE's latents.
         checks: Rule to the checks that its verdict rests on.
         cards: Cards of the best latents of the layer that the paper's rule steers.
+        reconstruction: How good the SAEs are on the prompts, see `latents.reconstruction_table`.
     """
 
     instruction: InstructionType
@@ -56,6 +57,7 @@ class Study:
     rankings: Mapping[int, LatentRanking]
     checks: Mapping[str, Sequence[Check]]
     cards: Sequence[LatentCard]
+    reconstruction: pd.DataFrame
 
     @property
     def verdicts(self) -> dict[str, Verdict]:
@@ -171,6 +173,7 @@ def study_instruction(
     grades = _baseline(model, instruction, asked, max_new_tokens)
     layers = model.saes.layers
     pairs = make_pairs(instruction, identification, model.tokenizer, seed=seed)
+    reconstruction = reconstruction_table(model, [pair.positive for pair in pairs[:20]], layers)
     rankings, sources = _sources(model, pairs, rules, k)
     settings = {}
     for rule in rules:
@@ -202,7 +205,8 @@ def study_instruction(
     bars = (strict_bar, loose_bar, random_bar)
     checks = {rule: _checks(grades, rule, *bars) for rule in rules}
     cards = _cards(model, instruction, asked, grades, rankings[at.layer], at.layer, n_cards)
-    return Study(instruction, model.name, grades, settings, rankings, checks, cards)
+    found = (grades, settings, rankings, checks, cards, reconstruction)
+    return Study(instruction, model.name, *found)
 
 
 def rule_source(

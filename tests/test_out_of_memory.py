@@ -9,6 +9,8 @@ from saif_helpers import interventions
 from saif_helpers.activations import capture, capture_tokens
 from saif_helpers.batching import default_batch_size
 from saif_helpers.contexts import top_contexts
+from saif_helpers.effects import output_loss
+from saif_helpers.influence import gradient_influence
 from saif_helpers.latents import reconstruction_quality
 from saif_helpers.models import ModelWithSAEs, wrap
 from saif_helpers.steering import generate
@@ -23,6 +25,9 @@ LOOPS = {
     "contexts": lambda model, size: top_contexts(model, tiny.PROMPTS, 1, [0, 3], batch_size=size),
     "generate": lambda model, size: generate(
         model, tiny.PROMPTS, VECTOR, placement="decaying", max_new_tokens=8, batch_size=size
+    ),
+    "gradients": lambda model, size: gradient_influence(
+        model, model.saes[1], tiny.PROMPTS, ["a", "b", "c", "d", "e"], 1, size
     ),
     "quality": lambda model, size: reconstruction_quality(model, tiny.PROMPTS, 1, batch_size=size),
 }
@@ -57,10 +62,19 @@ def test_a_loop_goes_on_with_smaller_batches_from_the_same_prompt(model, small_m
     with pytest.warns(UserWarning, match="5 prompts did not fit into the memory; going on with 2"):
         found = LOOPS[loop](model, None)
     assert len(small_memory) == (2 if loop == "quality" else 1)  # it goes over the texts twice
-    if loop.startswith("capture"):
+    if loop.startswith(("capture", "gradients")):
         torch.testing.assert_close(found, expected, atol=0, rtol=0)
     else:
         assert found == expected
+
+
+@pytest.mark.parametrize("small_memory", [3], indirect=True)
+def test_losses_of_outputs_go_on_too(model, small_memory):
+    outputs = ["a cat", "b", "", "d", "the end"]
+    expected = output_loss(model, tiny.PROMPTS, outputs, batch_size=2)
+    found = output_loss(model, tiny.PROMPTS, outputs)
+    torch.testing.assert_close(found, expected, atol=0, rtol=0, equal_nan=True)
+    assert len(small_memory) == 1
 
 
 @pytest.mark.parametrize("small_memory", [3], indirect=True)
