@@ -54,6 +54,7 @@ N_TOKENS = 600  # of the stand-in vocabularies
 ALIVE = 512  # latents that can fire; the others are there only in number
 D_MODEL = {"gemma-2-2b": 2304, "gemma-2-9b": 3584}  # as Gemma Scope's format fixes it
 SMALL_D_MODEL = 32
+SLIDING_WINDOW = 32  # shorter than most prompts
 
 
 def tokenizer(name: str) -> PreTrainedTokenizerFast:
@@ -100,7 +101,7 @@ def causal_lm(name: str, n_layers: int) -> torch.nn.Module:
         "head_dim": 8,
         "max_position_embeddings": 1024,
         "initializer_range": 0.1,
-        "sliding_window": 32,
+        "sliding_window": SLIDING_WINDOW,
         "bos_token_id": 2,
         "eos_token_id": 1,
         "pad_token_id": 0,

@@ -18,6 +18,7 @@ from saif_helpers.loading import load
 from saif_helpers.prompts import render
 from saif_helpers.saes import check_decoder_units
 from saif_helpers.steering import generate
+from saif_helpers.tokens import tokenize
 from saif_helpers.zoo import ZOO, pretrained_saes
 
 MODELS = {
@@ -108,6 +109,30 @@ def test_an_sae_computes_in_residual_stream_units_what_its_files_say(cache, name
     torch.testing.assert_close(
         decode(sae, latents), (latents @ w["w_dec"] + w["b_dec"]) / scale, rtol=1e-4, atol=1e-4
     )
+
+
+@pytest.mark.parametrize("name", ["gemma-2-2b-it", "llama-3.1-8b", "gemma-3-270m-it"])
+def test_prompts_longer_than_the_sliding_window_are_continued_as_by_plain_generate(cache, name):
+    """Equal prompts are read once and rows leave the cache: in every family's kind of cache."""
+    model = loaded(name, store=None)
+    texts = [
+        "The soup was so salty that the guests exchanged glances. " * 3,
+        "A lake. " * 20,
+        "Yes.",
+    ]
+    prompts = [render(texts[index], model.tokenizer) for index in (0, 1, 0, 2, 1)]
+    tokens = tokenize(prompts, model.tokenizer)
+    assert tokens["attention_mask"].sum(1).max() > 2 * fake_hub.SLIDING_WINDOW
+    plain = model.lm._module.generate(
+        input_ids=tokens["input_ids"],
+        attention_mask=tokens["attention_mask"],
+        max_new_tokens=12,
+        do_sample=False,
+        eos_token_id=model.stop_ids,
+        pad_token_id=model.tokenizer.pad_token_id,
+    )[:, tokens["input_ids"].shape[1] :]
+    expected = model.tokenizer.batch_decode(plain, skip_special_tokens=True)
+    assert generate(model, prompts, max_new_tokens=12) == expected
 
 
 def test_another_width_layer_and_release(cache):
