@@ -4,10 +4,14 @@ Here with small sizes, as a reader in a hurry would set them in the configuratio
 book runs the same chapters as they stand.
 """
 
+import os
 import re
 import socket
+from concurrent.futures import ProcessPoolExecutor
 from importlib.metadata import version
+from multiprocessing import get_context
 from pathlib import Path
+from unittest.mock import patch
 
 import nbformat
 import pytest
@@ -15,6 +19,7 @@ import yaml
 from check_pages import toc_files
 from judge_models import config_cell
 from nbclient import NotebookClient
+from nbclient.exceptions import CellExecutionError
 
 ROOT = Path(__file__).parents[1]
 
@@ -59,8 +64,8 @@ def test_the_page_on_this_build_names_versions_and_machine_but_no_place():
         assert place not in shown
 
 
-@pytest.mark.parametrize("name", CHAPTERS)
-def test_chapter_runs(name):
+def run(name):
+    """Execute a chapter at small sizes, and return what went wrong."""
     notebook = nbformat.read(ROOT / f"{name}.ipynb", as_version=4)
     notebook.cells.insert(config_cell(notebook) + 1, nbformat.v4.new_code_cell(SMALL_SIZES))
     client = NotebookClient(
@@ -69,7 +74,26 @@ def test_chapter_runs(name):
         kernel_name="python3",
         resources={"metadata": {"path": str(ROOT / "book")}},
     )
-    client.execute()
+    try:
+        client.execute()
+    except CellExecutionError as error:
+        return str(error)
     executed = [cell for cell in notebook.cells if cell.cell_type == "code" and cell.source]
-    assert executed
-    assert all(cell.execution_count for cell in executed)
+    if not executed or not all(cell.execution_count for cell in executed):
+        return "a cell was not executed"
+    return None
+
+
+@pytest.fixture(scope="module")
+def outcomes():
+    """Execute two chapters at a time, one thread each."""
+    with (
+        patch.dict(os.environ, {"OMP_NUM_THREADS": "1"}),
+        ProcessPoolExecutor(2, get_context("spawn")) as pool,
+    ):
+        return dict(zip(CHAPTERS, pool.map(run, CHAPTERS), strict=True))
+
+
+@pytest.mark.parametrize("name", CHAPTERS)
+def test_chapter_runs(outcomes, name):
+    assert outcomes[name] is None, outcomes[name]
