@@ -38,6 +38,13 @@ def logit_lens(
     Raises:
         ValueError: If the directions are not as wide as the residual stream.
     """
+    return _logits(model, directions).cpu()
+
+
+def _logits(
+    model: ModelWithSAEs, directions: Float[Tensor, "directions d_model"]
+) -> Float[Tensor, "directions vocabulary"]:
+    """Do as `logit_lens`, and leave the result where the model's head is."""
     if directions.shape[-1] != model.d_model:
         raise ValueError(
             f"directions of {directions.shape[-1]} entries given; {model.name} has d_model "
@@ -48,7 +55,7 @@ def logit_lens(
     head = network.lm_head
     with torch.no_grad():
         normed = network.model.norm(directions.to(model.device, model.lm.dtype))
-        return head(normed).float().cpu()
+        return head(normed).float()
 
 
 def promoted_tokens(
@@ -103,10 +110,10 @@ def vocabulary_scores(
         raise ValueError("0 tokens of own vocabulary given; give at least 1")
     scores = []
     for part in directions.split(chunk):
-        logits = logit_lens(model, part)
+        logits = _logits(model, part)  # sorting them is what takes long, so on the GPU if any
         others = torch.ones(logits.shape[1], dtype=torch.bool)
         others[vocabulary] = False
-        scores.append(_areas(logits[:, vocabulary], logits[:, others]))
+        scores.append(_areas(logits[:, vocabulary], logits[:, others]).cpu())
     return torch.cat(scores)
 
 

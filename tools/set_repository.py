@@ -14,7 +14,7 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[1]
 KINDS = {".cff", ".ipynb", ".md", ".py", ".toml", ".yml"}
-MADE = {"_build", "build", "dist", "shared"}
+MADE = {"_build", "build", "dist"}
 """Folders whose files are made or do not belong to the book."""
 ADDRESS = re.compile(r"https://github\.com/([A-Za-z0-9][A-Za-z0-9-]{0,38}/[\w.-]{1,100})", re.ASCII)
 HOSTS = ("https://github.com", "https://colab.research.google.com/github")
