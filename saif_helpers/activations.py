@@ -43,7 +43,8 @@ def capture(
         Layer to residual stream in float32, rows in the order of `prompts`, on the CPU.
 
     Raises:
-        ValueError: If a layer does not exist or there is nothing to capture.
+        ValueError: If a layer does not exist, there is nothing to capture, or the model's number
+            format is too narrow for its residual stream.
     """
     wanted = _checked(model, layers)
     streams = {
@@ -60,6 +61,12 @@ def capture(
     ):
         for layer in wanted:
             streams[layer][rows] = found[str(layer)].float()
+    for layer, stream in streams.items():
+        if not stream.isfinite().all():
+            raise ValueError(
+                f"the residual stream of {model.name} after layer {layer} goes beyond "
+                f"{model.lm.dtype}; load the model with dtype=torch.bfloat16 or torch.float32"
+            )
     return {layer: streams[layer] for layer in layers}
 
 

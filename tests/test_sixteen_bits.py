@@ -30,6 +30,17 @@ def test_captures_are_exact_and_in_float32(model):
     assert torch.equal(captured, captured.to(model.lm.dtype).float())
 
 
+def test_a_residual_stream_beyond_float16_is_an_error_that_says_what_to_do():
+    network = tiny.causal_lm("llama").to(torch.float16)
+    with torch.no_grad():
+        network.model.layers[1].mlp.down_proj.weight.mul_(torch.inf)
+    model = wrap(network, tiny.tokenizer(), {0: tiny.sae(0)}, name="narrow")
+    assert saif.capture(model, PROMPTS, [0])[0].isfinite().all()
+    said = r"of narrow after layer 1 goes beyond torch.float16; load the model with dtype=torch.bfl"
+    with pytest.raises(ValueError, match=said):
+        saif.capture(model, PROMPTS, [0, 1])
+
+
 def test_reconstruction_in_16_bits_is_near_that_in_32(model):
     wide = tiny.wrapped("gemma2")
     narrow = saif.reconstruction_quality(model, tiny.PROMPTS, 1)
