@@ -9,10 +9,11 @@ import os
 import warnings
 from dataclasses import dataclass
 from pathlib import Path
-from tempfile import mkstemp
 from typing import Any
 
 from pydantic import BaseModel, ConfigDict, ValidationError, model_validator
+
+from saif_helpers.entries import write
 
 VERSION = 1  # of the answer's fields; a new one asks everything again
 
@@ -133,13 +134,7 @@ class AnswerCache:
             "answer": answer.model_dump(),
         }
         self.folder.mkdir(parents=True, exist_ok=True)
-        handle, name = mkstemp(dir=self.folder, suffix=".tmp")
-        try:
-            with os.fdopen(handle, "w", encoding="utf-8") as file:
-                json.dump(kept, file)
-            os.replace(name, self._path(digest))
-        finally:
-            Path(name).unlink(missing_ok=True)
+        write(self._path(digest), json.dumps(kept).encode())
 
     def _path(self, digest: str) -> Path:
         return self.folder / f"{digest}.json"

@@ -134,25 +134,64 @@ def in_batches(
     if only is not None:
         chosen = set(only)
         ordered = [row for row in ordered if row in chosen]
+
+    def tokenized(part: list[int]) -> T:
+        return step(part, tokenize([prompts[row] for row in part], model.tokenizer))
+
+    for part, result in as_memory_allows(
+        ordered,
+        tokenized,
+        batch_size,
+        lengths=[*map(len, ids)],
+        description=description,
+        given=given,
+    ):
+        if model.device.type == "cuda":
+            gc.collect()  # a trace that stopped early holds its tensors until then
+        yield part, result
+
+
+def as_memory_allows(
+    ordered: Sequence[int],
+    step: Callable[[list[int]], T],
+    batch_size: int,
+    *,
+    lengths: Sequence[int],
+    description: str,
+    given: str = "",
+) -> Parts:
+    """Do something with rows in batches; halve the batches, with a warning, when one does not fit.
+
+    Args:
+        ordered: The rows, in the order to do them.
+        step: What to do with the rows of a batch.
+        batch_size: Largest number of rows in a batch.
+        lengths: Number of tokens of each row, for the message if a single one does not fit.
+        description: What is done, for the bar and for messages.
+        given: What else takes memory, for that message.
+
+    Yields:
+        The rows of each batch and what `step` returned for it.
+
+    Raises:
+        torch.OutOfMemoryError: If a single row does not fit.
+    """
     waiting = iter(progress(ordered, description))
     rows = list(islice(waiting, batch_size))
     while rows:
         part = rows[:batch_size]
-        tokens = tokenize([prompts[row] for row in part], model.tokenizer)
         try:
-            result = step(part, tokens)
+            result = step(part)
         except torch.OutOfMemoryError as error:
             if len(part) == 1:
-                n_tokens = tokens["input_ids"].shape[1]
                 raise torch.OutOfMemoryError(
-                    f"{description}: a single prompt of {n_tokens} tokens does not fit into the "
-                    f"memory{given and f' ({given})'}; delete what else is in it or restart the "
-                    "kernel, or take shorter prompts, a smaller model or one in bfloat16"
+                    f"{description}: a single prompt of {lengths[part[0]]} tokens does not fit "
+                    f"into the memory{given and f' ({given})'}; delete what else is in it or "
+                    "restart the kernel, or take shorter prompts, a smaller model or one in "
+                    "bfloat16"
                 ) from error
             batch_size = len(part) // 2
         else:
-            if model.device.type == "cuda":
-                gc.collect()  # a trace that stopped early holds its tensors until then
             yield part, result
             rows = rows[len(part) :] or list(islice(waiting, batch_size))
             continue
@@ -163,7 +202,7 @@ def in_batches(
         warnings.warn(
             f"{description}: {len(part)} prompts did not fit into the memory; going on with "
             f"{batch_size} at a time",
-            stacklevel=3,
+            stacklevel=4,
         )
 
 

@@ -11,6 +11,7 @@ from jaxtyping import Float
 from sacrebleu.metrics import CHRF
 from torch import Tensor
 
+from saif_helpers.batching import as_memory_allows
 from saif_helpers.models import ModelWithSAEs
 
 
@@ -45,22 +46,20 @@ def output_loss(
         model.tokenizer(list(texts), add_special_tokens=False)["input_ids"]
         for texts in (prompts, outputs)
     )
+    lengths = [len(a) + len(w) for a, w in zip(asked, written, strict=True)]
     losses = torch.full((len(outputs),), torch.nan)
     order = sorted(
         (i for i in range(len(outputs)) if written[i]),
-        key=lambda i: len(asked[i]) + len(written[i]),
+        key=lambda i: lengths[i],
     )
-    waiting = list(order)
-    while waiting:
-        rows = waiting[:batch_size]
-        try:
-            found = _batch_losses(model, [asked[i] for i in rows], [written[i] for i in rows])
-        except torch.OutOfMemoryError:
-            if len(rows) == 1:
-                raise
-            batch_size = len(rows) // 2  # and again from the same row
-            continue
-        losses[rows], waiting = found, waiting[batch_size:]
+
+    def step(rows: list[int]) -> Tensor:
+        return _batch_losses(model, [asked[i] for i in rows], [written[i] for i in rows])
+
+    for rows, found in as_memory_allows(
+        order, step, batch_size, lengths=lengths, description="losses"
+    ):
+        losses[rows] = found
     return losses
 
 

@@ -10,9 +10,9 @@ from contextlib import suppress
 from typing import Literal
 
 from nnsight import TransformersModel
-from transformers import AutoConfig, GenerationConfig, PreTrainedTokenizerBase
+from transformers import GenerationConfig, PreTrainedTokenizerBase
 
-from saif_helpers.hub import default_attention, explained
+from saif_helpers.hub import default_attention, explained, load_config
 
 Remote = bool | Literal["local"]
 """False: this machine. True: NDIF. "local": this machine, by way of all that NDIF would be sent."""
@@ -40,7 +40,7 @@ def skeleton(
         OSError: As `hub.load_causal_lm`.
     """
     with explained(repo_id):
-        attention = default_attention(AutoConfig.from_pretrained(repo_id, trust_remote_code=False))
+        attention = default_attention(load_config(repo_id))
         # nnsight 0.8.1 does not find the tokenizer by itself beside transformers 5.23.
         lm = TransformersModel(
             repo_id, task=task, tokenizer=tokenizer, attn_implementation=attention

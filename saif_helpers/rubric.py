@@ -4,12 +4,10 @@ The paper's judge is GPT-4o-mini (standing: reported). Its prompt is not known: 
 book's (standing: ours) and says of strict and loose what `graders` says.
 """
 
-import hashlib
-import json
-from collections.abc import Mapping
 from typing import Any
 
 from saif_helpers.answers import SCHEMA, VERSION
+from saif_helpers.entries import digest
 from saif_helpers.graders import Item
 from saif_helpers.instructions import DATA, InstructionType
 
@@ -42,7 +40,7 @@ def judge_messages(output: str, item: Item, instruction: InstructionType) -> lis
         "content": item.content,
         "output": output,
     }
-    code = _sha256(blocks)[:32]
+    code = digest(blocks)[:32]
     data = "\n\n".join(
         f"[{code} begin {name}]\n{text}\n[{code} end {name}]" for name, text in blocks.items()
     )
@@ -83,8 +81,4 @@ def request_body(model: str, seed: int, messages: list[dict[str, str]]) -> Body:
 
 def request_digest(base_url: str, body: Body) -> str:
     """Return a name for all that determines the answer: the endpoint and what is sent to it."""
-    return _sha256({"version": VERSION, "base_url": base_url, "body": body})
-
-
-def _sha256(data: Mapping[str, Any]) -> str:
-    return hashlib.sha256(json.dumps(data, sort_keys=True).encode()).hexdigest()
+    return digest({"version": VERSION, "base_url": base_url, "body": body})
