@@ -69,7 +69,7 @@ def gradient_influence(
             with right.backward():
                 gradient = nnsight.save(residual.grad[:, -1].clone())
             state = nnsight.save(residual[:, -1].detach().clone())
-        influence = encode(sae, state) * (gradient.to(W_dec) @ W_dec.T)
+        influence = encode(sae, state.to(W_dec.device)) * (gradient.to(W_dec) @ W_dec.T)
         return influence.clamp(min=0).sum(0).cpu().float()
 
     # What the backward pass needs of each layer counts like logits of all positions.

@@ -77,7 +77,7 @@ class Additions:
     ) -> Float[Tensor, "prompts positions d_model"]:
         """Work out what moves this residual stream's clamped latents to their values."""
         sae, which = self.clamps[layer]
-        there = encode(sae, residual) * which[:, None, :]
+        there = encode(sae, residual.to(which.device)) * which[:, None, :]
         offset = self.offsets[layer][:, None, :].to(residual)
         return offset - (there @ sae.W_dec.detach()).to(residual)
 
