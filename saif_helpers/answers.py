@@ -5,7 +5,6 @@ key, only what was answered.
 """
 
 import json
-import os
 import warnings
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,6 +13,7 @@ from typing import Any
 from pydantic import BaseModel, ConfigDict, ValidationError, model_validator
 
 from saif_helpers.entries import write
+from saif_helpers.store import default_folder
 
 VERSION = 1  # of the answer's fields; a new one asks everything again
 
@@ -78,9 +78,10 @@ def cache_folder() -> Path:
     """Return where answers are kept unless told otherwise.
 
     Returns:
-        The folder ``judge`` in ``$SAIF_CACHE``, or in ``~/.cache/saif-helpers`` without that.
+        The folder ``judge`` in `store.default_folder`, so that on Colab answers are kept on a
+        mounted Drive too. `Store.clear` leaves them there: they were paid for.
     """
-    return Path(os.environ.get("SAIF_CACHE") or "~/.cache/saif-helpers").expanduser() / "judge"
+    return default_folder() / "judge"
 
 
 @dataclass(frozen=True)

@@ -8,13 +8,14 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import pytest
 
-from saif_helpers.answers import SCHEMA, Answer, cache_folder, read_answer
+from saif_helpers.answers import SCHEMA, Answer, AnswerCache, cache_folder, read_answer
 from saif_helpers.endpoint import JudgeError
 from saif_helpers.graders import Grader, Item
 from saif_helpers.grades import Grades
 from saif_helpers.instructions import InstructionType, load_instructions
 from saif_helpers.judge import Judge
 from saif_helpers.rubric import judge_messages, judge_rubric
+from saif_helpers.store import Store, default_folder
 
 KEY = "sk-stand-in-0123456789"
 FRENCH = load_instructions()["french"]
@@ -381,16 +382,19 @@ def test_bad_arguments_are_refused(judge, server):
     assert not server.requests
 
 
-def test_endpoint_and_folder_are_openais_and_the_homes_unless_told_otherwise(monkeypatch, tmp_path):
+def test_endpoint_and_folder_are_openais_and_the_stores_unless_told_otherwise(monkeypatch):
     monkeypatch.delenv("OPENAI_BASE_URL", raising=False)
-    monkeypatch.delenv("SAIF_CACHE", raising=False)
-    monkeypatch.setenv("HOME", str(tmp_path))
     assert Judge().base_url == "https://api.openai.com/v1"
-    assert Judge().cache == cache_folder() == tmp_path / ".cache" / "saif-helpers" / "judge"
+    assert Judge().cache == cache_folder() == default_folder() / "judge"
     monkeypatch.setenv("OPENAI_BASE_URL", "http://127.0.0.1:8000/v1/")
-    monkeypatch.setenv("SAIF_CACHE", str(tmp_path / "kept"))
     assert Judge().base_url == "http://127.0.0.1:8000/v1"
-    assert Judge().cache == tmp_path / "kept" / "judge"
+
+
+def test_clearing_the_store_leaves_the_answers_that_lie_in_it(tmp_path):
+    answers, answer = AnswerCache(tmp_path / "judge"), Answer(reason="why", loose=True, strict=True)
+    answers.write("0" * 64, answer, "judge-2024")
+    Store(tmp_path).clear()
+    assert answers.read("0" * 64) == answer
 
 
 def test_an_answer_nested_beyond_reason_is_refused():
