@@ -16,6 +16,7 @@ from transformers import AutoConfig, AutoModelForCausalLM, PretrainedConfig
 
 from saif_helpers.dry_run import generating, ranking, reading
 from saif_helpers.instructions import DATA
+from saif_helpers.zoo import ZOO, last_layer_saes
 
 Workload = Literal["identification", "steering"]
 
@@ -91,17 +92,19 @@ def architecture(name: str) -> PretrainedConfig:
             f"architecture {name!r} asked for; known are {', '.join(known)}; of another model give "
             "its configuration, transformers.AutoConfig.from_pretrained(...), to memory.estimate"
         )
-    return AutoConfig.for_model(**known[name]["config"])
+    return AutoConfig.for_model(**known[name])
 
 
 def sae_widths(name: str) -> list[int]:
-    """List how many latents the SAEs have that the book uses with a model, smallest first.
+    """List how many latents the SAEs of a model's last layer have (`zoo`), smallest first.
 
     Raises:
         ValueError: If the model is not known.
     """
     architecture(name)
-    return _known()[name]["sae_widths"]
+    of_it = [model for model in ZOO.values() if model.architecture == name]
+    releases = dict.fromkeys(release for model in of_it for release in model.releases)
+    return list(last_layer_saes([*releases]))
 
 
 def estimate(
@@ -179,7 +182,7 @@ def memory_table(
 
     Args:
         models: Names, see `architectures`; by default all of them.
-        widths: Numbers of latents; by default those of the SAEs that the book uses with each model.
+        widths: Numbers of latents; by default those of the SAEs of each model's last layer.
         dtype: Type of the model's weights.
         prompt_tokens: Tokens of the longest prompt.
         new_tokens: Most tokens generated.

@@ -37,8 +37,7 @@ def needs_table(width: str | None = None) -> pd.DataFrame:
     rows = []
     for name, model in ZOO.items():
         d_sae = WIDTHS[width or model.width]
-        base = name.removesuffix("-it").removesuffix("-instruct")
-        found = table[(table["model"] == base) & (table["SAE width"] == d_sae)]
+        found = table[(table["model"] == model.architecture) & (table["SAE width"] == d_sae)]
         if found.empty:
             continue
         weights, sae = (found.iloc[0][f"{part}, GiB"] for part in ("weights", "saes"))

@@ -79,6 +79,11 @@ class PretrainedModel:
     fits_float16: bool = True
     caution: str = ""
 
+    @property
+    def architecture(self) -> str:
+        """What `memory.architectures` calls its architecture: an instruct model has its base's."""
+        return re.sub("-(it|instruct)$", "", self.repo_id.partition("/")[2].lower())
+
 
 _OTHER_MODEL = "the SAEs were trained on the base model, not on this one: check the reconstruction"
 
@@ -172,6 +177,23 @@ def pretrained_saes(releases: Sequence[str]) -> dict[tuple[int, int], Pretrained
     return {key: sae for key, (_, sae) in sorted(best.items())}
 
 
+def last_layer_saes(releases: Sequence[str]) -> dict[int, PretrainedSAE]:
+    """List the SAEs of releases that read the residual stream after the last layer.
+
+    Args:
+        releases: Names of releases in SAE-Lens' list, which have SAEs of every layer.
+
+    Returns:
+        Width (number of latents) to SAE, smallest first.
+
+    Raises:
+        ValueError: As `pretrained_saes`.
+    """
+    saes = pretrained_saes(releases)
+    last = max(layer for layer, _ in saes)
+    return {width: sae for (layer, width), sae in saes.items() if layer == last}
+
+
 def _read_id(sae_id: str) -> tuple[int, int, int] | None:
     """Return layer, number of latents and distance from the SAE that is usually taken."""
     for pattern in _IDS:
@@ -227,14 +249,13 @@ def zoo_table() -> pd.DataFrame:
     """
     rows = []
     for name, model in ZOO.items():
-        saes = pretrained_saes(model.releases)
-        last = max(layer for layer, _ in saes)
-        widths = [label for label, d_sae in WIDTHS.items() if (last, d_sae) in saes]
+        saes = last_layer_saes(model.releases)
+        widths = [label for label, d_sae in WIDTHS.items() if d_sae in saes]
         rows.append(
             {
                 "model": name,
                 "repository": model.repo_id,
-                "SAE of the last layer": str(saes[last, WIDTHS[model.width]]),
+                "SAE of the last layer": str(saes[WIDTHS[model.width]]),
                 "widths there": ", ".join(widths),
                 "caution": model.caution,
             }
