@@ -170,7 +170,8 @@ def _names_the_parts(text: str, item: Item) -> bool:
     fence = _FENCE.search(text)
     if fence and fence[0] != text:
         return False
-    found = json.loads(_unfenced(text, item))
+    bare = _unfenced(text, item)
+    found = json.loads(bare) if parses_as_json(bare) else None  # a remark may stand behind it
     if not isinstance(found, dict):
         return False
     parts = {str(key).casefold(): _text_of(value) for key, value in found.items()}

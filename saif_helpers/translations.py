@@ -21,6 +21,7 @@ MOST_COPIED = 0.34  # share of the longer words; related languages share some ho
 MOST_ENGLISH = 0.08  # share of English function words; a title may hold one
 LENGTHS = (0.6, 2.0)  # of the content's words
 LARGEST_SPELLED = 12  # numbers up to this one may be written as words
+MOST_DIGITS = 30  # of a number, to tell it from another
 
 _ENGLISH = {
     "the", "and", "of", "is", "with", "this", "that", "these", "those", "to", "it", "you",
@@ -72,7 +73,8 @@ def words_in(text: str) -> list[str]:
 def numbers_in(text: str) -> set[int]:
     """Return the numbers written in digits, separators dropped (1.7 and 1,7 are both 17)."""
     joined = re.sub(r"(?<=\d)[.,'\s](?=\d)", "", text)
-    return {int(number) for number in re.findall(r"\d+", joined)}
+    # Beyond some thousand digits, which a model that repeats itself may write, int() refuses.
+    return {int(number[:MOST_DIGITS]) for number in re.findall(r"\d+", joined)}
 
 
 def is_repetitive(text: str) -> bool:

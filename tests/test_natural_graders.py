@@ -145,6 +145,22 @@ def test_wrapped_capitals_pass_whatever_the_content(wrap):
     assert share("uppercase", outputs, contents) >= 0.98
 
 
+@pytest.mark.parametrize("name", NATURAL_GRADERS)
+@pytest.mark.parametrize(
+    "output",
+    [
+        '{"subject": "Nobody", "verb": "answered"}\n\nThis is JSON.',
+        "[" + 5000 * "1" + "]",
+        5000 * "[",
+    ],
+    ids=["remark", "digits", "brackets"],
+)
+def test_no_output_stops_a_grader(name, output):
+    grader, item = NATURAL_GRADERS[name], Item(DOOR, slots={"keyword": "key"})
+    assert grader.strict(output, item) is False
+    assert grader.loose(output, item) is (name == "json" and "JSON" in output)
+
+
 @pytest.mark.parametrize(
     ("text", "expected"),
     [
