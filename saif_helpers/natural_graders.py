@@ -42,8 +42,11 @@ _LEAD_IN = re.compile(
     r"|voici|traduction|aquí|traducción|hier|übersetzung)\b",
     re.IGNORECASE,
 )
-_FENCE = re.compile(r"^```\w*\n(.*?)\n?```$", re.DOTALL | re.MULTILINE)
-_MARKS = (('"', '"'), ("“", "”"), ("„", "“"), ("«", "»"), ("‘", "’"), ("`", "`"))  # noqa: RUF001
+_COURTESY = re.compile(
+    r"\A(sure|sure thing|certainly|of course|absolutely|okay)[!.,]*[^\S\n]*\n\s*", re.IGNORECASE
+)
+_FENCE = re.compile(r"^```[^\S\n]*\w*[^\S\n]*\n(.*?)\n?```$", re.DOTALL | re.MULTILINE)
+_MARKS = (('"', '"'), ("“", "”"), ("„", "“"), ("«", "»"), ("‘", "’"), ("'", "'"), ("`", "`"))  # noqa: RUF001
 _PRONOUNS = {
     "i", "me", "my", "mine", "you", "your", "yours", "he", "him", "his", "she", "her", "hers",
     "it", "its", "we", "us", "our", "ours", "they", "them", "their", "this", "that", "these",
@@ -63,9 +66,10 @@ _OPEN = {
 def answer(output: str, item: Item) -> str:
     """Take an output's answer out of its wrapping.
 
-    Dropped are one leading line that ends in a colon, or a lead-in of this kind on the answer's
-    own line ("Sure! Here is the translation: ..."), Markdown's asterisks around words, and quotes
-    around the whole. Remarks after the answer stay: strict grading refuses them.
+    Dropped are a leading line of courtesy ("Sure!"), one that ends in a colon, or a lead-in of this
+    kind on the answer's own line ("Sure! Here is the translation: ..."), Markdown's asterisks
+    around words, and a code block or quotes around the whole, unless the content has its own
+    quotes there. Remarks after the answer stay: strict grading refuses them.
 
     Args:
         output: The output.
@@ -75,20 +79,34 @@ def answer(output: str, item: Item) -> str:
         The answer, the whole output where nothing wraps it.
     """
     text = re.sub(r"(\*{1,3})(?=\S)(.+?)(?<=\S)\1", r"\2", output.strip())
+    text = _COURTESY.sub("", text)
     first, _, rest = text.partition("\n")
-    if first.rstrip().endswith(":") and rest.strip():
+    if first.rstrip().endswith(":") and rest.strip() and first[0] not in "{[":
         text = rest.strip()
     elif ":" not in item.content:
         before, colon, after = first.partition(": ")
         if colon and after.strip() and _LEAD_IN.search(before) and before[0] not in "{[":
             text = (after + "\n" + rest).strip()
+    fence = _FENCE.fullmatch(text)
+    if fence and "```" not in fence[1]:
+        text = fence[1].strip()
+    speech = _quoted(item.content) is not None
+    while (inner := _quoted(text)) is not None:
+        if speech and _quoted(inner) is None:  # the content's own quotes
+            break
+        text = inner
+    return text
+
+
+def _quoted(text: str) -> str | None:
+    """Return what stands between quotes around a whole text, or None if there are none."""
     for opening, closing in _MARKS:
         inner = text[1:-1]
         # A content that opens with speech is wrapped in two quotes.
         around = opening not in inner or text[:2] == '""'
-        if text[:1] == opening and text[-1:] == closing and around:
-            text = inner.strip()
-    return text
+        if len(text) > 1 and text[0] == opening and text[-1] == closing and around:
+            return inner.strip()
+    return None
 
 
 def _grader(strict: Check, loose: Check) -> Grader:
@@ -167,11 +185,7 @@ def _unfenced(text: str, item: Item) -> str:
 
 
 def _names_the_parts(text: str, item: Item) -> bool:
-    fence = _FENCE.search(text)
-    if fence and fence[0] != text:
-        return False
-    bare = _unfenced(text, item)
-    found = json.loads(bare) if parses_as_json(bare) else None  # a remark may stand behind it
+    found = json.loads(text) if parses_as_json(text) else None  # a remark may stand behind it
     if not isinstance(found, dict):
         return False
     parts = {str(key).casefold(): _text_of(value) for key, value in found.items()}

@@ -4,7 +4,8 @@ The labels of natural_outputs.jsonl say what a careful reader says, not what the
 is the task done completely on this content, with no more around it than a lead-in; "loose" is the
 task recognisably there. The outputs are written by hand in the manner of real models. The batch
 "before" was labelled before the rules were first run on it, "after" was written when the rules
-stood. Both are by the author of the rules: agreement on a real model's outputs may be lower.
+stood; one rule, about code blocks, was learnt from it since. Both are by the author of the rules:
+agreement on a real model's outputs may be lower.
 """
 
 import json
@@ -45,7 +46,7 @@ def share(instruction: str, outputs: list[str], contents: list[str]) -> float:
     [
         ("before", "strict", 112, 115),
         ("before", "loose", 111, 115),
-        ("after", "strict", 36, 40),
+        ("after", "strict", 37, 40),
         ("after", "loose", 39, 40),
     ],
 )
@@ -127,11 +128,25 @@ def test_a_reference_may_be_met_in_other_words():
         ("Niemand kam.\n\nLet me know!", "Niemand kam.\n\nLet me know!"),
         ('{"sentence": "Nobody"}', '{"sentence": "Nobody"}'),
         ("Translation:", "Translation:"),
+        ("Sure!\n\nNiemand kam.", "Niemand kam."),
+        ("Of course.\n\nHere it is:\n\nNiemand kam.", "Niemand kam."),
+        ("Sure!", "Sure!"),
+        ("```\nNiemand kam.\n```", "Niemand kam."),
+        ("Here it is:\n``` text\r\nNiemand kam.\r\n```", "Niemand kam."),
+        ("```\nNiemand kam.\n```\nOr: so.", "```\nNiemand kam.\n```\nOr: so."),
+        ("'Niemand kam.'", "Niemand kam."),
+        ("'t is so, isn't it'", "'t is so, isn't it'"),
+        ('{"subject":\n"Nobody"}', '{"subject":\n"Nobody"}'),
         ("", ""),
     ],
 )
 def test_an_answer_is_taken_out_of_its_wrapping(output, bare):
     assert answer(output, Item(DOOR)) == bare
+
+
+@pytest.mark.parametrize("output", ['"COME IN!"', '""COME IN!""', "Sure!\n\n“COME IN!”"])
+def test_a_content_that_is_all_speech_keeps_its_quotes(output):
+    assert NATURAL_GRADERS["uppercase"].strict(output, Item('"Come in!"'))
 
 
 def test_a_content_with_a_colon_keeps_it():
