@@ -27,6 +27,7 @@ from saif_helpers.graders import (
 )
 from saif_helpers.translations import (
     AMONG,
+    CLOSING,
     has_end,
     is_repetitive,
     is_translation,
@@ -119,6 +120,15 @@ def _grader(strict: Check, loose: Check) -> Grader:
     return Grader(lambda o, item: loosely(o, item) and strict(answer(o, item), item), loosely)
 
 
+def _alone(check: Check) -> Check:
+    """Refuse an answer with more lines than its content: a remark stands behind it."""
+    return lambda text, item: _lines(text) <= max(1, _lines(item.content)) and check(text, item)
+
+
+def _lines(text: str) -> int:
+    return sum(bool(line.strip()) for line in text.splitlines())
+
+
 def _first_paragraph(text: str) -> str:
     return re.split(r"\n\s*\n", text)[0]
 
@@ -177,7 +187,7 @@ def _is_yes_no_question(text: str, item: Item) -> bool:
 def _is_question_about(text: str, item: Item) -> bool:
     # A chatty answer often closes with a question of its own, so only the first paragraph counts.
     first = _first_paragraph(text)
-    return is_question(first) and 2 * _kept(first, item.content) >= KEPT_BAR
+    return is_question(first.rstrip(CLOSING)) and 2 * _kept(first, item.content) >= KEPT_BAR
 
 
 def _unfenced(text: str, item: Item) -> str:
@@ -205,19 +215,20 @@ def _text_of(value: object) -> str:
 
 def _translation(language: str) -> Grader:
     check = partial(is_translation, language)
-    return _grader(check, language_is(language, AMONG))
+    return _grader(_alone(check), language_is(language, AMONG))
 
 
 NATURAL_GRADERS: dict[str, Grader] = {
     "french": _translation("fr"),
     "spanish": _translation("es"),
     "german": _translation("de"),
-    "summarise": _grader(_is_summary, is_shorter_version),
+    "summarise": _grader(_alone(_is_summary), is_shorter_version),
     "uppercase": _grader(_is_content_in_capitals, lambda text, item: is_uppercase(text)),
     "keyword": _grader(
-        _has_keyword_worked_in, lambda text, item: contains_word(text, item.slots["keyword"])
+        _alone(_has_keyword_worked_in),
+        lambda text, item: contains_word(text, item.slots["keyword"]),
     ),
-    "question": _grader(_is_yes_no_question, _is_question_about),
+    "question": _grader(_alone(_is_yes_no_question), _is_question_about),
     "json": _grader(_names_the_parts, lambda text, item: parses_as_json(_unfenced(text, item))),
 }
 """The graders of the shipped instructions for real models, by the instruction's name."""

@@ -32,7 +32,7 @@ _DATES = {
     "february", "march", "april", "may", "june", "july", "august", "september", "october",
     "november", "december", "i",
 }  # fmt: skip
-_CLOSING = "\"'”“»’)* "  # noqa: RUF001 (the quotes of several languages)
+CLOSING = "\"'”“»’)* "  # noqa: RUF001 (the quotes of several languages)
 
 
 def is_translation(language: str, text: str, item: Item) -> bool:
@@ -95,7 +95,7 @@ def is_repetitive(text: str) -> bool:
 def has_end(text: str, item: Item) -> bool:
     """Say whether a text ends like a sentence, if the item's content does: else it was cut off."""
     end = (".", "!", "?", "…")
-    return text.rstrip(_CLOSING).endswith(end) or not item.content.rstrip(_CLOSING).endswith(end)
+    return text.rstrip(CLOSING).endswith(end) or not item.content.rstrip(CLOSING).endswith(end)
 
 
 def _all_in(text: str, language: str) -> bool:

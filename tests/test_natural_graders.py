@@ -177,6 +177,31 @@ def test_no_output_stops_a_grader(name, output):
 
 
 @pytest.mark.parametrize(
+    ("name", "right"),
+    [
+        ("french", "Personne n'a répondu à la porte."),
+        ("summarise", "Nobody answered it."),
+        ("uppercase", DOOR.upper()),
+        ("keyword", "Nobody answered the garden door."),
+        ("question", "Did nobody answer the door?"),
+    ],
+)
+@pytest.mark.parametrize("remark", ["\n\nBon courage !", "\nWell?", "\n\nLet me know!"])
+def test_a_remark_behind_the_answer_leaves_it_loose(name, right, remark):
+    grader, item = NATURAL_GRADERS[name], Item(DOOR, slots={"keyword": "garden"})
+    assert grader.strict(right, item)
+    assert not grader.strict(right + remark, item)
+    assert grader.loose(right + "\n\n" + remark.strip(), item)
+
+
+def test_a_question_may_end_with_speech():
+    content = '"Have you looked in the car?" she asked.'
+    grader = NATURAL_GRADERS["question"]
+    assert grader.strict('Did she ask, "Have you looked in the car?"', Item(content))
+    assert not grader.loose(content, Item(content))
+
+
+@pytest.mark.parametrize(
     ("text", "expected"),
     [
         ("le le le chat", True),
