@@ -17,18 +17,17 @@ from saif_helpers.graders import (
     Item,
     contains_word,
     exact_match,
-    identify_language,
     is_question,
     is_shorter_version,
     is_uppercase,
-    language_is,
     normalise,
     parses_as_json,
 )
 from saif_helpers.translations import (
-    AMONG,
     CLOSING,
+    foreign_letters,
     has_end,
+    is_in,
     is_repetitive,
     is_translation,
     numbers_in,
@@ -141,8 +140,8 @@ def _kept(text: str, other: str) -> float:
     return sum(any(w.startswith(stem) for w in words) for stem in stems) / max(1, len(stems))
 
 
-def _is_english(text: str) -> bool:
-    return identify_language(text.lower(), AMONG) == "en" and not is_repetitive(text)
+def _is_english(text: str, item: Item) -> bool:
+    return is_in("en", text.lower()) and not foreign_letters(text, item) and not is_repetitive(text)
 
 
 def _is_summary(text: str, item: Item) -> bool:
@@ -150,7 +149,7 @@ def _is_summary(text: str, item: Item) -> bool:
     cut_off = normalise(item.content).startswith(normalise(text)) and not has_end(text, item)
     return (
         min(3, content - 1) <= words <= (content - 1 if content <= 8 else 0.8 * content)
-        and _is_english(text)
+        and _is_english(text, item)
         and not cut_off
         and numbers_in(text) <= numbers_in(item.content)
     )
@@ -164,7 +163,7 @@ def _is_content_in_capitals(text: str, item: Item) -> bool:
 def _has_keyword_worked_in(text: str, item: Item) -> bool:
     most = 2 * len(words_in(item.content)) + 8
     return (
-        _is_english(text)
+        _is_english(text, item)
         and _kept(text, item.content) >= KEPT_BAR
         and len(words_in(text)) <= most
         and has_end(text, item)
@@ -175,7 +174,7 @@ def _is_yes_no_question(text: str, item: Item) -> bool:
     # The auxiliary opens the text or a later clause ("On Mondays, do they ...?").
     openings = [match.casefold() for match in re.findall(r"(?:^|[,\"“:] ?[\"“]?)([^\W_]+)", text)]
     return (
-        _is_english(text)
+        _is_english(text, item)
         and text.count("?") == 1
         and bool(set(openings) & _AUXILIARIES)
         and not set(openings[:1]) & _OPEN
@@ -215,7 +214,7 @@ def _text_of(value: object) -> str:
 
 def _translation(language: str) -> Grader:
     check = partial(is_translation, language)
-    return _grader(_alone(check), language_is(language, AMONG))
+    return _grader(_alone(check), lambda text, item: is_in(language, text))
 
 
 NATURAL_GRADERS: dict[str, Grader] = {

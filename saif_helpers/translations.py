@@ -39,7 +39,8 @@ def is_translation(language: str, text: str, item: Item) -> bool:
     """Say whether an answer is all in a language and, as far as rules can tell, the content's.
 
     The language is identified over the whole and over its parts, so that no half is left in
-    English; few words may be the content's own, and nothing may be repeated. With a reference, the
+    English; few words may be the content's own, no letter of another script but the content's, and
+    nothing may be repeated. With a reference, the
     sentence chrF must reach `CHRF_BAR`. The bar is ours: sentences about other things share less by
     chance (the tests measure it on this book's sentences), good translations of one sentence
     usually share more. Without a reference, the length must fit, the content's larger numbers and
@@ -55,6 +56,8 @@ def is_translation(language: str, text: str, item: Item) -> bool:
     """
     if not _all_in(text, language) or is_repetitive(text) or _copied(text, item) > MOST_COPIED:
         return False
+    if foreign_letters(text, item):
+        return False
     if item.reference is not None:
         return CHRF().sentence_score(text, [item.reference]).score >= CHRF_BAR
     words, content = len(words_in(text)), len(words_in(item.content))
@@ -63,6 +66,33 @@ def is_translation(language: str, text: str, item: Item) -> bool:
         and _keeps_names_and_numbers(text, item)
         and has_end(text, item)
     )
+
+
+def is_in(language: str, text: str) -> bool:
+    """Say whether a text is in a language out of `AMONG`, most of its letters Latin ones.
+
+    Out of these languages alone, one is the likeliest for Hindi or Japanese too.
+
+    Args:
+        language: The language, as an ISO 639-1 code.
+        text: The text.
+
+    Returns:
+        Whether it is.
+    """
+    letters = sum(char.isalpha() for char in text)
+    mostly_latin = 2 * len(foreign_letters(text)) < letters
+    return mostly_latin and identify_language(text, AMONG) == language
+
+
+def foreign_letters(text: str, item: Item | None = None) -> list[str]:
+    """List a text's letters of another script than the Latin one, those of a content left out."""
+    # Form NFKC makes plain letters of the ordinals of Spanish.
+    letters = filter(str.isalpha, unicodedata.normalize("NFKC", text))
+    allowed = set(item.content) if item else set()
+    return [
+        c for c in letters if not unicodedata.name(c, "").startswith("LATIN") and c not in allowed
+    ]
 
 
 def words_in(text: str) -> list[str]:
@@ -106,7 +136,7 @@ def _all_in(text: str, language: str) -> bool:
     parts = [" ".join(words[a:b]) for a, b in pairwise(edges)]
     english = sum(word in _ENGLISH for word in words_in(text))
     return (
-        identify_language(text, AMONG) == language
+        is_in(language, text)
         and english <= MOST_ENGLISH * len(words)
         and all(identify_language(part, ("en", language)) in (language, None) for part in parts)
     )

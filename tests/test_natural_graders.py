@@ -194,6 +194,33 @@ def test_a_remark_behind_the_answer_leaves_it_loose(name, right, remark):
     assert grader.loose(right + "\n\n" + remark.strip(), item)
 
 
+@pytest.mark.parametrize(
+    "text",
+    ["मुझे नहीं पता", "これは日本語の文章です。", "한국어 문장입니다", "Δεν ξέρω", "Я не знаю."],
+)
+def test_another_script_is_no_language_of_the_graders(text):
+    for grader in map(NATURAL_GRADERS.get, LANGUAGES):
+        assert not grader.loose(text, Item(DOOR))
+
+
+@pytest.mark.parametrize(
+    ("name", "right", "mixed"),
+    [
+        ("french", "Personne n'a répondu à la porte.", "Personne n'a répondu à la 门 porte."),
+        ("keyword", "Nobody answered the garden door.", "Nobody answered the garden дверь door."),
+    ],
+)
+def test_a_letter_of_another_script_is_not_strict_unless_it_is_the_contents(name, right, mixed):
+    strict, slots = NATURAL_GRADERS[name].strict, {"keyword": "garden"}
+    assert strict(right, Item(DOOR, slots=slots))
+    assert not strict(mixed, Item(DOOR, slots=slots))
+    assert strict(mixed, Item(DOOR + " (门, дверь)", slots=slots))
+
+
+def test_the_ordinals_of_spanish_are_latin():
+    assert NATURAL_GRADERS["spanish"].strict("Vive en el 3.º piso.", Item("He lives on floor 3."))
+
+
 def test_a_question_may_end_with_speech():
     content = '"Have you looked in the car?" she asked.'
     grader = NATURAL_GRADERS["question"]
