@@ -38,10 +38,11 @@ class Check:
 
     @property
     def holds(self) -> bool | None:
-        """Whether the claim's side holds; None where the interval holds the threshold."""
-        if self.interval.low <= self.threshold <= self.interval.high:
+        """Whether the claim's side holds; None where the interval holds the threshold or is nan."""
+        above = self.interval.low > self.threshold
+        if above == (self.interval.high < self.threshold):
             return None
-        return (self.interval.low > self.threshold) == (self.side == "above")
+        return above == (self.side == "above")
 
 
 def verdict(checks: Sequence[Check]) -> Verdict:

@@ -1,4 +1,5 @@
 import json
+import math
 
 import pytest
 
@@ -20,6 +21,8 @@ def check(low, high, side="above", threshold=0.3):
         ((0.1, 0.29), "below", True),
         ((0.31, 0.5), "below", False),
         ((0.2, 0.3), "below", None),
+        ((math.nan, math.nan), "above", None),
+        ((math.nan, math.nan), "below", None),
     ],
 )
 def test_a_check_needs_its_whole_interval_on_one_side(interval, side, holds):
