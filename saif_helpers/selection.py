@@ -102,8 +102,14 @@ def search(
         stayed longer have more contents. `shortlist` and `best_setting` prefer those.
 
     Raises:
-        ValueError: If there are too few contents, or one is of the test split.
+        ValueError: If the rounds do not grow, there are too few contents, or one is of the test
+            split.
     """
+    if not 0 < rounds[0] < rounds[1] < rounds[2] or min(keep) < 1:
+        raise ValueError(
+            f"rounds={rounds} and keep={keep} given; each round must steer more contents than the "
+            "one before it, and keep at least one setting"
+        )
     if len(contents) < max(rounds):
         raise ValueError(
             f"{len(contents)} contents given, the last round wants {max(rounds)}; give more "

@@ -160,7 +160,16 @@ def grade_settings(
 
     Returns:
         The grades under each setting, in the given order.
+
+    Raises:
+        ValueError: If a setting's layer has no source.
     """
+    missing = sorted({setting.layer for setting in settings} - set(sources))
+    if missing:
+        raise ValueError(
+            f"settings at layer {missing[0]} given; there are sources for layers "
+            f"{', '.join(map(str, sorted(sources))) or 'none'}: rank that layer too"
+        )
     found: dict[Setting, Grades] = {}
     for placement, decay in dict.fromkeys((s.placement, s.decay) for s in settings):
         chosen = [s for s in settings if (s.placement, s.decay) == (placement, decay)]

@@ -136,6 +136,22 @@ def test_a_search_wants_enough_contents(model, pairs):
         search(model, LETTER, CONTENTS, rankings, grid)
 
 
+@pytest.mark.parametrize(
+    "options",
+    [{"rounds": (1, 1, 3)}, {"rounds": (1, 3, 2)}, {"rounds": (0, 1, 2)}, {"keep": (0, 1)}],
+)
+def test_a_search_wants_rounds_that_grow_and_something_to_keep(model, options):
+    options = {"rounds": (1, 2, 3)} | options
+    with pytest.raises(ValueError, match="given; each round must steer more contents"):
+        search(model, LETTER, CONTENTS, {}, [], **options)
+
+
+def test_a_layer_that_was_not_ranked_is_named(model, pairs):
+    rankings = rank_layers(model, pairs, [0, 2])
+    with pytest.raises(ValueError, match="at layer 1 given; there are sources for layers 0, 2: r"):
+        sweep(model, LETTER, CONTENTS, rankings, settings_grid([0, 1], [1], [0.0], ["decaying"]))
+
+
 def test_grades_come_back_vector_by_vector(model, pairs):
     ranking = rank_layers(model, pairs, [1])[1]
     vectors = [saif_vector(ranking, model.saes[1], k, 4.0) for k in (1, 20)]
