@@ -6,14 +6,17 @@ The book ships none that was not run. ``make results MODEL=gemma-2-2b-it`` makes
 import json
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Annotated
 
 import pandas as pd
+from pydantic import Field, TypeAdapter
 
-from saif_helpers.grades import Interval
 from saif_helpers.verdicts import Check, verdict
 
 PROVENANCE = {"model", "commit", "dtype", "saes", "versions", "hardware", "seed", "date"}
 ROW = {"size", "instruction", "name", "code", "checks"}
+CHECKS = TypeAdapter(Annotated[list[Check], Field(min_length=1)])
+NAMES = TypeAdapter(Annotated[dict[str, str], Field(min_length=1)])
 
 
 @dataclass(frozen=True)
@@ -48,13 +51,14 @@ def read_results(file: Path) -> Results:
         made, rows = data["provenance"], data["rows"]
         missing = sorted(PROVENANCE - set(made))
         missing += sorted({key for row in rows for key in ROW - set(row)})
+        if not missing:
+            for name in ("saes", "versions"):
+                NAMES.validate_python(made[name])
         checks = {
-            (row["instruction"], row["name"]): [
-                Check(**one | {"interval": Interval(**one["interval"])}) for one in row["checks"]
-            ]
+            (row["instruction"], row["name"]): CHECKS.validate_python(row["checks"])
             for row in ([] if missing else rows)
         }
-    except (json.JSONDecodeError, KeyError, TypeError, AttributeError) as error:
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise ValueError(
             f"{file} is not a result file ({error}); make one with: make results MODEL=..."
         ) from error

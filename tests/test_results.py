@@ -93,3 +93,30 @@ def test_a_file_that_does_not_say_what_made_it_is_refused(tmp_path, text, messag
     (tmp_path / "made.json").write_text(text)
     with pytest.raises(ValueError, match=message):
         results_table(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("made", "check", "message"),
+    [
+        ({}, {"side": "over"}, r"side\s+Input should be 'above' or 'below'"),
+        ({}, {"interval": {"value": 0.5, "low": "half", "high": 1.0, "n": 9}}, r"interval.low"),
+        ({}, None, "at least 1 item"),
+        ({"saes": {}}, {}, "at least 1 item"),
+        ({"versions": None}, {}, "valid dictionary"),
+    ],
+)
+def test_a_file_with_values_that_mean_nothing_is_named(tmp_path, made, check, message):
+    """A side that is neither of the two was read as "below", and turned a verdict around."""
+    interval = {"value": 0.5, "low": 0.4, "high": 0.6, "n": 9}
+    sound = {"what": "share", "interval": interval, "side": "above", "threshold": 0.3}
+    row = {"size": "16k", "instruction": "french", "name": "C1", "code": "x"}
+    about = dict.fromkeys(PROVENANCE, "?") | {"saes": {"layer 1": "p"}, "versions": {"torch": "2"}}
+
+    def table(about, checks):
+        data = {"provenance": about, "rows": [row | {"checks": checks}]}
+        (tmp_path / "made.json").write_text(json.dumps(data))
+        return results_table(tmp_path)
+
+    assert table(about, [sound])["C1"].tolist() == ["supported"]
+    with pytest.raises(ValueError, match=rf"(?s)made.json is not a result file .*{message}"):
+        table(about | made, [] if check is None else [sound | check])
