@@ -5,18 +5,22 @@ import threading
 import traceback
 import types
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
 
+import nbformat
 import pytest
 
 from saif_helpers.answers import SCHEMA, Answer, AnswerCache, cache_folder, read_answer
 from saif_helpers.endpoint import JudgeError
 from saif_helpers.graders import Grader, Item
-from saif_helpers.grades import Grades
+from saif_helpers.grades import Grades, grade
 from saif_helpers.instructions import InstructionType, load_instructions
 from saif_helpers.judge import Judge
+from saif_helpers.kappa import agreement
 from saif_helpers.rubric import judge_messages, judge_rubric
 from saif_helpers.store import Store, default_folder
 
+ROOT = Path(__file__).parents[1]
 KEY = "sk-stand-in-0123456789"
 FRENCH = load_instructions()["french"]
 OUTPUTS = ["good one", "fair one", "poor one"]
@@ -395,6 +399,17 @@ def test_clearing_the_store_leaves_the_answers_that_lie_in_it(tmp_path):
     answers.write("0" * 64, answer, "judge-2024")
     Store(tmp_path).clear()
     assert answers.read("0" * 64) == answer
+
+
+def test_the_chapters_example_works_as_it_is_written(judge, server, capsys):
+    chapter = nbformat.read(ROOT / "book" / "12_real_models.ipynb", as_version=4)
+    (text,) = (cell.source for cell in chapter.cells if cell.id == "real-judge-text")
+    saif = types.SimpleNamespace(Judge=lambda model: judge(model=model), agreement=agreement)
+    graded = grade(OUTPUTS, ITEMS, FRENCH)  # by the reference, and in the chapter by rules too
+    code = re.search(r"```python\n(.*?)```", text, re.DOTALL)[1]
+    exec(code, {"saif": saif, "exact": graded, "ruled": graded, "instruction": FRENCH})
+    assert "3 requests" in capsys.readouterr().out
+    assert server.asked() == OUTPUTS
 
 
 def test_an_answer_nested_beyond_reason_is_refused():
