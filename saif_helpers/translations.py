@@ -32,6 +32,13 @@ _DATES = {
     "february", "march", "april", "may", "june", "july", "august", "september", "october",
     "november", "december", "i",
 }  # fmt: skip
+_REFUSAL = re.compile(
+    r"je suis (vraiment |vivement )?désolée?, (mais )?je|pas (en mesure de )?vous aider"
+    r"|lo siento, (pero )?no|no puedo ayudar|tut mir leid, (aber )?(ich|das)"
+    r"|nicht (dabei |damit |weiter)?helfen"
+    r"|modèle de langage|modelo de lenguaje|sprachmodell"
+)
+_MAY_REFUSE = re.compile(r"\b(sorry|afraid|regret|apolog|help|assist|support|language model)")
 CLOSING = "\"'”“»’)* "  # noqa: RUF001 (the quotes of several languages)
 
 
@@ -40,7 +47,7 @@ def is_translation(language: str, text: str, item: Item) -> bool:
 
     The language is identified over the whole and over its parts, so that no half is left in
     English; few words may be the content's own, no letter of another script but the content's, and
-    nothing may be repeated. With a reference, the
+    nothing may be repeated, or refused in a phrase of chat models. With a reference, the
     sentence chrF must reach `CHRF_BAR`. The bar is ours: sentences about other things share less by
     chance (the tests measure it on this book's sentences), good translations of one sentence
     usually share more. Without a reference, the length must fit, the content's larger numbers and
@@ -56,7 +63,7 @@ def is_translation(language: str, text: str, item: Item) -> bool:
     """
     if not _all_in(text, language) or is_repetitive(text) or _copied(text, item) > MOST_COPIED:
         return False
-    if foreign_letters(text, item):
+    if foreign_letters(text, item) or _refuses(text, item):
         return False
     if item.reference is not None:
         return CHRF().sentence_score(text, [item.reference]).score >= CHRF_BAR
@@ -163,6 +170,12 @@ def _keeps_names_and_numbers(text: str, item: Item) -> bool:
     numbers = {number for number in numbers_in(item.content) if number > LARGEST_SPELLED}
     kept = sum(name[:3] in starts for name in names)
     return 2 * kept >= len(names) and numbers <= numbers_in(text)
+
+
+def _refuses(text: str, item: Item) -> bool:
+    """Say whether an answer refuses, or speaks as a model, and its content says nothing like it."""
+    folded = unicodedata.normalize("NFC", text).casefold()
+    return bool(_REFUSAL.search(folded)) and not _MAY_REFUSE.search(item.content.casefold())
 
 
 def _copied(text: str, item: Item) -> float:

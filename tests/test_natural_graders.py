@@ -4,8 +4,8 @@ The labels of natural_outputs.jsonl say what a careful reader says, not what the
 is the task done completely on this content, with no more around it than a lead-in; "loose" is the
 task recognisably there. The outputs are written by hand in the manner of real models. The batch
 "before" was labelled before the rules were first run on it, "after" was written when the rules
-stood; one rule, about code blocks, was learnt from it since. Both are by the author of the rules:
-agreement on a real model's outputs may be lower.
+stood; two rules, about refusals and code blocks, were learnt from them since. Both are by the
+author of the rules: agreement on a real model's outputs may be lower.
 """
 
 import json
@@ -44,7 +44,7 @@ def share(instruction: str, outputs: list[str], contents: list[str]) -> float:
 @pytest.mark.parametrize(
     ("batch", "kind", "agree", "n"),
     [
-        ("before", "strict", 112, 115),
+        ("before", "strict", 113, 115),
         ("before", "loose", 111, 115),
         ("after", "strict", 37, 40),
         ("after", "loose", 39, 40),
@@ -215,6 +215,22 @@ def test_a_letter_of_another_script_is_not_strict_unless_it_is_the_contents(name
     assert strict(right, Item(DOOR, slots=slots))
     assert not strict(mixed, Item(DOOR, slots=slots))
     assert strict(mixed, Item(DOOR + " (门, дверь)", slots=slots))
+
+
+@pytest.mark.parametrize(
+    ("name", "refusal", "content"),
+    [
+        ("french", "Je suis désolé, je ne peux pas.", "I'm sorry, I cannot."),
+        ("french", "Nous ne pouvons pas vous aider ici.", "We cannot help you here."),
+        ("spanish", "Lo siento, no puedo venir.", "I'm sorry, I can't come."),
+        ("german", "Es tut mir leid, ich kann nicht.", "I'm sorry, I cannot do it."),
+    ],
+)
+def test_a_refusal_is_strict_only_where_the_content_is_one(name, refusal, content):
+    grader = NATURAL_GRADERS[name]
+    assert grader.strict(refusal, Item(content))
+    assert not grader.strict(refusal, Item("The boat had left the bay."))
+    assert grader.loose(refusal, Item("The boat had left the bay."))
 
 
 def test_the_ordinals_of_spanish_are_latin():
