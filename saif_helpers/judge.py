@@ -87,7 +87,8 @@ class Judge:
         """Fill in endpoint and folder, and refuse what cannot work."""
         url = self.base_url or os.environ.get("OPENAI_BASE_URL") or OPENAI
         parts = urlsplit(url)
-        if parts.scheme not in ("http", "https") or parts.query or parts.username is not None:
+        address = parts.scheme in ("http", "https") and parts.hostname
+        if not address or parts.query or parts.fragment or parts.username is not None:
             raise ValueError(
                 "base_url must be like 'https://api.openai.com/v1', with no name, password or "
                 "query in it; give the key through the environment"

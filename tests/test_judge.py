@@ -366,6 +366,8 @@ def test_the_table_is_the_same_in_whatever_order_answers_come(judge, server):
     [
         ({"base_url": "http://me:pass@host/v1"}, "no name, password or query"),
         ({"base_url": "https://host/v1?key=pass"}, "no name, password or query"),
+        ({"base_url": "https:///v1"}, "must be like 'https://api.openai.com/v1'"),
+        ({"base_url": "https://host/v1#key"}, "must be like 'https://api.openai.com/v1'"),
         ({"base_url": "host/v1"}, "must be like 'https://api.openai.com/v1'"),
         ({"threads": 0}, "threads=0, attempts=3, max_retries=5 asked for; give at least 1, 1 and"),
         ({"attempts": 0}, "attempts=0"),
