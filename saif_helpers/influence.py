@@ -66,10 +66,11 @@ def gradient_influence(
             residual.requires_grad_()
             probabilities = tracer.result.logits[:, -1].float().softmax(-1)
             right = probabilities.gather(1, targets[:, None].to(probabilities.device)).sum()
-            with right.backward():
-                gradient = nnsight.save(residual.grad[:, -1].clone())
+            # Not backward(), which would leave a gradient as large as the model in its weights.
+            (gradient,) = torch.autograd.grad(right, residual)
+            gradient = nnsight.save(gradient[:, -1].clone())
             state = nnsight.save(residual[:, -1].detach().clone())
-        influence = encode(sae, state.to(W_dec.device)) * (gradient.to(W_dec) @ W_dec.T)
+        influence = encode(sae, state.to(W_dec)) * (gradient.to(W_dec) @ W_dec.T)
         return influence.clamp(min=0).sum(0).cpu().float()
 
     # What the backward pass needs of each layer counts like logits of all positions.

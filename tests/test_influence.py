@@ -47,6 +47,13 @@ def test_influence_is_activation_times_the_gradient_of_the_answers_probability(m
     assert influence.count_nonzero() > 3
 
 
+def test_no_gradient_is_left_in_the_weights():
+    """On a real model it would take as much memory as the model, from then on."""
+    model = tiny.wrapped.__wrapped__("gemma2")
+    gradient_influence(model, model.saes[1], tiny.PROMPTS[:1], ["a"], 1)
+    assert not [name for name, w in model.lm._module.named_parameters() if w.grad is not None]
+
+
 def test_output_scores_equal_the_definition_worked_out_one_by_one(model):
     sae = model.saes[LAYER]
     activations = encode(sae, capture(model, tiny.PROMPTS, [LAYER])[LAYER])
