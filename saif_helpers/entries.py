@@ -23,12 +23,20 @@ def canonical(value: object) -> str:
     """Write a value as JSON in the one way that equal values share.
 
     Args:
-        value: Anything that JSON can hold.
+        value: Anything that JSON can hold; single numbers may be NumPy's or PyTorch's.
 
     Returns:
         The JSON, keys in order, no spaces.
     """
-    return json.dumps(value, sort_keys=True, separators=(",", ":"), allow_nan=False)
+    options = {"sort_keys": True, "separators": (",", ":"), "allow_nan": False}
+    return json.dumps(value, **options, default=_number)
+
+
+def _number(value: object) -> int | float | bool:
+    """Turn a single number, such as a layer that pandas' ``idxmax`` found, into a plain one."""
+    if not hasattr(value, "item"):
+        raise TypeError(f"{type(value).__name__} given; give what JSON can hold")
+    return value.item()
 
 
 def digest(value: object) -> str:

@@ -8,6 +8,7 @@ import warnings
 from dataclasses import replace
 from pathlib import Path
 
+import pandas as pd
 import pytest
 import torch
 from safetensors.torch import load_file, save_file
@@ -73,6 +74,14 @@ def test_an_entry_is_a_safetensors_file_named_by_what_determines_it(kept):
     assert (len(kept), kept.size()) == (1, path.stat().st_size)
     assert repr(kept) == f"Store({str(kept.folder)!r}: 1 entries, 0.0 MB)"
     assert kept
+
+
+def test_numbers_of_numpy_and_pytorch_determine_what_plain_ones_do():
+    best = pd.Series([0.1, 0.2], index=[0, 2]).idxmax()  # NumPy's, as all that pandas finds
+    found = entries.digest({"layers": [best], "strength": torch.linspace(0, 2, 3)[1]})
+    assert found == entries.digest({"layers": [2], "strength": 1.0})
+    with pytest.raises(TypeError, match="Path given; give what JSON can hold"):
+        entries.digest(Path("x"))
 
 
 def test_every_flipped_byte_and_every_truncation_is_noticed(kept):
