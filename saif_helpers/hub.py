@@ -86,8 +86,9 @@ def load_causal_lm(repo_id: str, dtype: torch.dtype, device: str) -> torch.nn.Mo
         device: A device, or ``"auto"`` to spread the layers over all GPUs of this machine.
 
     Returns:
-        The model, its attention by the fastest implementation that computes what the model's own
-        code does: Gemma 2 caps attention logits, which only the eager one does.
+        The model, its weights frozen, its attention by the fastest implementation that computes
+        what the model's own code does: Gemma 2 caps attention logits, which only the eager one
+        does.
 
     Raises:
         OSError: If the repository is gated, unknown, or not on this machine while there is no
@@ -103,14 +104,17 @@ def load_causal_lm(repo_id: str, dtype: torch.dtype, device: str) -> torch.nn.Mo
             "attn_implementation": default_attention(config),
         }
         if config.model_type != "gemma3":
-            return AutoModelForCausalLM.from_pretrained(repo_id, **options)
-        # Gemma 3 from 4B on also sees pictures: take the text part, and leave the rest on disk.
-        return Gemma3ForCausalLM.from_pretrained(
-            repo_id,
-            config=config.get_text_config(),
-            key_mapping={r"^language_model\.(model\.)?(?!lm_head)": "model."},
-            **options,
-        )
+            model = AutoModelForCausalLM.from_pretrained(repo_id, **options)
+        else:
+            # From 4B on it also sees pictures: take the text part, and leave the rest on disk.
+            model = Gemma3ForCausalLM.from_pretrained(
+                repo_id,
+                config=config.get_text_config(),
+                key_mapping={r"^language_model\.(model\.)?(?!lm_head)": "model."},
+                **options,
+            )
+    # So a pass whose gradient is wanted keeps only what comes after the layer in question.
+    return model.requires_grad_(False)
 
 
 def default_attention(config: PretrainedConfig) -> str:

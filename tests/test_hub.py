@@ -58,6 +58,7 @@ def test_a_model_of_the_zoo_is_loaded_as_it_was_published(cache, name):
     for key, weights in model.lm._module.state_dict().items():
         assert torch.equal(weights, text[key].float()), key
     assert not any("vision" in key for key in model.lm._module.state_dict())
+    assert not any(weights.requires_grad for weights in model.lm._module.parameters())
     attention = model.lm._module.config._attn_implementation
     assert attention == ("eager" if name.startswith("gemma-2") else "sdpa")
     last = model.n_layers - 1

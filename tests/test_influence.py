@@ -50,8 +50,10 @@ def test_influence_is_activation_times_the_gradient_of_the_answers_probability(m
 def test_no_gradient_is_left_in_the_weights():
     """On a real model it would take as much memory as the model, from then on."""
     model = tiny.wrapped.__wrapped__("gemma2")
-    gradient_influence(model, model.saes[1], tiny.PROMPTS[:1], ["a"], 1)
+    found = gradient_influence(model, model.saes[1], tiny.PROMPTS[:1], ["a"], 1)
     assert not [name for name, w in model.lm._module.named_parameters() if w.grad is not None]
+    model.lm._module.requires_grad_(False)  # as `hub.load_causal_lm` gives it
+    assert torch.equal(gradient_influence(model, model.saes[1], tiny.PROMPTS[:1], ["a"], 1), found)
 
 
 def test_output_scores_equal_the_definition_worked_out_one_by_one(model):
