@@ -14,7 +14,7 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from saif_helpers.activations import capture_batches
-from saif_helpers.latents import encode
+from saif_helpers.latents import encode_parts
 from saif_helpers.models import ModelWithSAEs
 from saif_helpers.tokens import without_bos
 
@@ -98,7 +98,8 @@ def top_contexts(
     columns = torch.tensor(list(latents), dtype=torch.long)
     best: dict[int, list[tuple]] = {latent: [] for latent in latents}
     for rows, (tokens, streams) in capture_batches(model, texts, [layer], batch_size):
-        active = encode(sae, streams[layer])[:, columns].cpu()
+        parts = encode_parts(sae, streams[layer])
+        active = torch.cat([latents[:, columns].cpu() for _, latents in parts])
         keep = without_bos(tokens, model.tokenizer)
         for text, ids, values in _by_text(rows, tokens["input_ids"], keep, active):
             for latent, column in zip(latents, values.T, strict=True):

@@ -4,7 +4,7 @@ Paper (standing: stated): a(z) = sigma(z W_enc + b_enc), z_hat = a(z) W_dec + b_
 """
 
 import warnings
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 import nnsight
@@ -18,6 +18,9 @@ from saif_helpers.activations import capture_tokens
 from saif_helpers.batching import in_batches
 from saif_helpers.models import ModelWithSAEs
 from saif_helpers.tokens import without_bos
+
+ENCODED_AT_ONCE = 2**26
+"""Activations worked out at once by `encode_parts`: 256 MB, and some times that in between."""
 
 
 def encode(sae: SAE, residual: Float[Tensor, "*rows d_model"]) -> Float[Tensor, "*rows d_sae"]:
@@ -41,6 +44,22 @@ def encode(sae: SAE, residual: Float[Tensor, "*rows d_model"]) -> Float[Tensor, 
         )
     with torch.no_grad():
         return sae.encode(residual.to(sae.W_enc)).to(residual.device)
+
+
+def encode_parts(
+    sae: SAE, residual: Float[Tensor, "rows d_model"]
+) -> Iterator[tuple[Float[Tensor, "part d_model"], Float[Tensor, "part d_sae"]]]:
+    """Encode many rows, some at a time, since latents are far wider than the residual stream.
+
+    Args:
+        sae: The SAE.
+        residual: As for `encode`.
+
+    Yields:
+        Some of the rows, in order, and their latents.
+    """
+    for part in residual.split(max(1, ENCODED_AT_ONCE // sae.cfg.d_sae)):
+        yield part, encode(sae, part)
 
 
 def decode(sae: SAE, latents: Float[Tensor, "*rows d_sae"]) -> Float[Tensor, "*rows d_model"]:
@@ -217,15 +236,14 @@ def _error_statistics(
     total, squares, errors, active = torch.zeros(model.d_model, dtype=torch.float64), 0.0, 0.0, 0
     fired = torch.zeros(sae.cfg.d_sae, dtype=torch.bool)
     for streams in capture_tokens(model, texts, [layer], batch_size):
-        latents = encode(sae, streams[layer])
-        error = streams[layer] - decode(sae, latents).to(streams[layer])
-        residual = streams[layer].cpu().double()
-        n += len(residual)
-        total += residual.sum(0)
-        squares += residual.square().sum().item()
-        errors += error.double().square().sum().item()
-        active += (latents > 0).sum().item()
-        fired |= (latents > 0).any(0).cpu()
+        for part, latents in encode_parts(sae, streams[layer]):
+            residual, reconstructed = part.cpu().double(), decode(sae, latents).cpu().double()
+            n += len(residual)
+            total += residual.sum(0)
+            squares += residual.square().sum().item()
+            errors += (residual - reconstructed).square().sum().item()
+            active += (latents > 0).sum().item()
+            fired |= (latents > 0).any(0).cpu()
     variance = squares - total.square().sum().item() / n
     return {
         "n_tokens": n,

@@ -1,6 +1,8 @@
 import pytest
 import torch
 
+from saif_helpers import latents
+from saif_helpers.contexts import top_contexts
 from saif_helpers.latents import decode, encode, reconstruction_quality, reconstruction_table
 from saif_helpers.models import wrap
 from saif_helpers.tokens import tokenize, without_bos
@@ -38,6 +40,24 @@ def test_wrong_widths_are_refused():
         encode(tiny.sae(0), torch.zeros(2, 7))
     with pytest.raises(ValueError, match="7 latents given; the SAE has 64"):
         decode(tiny.sae(0), torch.zeros(2, 7))
+
+
+def test_no_more_latents_are_worked_out_at_once_than_memory_allows(monkeypatch):
+    """Of a batch's tokens; they are far more than its prompts, and each has as many latents."""
+    model = tiny.wrapped("gemma2")
+    expected = reconstruction_quality(model, tiny.PROMPTS, 1)
+    contexts = top_contexts(model, tiny.PROMPTS, 1, [0, 3])
+
+    def encode_little(sae, residual):
+        if residual.ndim == 2 and len(residual) > 16:
+            raise torch.OutOfMemoryError("CUDA out of memory")
+        return encode(sae, residual)
+
+    monkeypatch.setattr(latents, "ENCODED_AT_ONCE", 16 * tiny.D_SAE)
+    monkeypatch.setattr(latents, "encode", encode_little)
+    found = reconstruction_quality(model, tiny.PROMPTS, 1)
+    assert vars(found) == pytest.approx(vars(expected))
+    assert top_contexts(model, tiny.PROMPTS, 1, [0, 3]) == contexts
 
 
 def test_a_perfect_sae_loses_nothing(model):

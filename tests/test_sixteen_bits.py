@@ -49,6 +49,17 @@ def test_reconstruction_in_16_bits_is_near_that_in_32(model):
     assert narrow.loss == pytest.approx(exact.loss, rel=0.05)
 
 
+def test_errors_of_a_reconstruction_are_not_rounded_to_16_bits(model):
+    """The SAE is in 32 bits, and of a good one the error is little more than such rounding."""
+    sae = model.saes[1]
+    tokens = saif.capture_tokens(model, tiny.PROMPTS, [1])
+    residual = torch.cat([streams[1] for streams in tokens]).double()
+    errors = residual - saif.decode(sae, saif.encode(sae, residual)).double()
+    expected = 1 - errors.square().sum() / (residual - residual.mean(0)).square().sum()
+    found = saif.reconstruction_quality(model, tiny.PROMPTS, 1).explained_variance
+    assert found == pytest.approx(expected.item(), rel=1e-7)
+
+
 @pytest.mark.parametrize("make", ["saif_vector", "clamped_latents"])
 @pytest.mark.parametrize("placement", ["last_prompt_token", "every_position", "decaying"])
 def test_steering(model, ranking, make, placement):
