@@ -20,6 +20,7 @@ from huggingface_hub.errors import (
 )
 from sae_lens import SAE
 from sae_lens.loading import pretrained_sae_loaders
+from sae_lens.loading.pretrained_saes_directory import get_pretrained_saes_directory
 from safetensors import safe_open
 from transformers import (
     AutoConfig,
@@ -166,7 +167,9 @@ def load_sae(release: str, sae_id: str, device: str) -> SAE:
         OSError: As `load_causal_lm`.
         ValueError: If there is no such release or id.
     """
-    with explained(f"{release}/{sae_id}"), _shapes_from_the_file():
+    listed = get_pretrained_saes_directory().get(release)
+    repo_id = listed.repo_id if listed else release
+    with explained(f"{repo_id}/{sae_id}"), _shapes_from_the_file():
         return SAE.from_pretrained(release, sae_id, device=device, dtype="float32")
 
 

@@ -93,6 +93,8 @@ def load(
             that the organism's manifest lists, if an SAE does not fit the model, if the number
             format is too narrow for the model, or for the organism with ``remote=True``.
     """
+    if layers is None:  # and not by `or`: 0 is a layer
+        layers = "all" if name == "organism" else "final"
     if name == "organism":
         root = root or DATA / "organism"
         found = _load_organism(size or "M", layers, device or "cpu", root, remote)
@@ -121,7 +123,7 @@ def _load_organism(
             folder, dtype=torch.float32, local_files_only=True, use_safetensors=True
         )
     tokenizer = AutoTokenizer.from_pretrained(folder, local_files_only=True)
-    wanted = choose_layers(layers or "all", len(model.model.layers), f"organism-{size}")
+    wanted = choose_layers(layers, len(model.model.layers), f"organism-{size}")
     found = {}
     for path in sorted((folder / "saes").iterdir()):
         key = re.fullmatch(r"layer_(\d+)_width_(\d+)", path.name)
@@ -149,12 +151,12 @@ def _load_pretrained(
     d_sae, releases = width_of(size or entry.width), (release,) if release else entry.releases
     listed = {} if saes else pretrained_saes(releases)
     config = load_config(entry.repo_id).get_text_config()
-    chosen = [] if saes else choose_layers(layers or "final", config.num_hidden_layers, name)
+    chosen = [] if saes else choose_layers(layers, config.num_hidden_layers, name)
     for layer in chosen:
         _check_listed(listed, layer, d_sae, name, releases)
     if entry.caution:
         warnings.warn(f"{name}: {entry.caution}", stacklevel=3)
-    sae_device = "cuda" if device == "auto" else device
+    sae_device = default_device() if device == "auto" else device
     found = {}
     for layer in chosen:
         sae = listed[layer, d_sae]

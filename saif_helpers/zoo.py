@@ -12,7 +12,7 @@ from typing import Literal
 import pandas as pd
 from sae_lens.loading.pretrained_saes_directory import get_pretrained_saes_directory
 
-Layers = Literal["final", "spread", "all"] | Sequence[int] | None
+Layers = Literal["final", "spread", "all"] | int | Sequence[int] | None
 
 WIDTHS = {
     label: 1024 * factor
@@ -216,7 +216,7 @@ def choose_layers(layers: Layers, n_layers: int, name: str) -> list[int]:
 
     Args:
         layers: ``"final"``, ``"all"``, ``"spread"`` (all of up to eight layers, otherwise eight at
-            even distances, the last among them), or the layers themselves, -1 being the last.
+            even distances, the last among them), or a layer or several, -1 being the last.
         n_layers: Number of layers of the model.
         name: The model's name, for messages.
 
@@ -226,6 +226,8 @@ def choose_layers(layers: Layers, n_layers: int, name: str) -> list[int]:
     Raises:
         ValueError: If a layer does not exist or the word is unknown.
     """
+    if isinstance(layers, int):
+        layers = [layers]
     if layers == "all" or (layers == "spread" and n_layers <= SPREAD):
         return list(range(n_layers))
     if layers == "spread":

@@ -214,6 +214,25 @@ def test_a_gated_model_tells_the_four_steps_and_no_token(monkeypatch):
     assert e.value.__suppress_context__
 
 
+def test_the_licence_of_gated_saes_is_on_their_repositorys_page(monkeypatch):
+    refused = Mock(side_effect=GatedRepoError("403", response=Mock(headers={})))
+    monkeypatch.setattr(hub.SAE, "from_pretrained", refused)
+    said = r"Accept it on https://huggingface.co/google/gemma-scope-2-270m-it while"
+    with pytest.raises(OSError, match=said):
+        hub.load_sae("gemma-scope-2-270m-it-res-all", "layer_9_width_16k_l0_small", "cpu")
+
+
+def test_auto_is_the_cpu_where_there_is_no_gpu(cache, monkeypatch):
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    model = load("gemma-3-270m-it", device="auto")
+    assert {w.device.type for w in model.saes[2].parameters()} == {"cpu"}
+
+
+@pytest.mark.parametrize(("layers", "meant"), [(0, 0), (-1, 2), (1, 1), (None, 2)])
+def test_a_single_layer_needs_no_list_and_0_is_not_the_last(cache, layers, meant):
+    assert load("gemma-3-270m-it", layers=layers, device="cpu").saes.layers == [meant]
+
+
 def test_other_errors_are_not_renamed():
     with pytest.raises(OSError, match="disk full"), hub.explained("x/y"):
         raise OSError("disk full")

@@ -91,6 +91,7 @@ def test_a_spread_is_eight_layers_at_even_distances_that_end_with_the_last(n):
     ("layers", "message"),
     [
         ([26], "layer 26 asked for; gemma-2-2b has layers 0-25"),
+        (26, "layer 26 asked for; gemma-2-2b has layers 0-25"),
         ([], "give 'final'"),
     ],
 )
