@@ -10,7 +10,7 @@ import json
 import pandas as pd
 
 from saif_helpers.instructions import DATA
-from saif_helpers.zoo import WIDTHS, ZOO
+from saif_helpers.zoo import ZOO, width_of
 
 FILE = DATA / "memory.json"
 GIB = 2**30
@@ -32,11 +32,14 @@ def needs_table(width: str | None = None) -> pd.DataFrame:
         last layer's SAE, and the SAE of each further layer), the peak of GPU memory with one SAE in
         16-bit weights, and whether that fits a T4. Minutes are not among it: on no real model were
         they measured here.
+
+    Raises:
+        ValueError: If the width is unknown, or no model has SAEs of it.
     """
     table = shipped_memory_table()
     rows = []
     for name, model in ZOO.items():
-        d_sae = WIDTHS[width or model.width]
+        d_sae = width_of(width or model.width)
         found = table[(table["model"] == model.architecture) & (table["SAE width"] == d_sae)]
         if found.empty:
             continue
@@ -52,4 +55,7 @@ def needs_table(width: str | None = None) -> pd.DataFrame:
                 "minutes": "not measured",
             }
         )
+    if not rows:
+        known = ", ".join(map(str, sorted(set(table["SAE width"]))))
+        raise ValueError(f"width {width!r} asked for; computed was what SAEs of {known} need")
     return pd.DataFrame(rows).set_index("model")

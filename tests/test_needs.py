@@ -1,4 +1,5 @@
 import pandas as pd
+import pytest
 
 from saif_helpers.memory import memory_table
 from saif_helpers.needs import needs_table, shipped_memory_table
@@ -19,6 +20,18 @@ def test_every_model_of_the_zoo_has_its_needs():
     base, tuned = table.loc["gemma-2-2b"], table.loc["gemma-2-2b-it"]
     assert base["GPU memory, GiB"] == tuned["GPU memory, GiB"]
     assert base["download, GB"] > 1.8 * tuned["download, GB"]  # stored in 32 bits, not in 16
+
+
+@pytest.mark.parametrize(
+    ("width", "said"),
+    [
+        ("64k", "give a number of latents or one of 4k"),
+        ("4k", "computed .* of 16384, 32768"),
+    ],
+)
+def test_a_width_that_is_not_there_is_refused(width, said):
+    with pytest.raises(ValueError, match=f"width '{width}' asked for; .*{said}"):
+        needs_table(width)
 
 
 def test_the_paper_s_smaller_model_with_its_wider_sae_fits_a_t4():
