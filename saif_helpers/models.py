@@ -53,8 +53,17 @@ class ModelWithSAEs:
 
     @cached_property
     def fingerprint(self) -> str:
-        """The sha256 sum of the model's weights and configuration when it was first asked for."""
+        """The sha256 sum of the model's weights and configuration when it was first asked for.
+
+        Raises:
+            ValueError: If weights are not in memory, so that models cannot be told apart.
+        """
         module = self.lm._module
+        if any(weights.is_meta for weights in module.parameters()):
+            raise ValueError(
+                f"not all weights of {self.name} are in this machine's memory, so its results "
+                "cannot be kept apart from another model's; load it with store=None"
+            )
         config = json.loads(module.config.to_json_string(use_diff=False))
         config.pop("_name_or_path", None)  # where it was loaded from is not what it is
         return tensors_digest(module.state_dict(), config)

@@ -32,7 +32,7 @@ def default_folder() -> Path:
     """
     if os.environ.get("SAIF_STORE"):
         return Path(os.environ["SAIF_STORE"])
-    if DRIVE.is_dir():
+    if os.path.isdir(DRIVE):  # Path.is_dir would fail where the mount has died
         return DRIVE / "saif-results"
     cache = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
     return Path(cache) / "saif-helpers" / "store"

@@ -1,12 +1,15 @@
 import hashlib
 import json
+from dataclasses import replace
 
 import pytest
 import torch
 
+from saif_helpers.activations import capture
 from saif_helpers.loading import load
 from saif_helpers.models import wrap
 from saif_helpers.saes import SAECollection, sae_layer
+from saif_helpers.store import Store
 from tests import tiny
 
 
@@ -192,3 +195,9 @@ def test_how_an_answer_ends_and_which_styles_there_are():
     base.chat_template = None
     plain = wrap(tiny.causal_lm("llama"), base, {}, name="base")
     assert (plain.turn_end, plain.styles) == ("<eos>", ("plain",))
+
+
+def test_models_whose_weights_are_elsewhere_have_no_fingerprint(tmp_path):
+    model = wrap(tiny.causal_lm("llama").to("meta"), tiny.tokenizer(), {}, name="far")
+    with pytest.raises(ValueError, match=r"not all weights of far are in .* load it with store=No"):
+        capture(replace(model, store=Store(tmp_path)), tiny.PROMPTS, [0])

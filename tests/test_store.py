@@ -7,6 +7,7 @@ import signal
 import warnings
 from dataclasses import replace
 from pathlib import Path
+from unittest.mock import Mock
 
 import pandas as pd
 import pytest
@@ -162,6 +163,10 @@ def test_the_default_folder_is_the_one_named_or_on_drive_or_in_the_cache(tmp_pat
     assert default_folder() == Path("/elsewhere/saif-helpers/store")
     monkeypatch.setattr(store, "DRIVE", tmp_path)
     assert default_folder() == tmp_path / "saif-results"
+    dead = OSError(errno.ENOTCONN, "Transport endpoint is not connected")
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "stat", Mock(side_effect=dead))
+        assert default_folder() == Path("/elsewhere/saif-helpers/store")
     monkeypatch.setenv("SAIF_STORE", "/chosen")
     assert default_folder() == Path("/chosen")
 
