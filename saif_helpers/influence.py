@@ -64,13 +64,16 @@ def gradient_influence(
         with model.lm.trace(**tokens, use_cache=False) as tracer:
             residual = model.layer(layer).output
             residual.requires_grad_()
-            probabilities = tracer.result.logits[:, -1].float().softmax(-1)
-            right = probabilities.gather(1, targets[:, None].to(probabilities.device)).sum()
+            logs = tracer.result.logits[:, -1].float().log_softmax(-1)
+            right = logs.gather(1, targets[:, None].to(logs.device))
             # Not backward(), which would leave a gradient as large as the model in its weights.
-            (gradient,) = torch.autograd.grad(right, residual)
+            (gradient,) = torch.autograd.grad(right.sum(), residual)
             gradient = nnsight.save(gradient[:, -1].clone())
             state = nnsight.save(residual[:, -1].detach().clone())
-        influence = encode(sae, state.to(W_dec)) * (gradient.to(W_dec) @ W_dec.T)
+            probability = nnsight.save(right.detach().exp())
+        # dp = p d(log p): the gradient of a small p itself would vanish in float16.
+        gradient = probability.to(W_dec) * gradient.to(W_dec)
+        influence = encode(sae, state.to(W_dec)) * (gradient @ W_dec.T)
         return influence.clamp(min=0).sum(0).cpu().float()
 
     # What the backward pass needs of each layer counts like logits of all positions.

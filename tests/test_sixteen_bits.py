@@ -89,6 +89,19 @@ def test_influence_and_lenses(model, ranking):
     assert saif.vocabulary_scores(model, sae.W_dec.detach()[:5], own).isfinite().all()
 
 
+def test_the_influence_on_an_unlikely_answer_does_not_vanish(model):
+    found = []
+    for dtype in (model.lm.dtype, torch.float32):
+        network = tiny.causal_lm("gemma2")
+        with torch.no_grad():
+            network.lm_head.weight.mul_(6)  # the answer's probability is about 1e-11
+        surer = wrap(network.to(dtype), tiny.tokenizer(), {1: tiny.sae(1)}, name="sure")
+        found.append(saif.gradient_influence(surer, surer.saes[1], PROMPTS[:1], ["a"], 1))
+    narrow, wide = found
+    assert 0 < wide.max() < 1e-12
+    torch.testing.assert_close(narrow / wide.max(), wide / wide.max(), atol=0.1, rtol=0)
+
+
 def test_contexts_and_cards(model, ranking):
     contexts = saif.top_contexts(model, PROMPTS, 1, ranking.top(2).tolist(), n=2)
     assert len(contexts) == 2
