@@ -6,6 +6,7 @@ added is not known, so the placement is a parameter.
 
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
+from functools import partial
 
 import nnsight
 import torch
@@ -89,8 +90,9 @@ def generate(
 
     Raises:
         ValueError: If the placement is unknown, there is nothing to generate, a layer does not
-            exist, a vector is not d_model long, there is not one vector for each prompt, or latents
-            are clamped of two SAEs of one layer or in a remote model.
+            exist, a vector is not d_model long, there is not one vector for each prompt, latents
+            are clamped of two SAEs of one layer or in a remote model, or the model's number format
+            is too narrow for what it computes.
     """
     if max_new_tokens < 1:
         raise ValueError(f"max_new_tokens={max_new_tokens} asked for; give at least 1")
@@ -200,6 +202,8 @@ def _generate_stage(
     inputs = {"input_ids": ids, "attention_mask": mask, "past_key_values": cache}
     options = {"max_new_tokens": n_tokens, "eos_token_id": model.stop_ids, "do_sample": False}
     options |= {"use_cache": True, "pad_token_id": model.tokenizer.pad_token_id}
+    if not model.remote:  # where this function is not known
+        options["logits_processor"] = [partial(_check_range, model)]
     with torch.no_grad(), lm.generate(**inputs, **options, remote=model.remote) as tracer:
         new = nnsight.save([])
         # The error is how nnsight ends a loop whose generation has ended before it.
@@ -214,6 +218,18 @@ def _generate_stage(
                 for _ in tracer.iter[step + 1]:
                     new.append(lm.generator.streamer.output)
     return torch.cat([ids, torch.stack(new, 1)], 1)
+
+
+def _check_range(
+    model: ModelWithSAEs, _: Tensor, logits: Float[Tensor, "rows vocabulary"]
+) -> Float[Tensor, "rows vocabulary"]:
+    """Refuse logits that are no numbers, which would pass for the vocabulary's first token."""
+    if logits.isnan().any():
+        raise ValueError(
+            f"while {model.name} wrote, its residual stream went beyond {model.lm.dtype}; steer "
+            "less, or load the model with dtype=torch.bfloat16 or torch.float32"
+        )
+    return logits
 
 
 def log_probabilities(

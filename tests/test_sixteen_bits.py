@@ -60,6 +60,18 @@ def test_errors_of_a_reconstruction_are_not_rounded_to_16_bits(model):
     assert found == pytest.approx(expected.item(), rel=1e-7)
 
 
+@pytest.mark.parametrize("placement", ["last_prompt_token", "generated_tokens"])
+def test_steering_beyond_float16_is_an_error_and_not_an_empty_answer(placement):
+    model = wrap(tiny.causal_lm("gemma2").half(), tiny.tokenizer(), {}, name="narrow")
+    huge = saif.SteeringVector(1, torch.full((tiny.D_MODEL,), 6e4), "huge")
+    said = "while narrow wrote, .* beyond torch.float16; steer less, or load the model with dtype="
+    with pytest.raises(ValueError, match=said):
+        saif.generate(model, PROMPTS, huge, strength=2.0, placement=placement, max_new_tokens=4)
+    assert saif.generate(model, PROMPTS, max_new_tokens=4) == saif.generate(
+        model, PROMPTS, huge, strength=0.0, max_new_tokens=4
+    )
+
+
 @pytest.mark.parametrize("make", ["saif_vector", "clamped_latents"])
 @pytest.mark.parametrize("placement", ["last_prompt_token", "every_position", "decaying"])
 def test_steering(model, ranking, make, placement):
@@ -99,7 +111,7 @@ def test_the_influence_on_an_unlikely_answer_does_not_vanish(model):
         found.append(saif.gradient_influence(surer, surer.saes[1], PROMPTS[:1], ["a"], 1))
     narrow, wide = found
     assert 0 < wide.max() < 1e-12
-    torch.testing.assert_close(narrow / wide.max(), wide / wide.max(), atol=0.1, rtol=0)
+    torch.testing.assert_close(narrow / narrow.max(), wide / wide.max(), atol=0.05, rtol=0)
 
 
 def test_contexts_and_cards(model, ranking):
