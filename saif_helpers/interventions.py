@@ -97,8 +97,9 @@ def additions(
         The additions, on the model's device.
 
     Raises:
-        ValueError: If a layer does not exist, a vector is not d_model long, there is not one for
-            each prompt, or latents are clamped of two SAEs of one layer or in a remote model.
+        ValueError: If a layer does not exist, a vector is not d_model long or not finite in the
+            model's number format, there is not one for each prompt, or latents are clamped of two
+            SAEs of one layer or in a remote model.
     """
     given = _for_each_prompt(steering, n_prompts)
     if any(isinstance(one, ClampedLatents) for one in given):
@@ -134,7 +135,14 @@ def _offsets(
                     f"the steering vector ({given.description}) has {len(vector)} entries; "
                     f"{model.name} has d_model {model.d_model}"
                 )
-            offsets[given.layer][row] = strength * vector.to(offsets[given.layer])
+            steered = (strength * vector).to(offsets[given.layer])
+            if not steered.isfinite().all():
+                raise ValueError(
+                    f"the steering vector ({given.description}) times strength={strength} is not "
+                    f"finite in {model.lm.dtype}; steer less, or load the model with "
+                    "dtype=torch.bfloat16 or torch.float32"
+                )
+            offsets[given.layer][row] = steered
     return {layer: offset.to(model.device) for layer, offset in offsets.items()}
 
 

@@ -4,6 +4,7 @@ Paper, causal steering: z' = z + vector (standing: ours). At which positions of 
 added is not known, so the placement is a parameter.
 """
 
+import warnings
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from functools import partial
@@ -86,13 +87,13 @@ def generate(
             `batching.default_batch_size`.
 
     Returns:
-        The generated texts without special tokens, in the order of `prompts`.
+        The generated texts without special tokens, in the order of `prompts`. A text ends where
+        the model's number format becomes too narrow for its residual stream; a warning says so.
 
     Raises:
         ValueError: If the placement is unknown, there is nothing to generate, a layer does not
-            exist, a vector is not d_model long, there is not one vector for each prompt, latents
-            are clamped of two SAEs of one layer or in a remote model, or the model's number format
-            is too narrow for what it computes.
+            exist, a vector is not d_model long, there is not one vector for each prompt, or latents
+            are clamped of two SAEs of one layer or in a remote model.
     """
     if max_new_tokens < 1:
         raise ValueError(f"max_new_tokens={max_new_tokens} asked for; give at least 1")
@@ -203,7 +204,7 @@ def _generate_stage(
     options = {"max_new_tokens": n_tokens, "eos_token_id": model.stop_ids, "do_sample": False}
     options |= {"use_cache": True, "pad_token_id": model.tokenizer.pad_token_id}
     if not model.remote:  # where this function is not known
-        options["logits_processor"] = [partial(_check_range, model)]
+        options["logits_processor"] = [partial(_end_beyond_range, model)]
     with torch.no_grad(), lm.generate(**inputs, **options, remote=model.remote) as tracer:
         new = nnsight.save([])
         # The error is how nnsight ends a loop whose generation has ended before it.
@@ -220,15 +221,20 @@ def _generate_stage(
     return torch.cat([ids, torch.stack(new, 1)], 1)
 
 
-def _check_range(
+def _end_beyond_range(
     model: ModelWithSAEs, _: Tensor, logits: Float[Tensor, "rows vocabulary"]
 ) -> Float[Tensor, "rows vocabulary"]:
-    """Refuse logits that are no numbers, which would pass for the vocabulary's first token."""
-    if logits.isnan().any():
-        raise ValueError(
-            f"while {model.name} wrote, its residual stream went beyond {model.lm.dtype}; steer "
-            "less, or load the model with dtype=torch.bfloat16 or torch.float32"
+    """End rows whose logits are no numbers, which would pass for the vocabulary's first token."""
+    broken = logits.isnan().any(1)
+    if broken.any():
+        warnings.warn(
+            f"while {model.name} wrote, the residual stream of {int(broken.sum())} outputs went "
+            f"beyond {model.lm.dtype}; they end there, and most graders will call that a failure. "
+            "Steer less, or load the model with dtype=torch.bfloat16 or torch.float32",
+            stacklevel=2,
         )
+        logits[broken] = -torch.inf
+        logits[broken, model.stop_ids[0]] = 0
     return logits
 
 
