@@ -1,73 +1,86 @@
-"""Results on real models: one file a model, made by running the chapters, with its provenance.
+"""Results on real models: one file a model, made by running the chapters; each says with what.
 
 The book ships none that was not run. ``make results MODEL=gemma-2-2b-it`` makes one.
 """
 
-import json
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated
 
 import pandas as pd
-from pydantic import Field, TypeAdapter
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from saif_helpers.verdicts import Check, verdict
 
-PROVENANCE = {"model", "commit", "dtype", "saes", "versions", "hardware", "seed", "date"}
-ROW = {"size", "instruction", "name", "code", "checks"}
-CHECKS = TypeAdapter(Annotated[list[Check], Field(min_length=1)])
-NAMES = TypeAdapter(Annotated[dict[str, str], Field(min_length=1)])
+Names = Annotated[dict[str, str], Field(min_length=1)]
 
 
-@dataclass(frozen=True)
-class Results:
-    """What the chapters found on one model.
+class Provenance(BaseModel):
+    """What a result was made with, see `provenance.provenance`."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
+
+    model: str
+    commit: str | None
+    dtype: str
+    saes: Names
+    versions: Names
+    hardware: str
+    seed: int
+    date: str
+
+
+class Result(BaseModel):
+    """What a chapter found on one model.
 
     Attributes:
-        file: Where it was read from.
-        provenance: What it was made with, see `provenance.provenance`.
-        checks: Instruction and what was recorded (a claim's id, or ``"rules"``) to the checks.
+        size: Width of the SAEs.
+        instruction: Name of the instruction.
+        name: What was recorded: a claim's id, or ``"rules"``.
+        code: Hash of the cells that were run.
+        checks: What was measured.
+        provenance: What it was made with. Results of one file may have been made on several days,
+            and with several machines or versions.
     """
 
-    file: Path
-    provenance: dict
-    checks: dict[tuple[str, str], list[Check]]
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    size: str
+    instruction: str
+    name: str
+    code: str
+    checks: Annotated[list[Check], Field(min_length=1)]
+    provenance: Provenance
 
 
-def read_results(file: Path) -> Results:
+class _File(BaseModel):
+    model_config = ConfigDict(extra="forbid")
+
+    rows: list[Result]
+
+
+def read_results(file: Path) -> list[Result]:
     """Read a result file.
 
     Args:
-        file: What `make results` wrote.
+        file: What ``make results`` wrote.
 
     Returns:
         The results.
 
     Raises:
-        ValueError: If the file is not JSON of that layout, or says not what it was made with.
+        ValueError: If the file is not of that layout, or says not what a result was made with.
     """
     try:
-        data = json.loads(file.read_text(encoding="utf-8"))
-        made, rows = data["provenance"], data["rows"]
-        missing = sorted(PROVENANCE - set(made))
-        missing += sorted({key for row in rows for key in ROW - set(row)})
-        if not missing:
-            for name in ("saes", "versions"):
-                NAMES.validate_python(made[name])
-        checks = {
-            (row["instruction"], row["name"]): CHECKS.validate_python(row["checks"])
-            for row in ([] if missing else rows)
-        }
-    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        return _File.model_validate_json(file.read_bytes()).rows
+    except ValidationError as error:
+        problems = [
+            f"{'.'.join(map(str, part['loc'])) or 'the file'}: {part['msg']}"
+            for part in error.errors(include_url=False)
+        ]
         raise ValueError(
-            f"{file} is not a result file ({error}); make one with: make results MODEL=..."
+            f"{file} is not a result file, and a result that does not say what it was made with is "
+            f"not shown ({'; '.join(problems[:3])}); make one with: make results MODEL=..."
         ) from error
-    if missing:
-        raise ValueError(
-            f"{file} lacks {', '.join(missing)}; a result without them cannot be checked, so it is "
-            "not shown. Make the file with: make results MODEL=..."
-        )
-    return Results(file, made, checks)
 
 
 def results_table(folder: Path) -> pd.DataFrame:
@@ -77,25 +90,34 @@ def results_table(folder: Path) -> pd.DataFrame:
         folder: Where the result files are; it need not exist.
 
     Returns:
-        A row for each model and instruction: a column for each claim, then the last layer's SAE,
-        number format, hardware, versions, seed and date. Empty if there is no file.
+        A row for each model, instruction and way of making it: a column for each claim, then the
+        last layer's SAE, number format, hardware, seed, days and versions. Empty if there is no
+        file.
 
     Raises:
         ValueError: If a file cannot be read.
     """
-    rows = []
+    found: dict[str, list[Result]] = {}
     for file in sorted(folder.glob("*.json")):
-        results = read_results(file)
-        made = results.provenance
-        for instruction in dict.fromkeys(name for name, _ in results.checks):
-            row = {"model": made["model"], "instruction": instruction}
-            row |= {
-                claim: verdict(checks)
-                for (name, claim), checks in sorted(results.checks.items())
-                if name == instruction and claim != "rules"
-            }
-            row |= {"SAE": list(made["saes"].values())[-1], "number format": made["dtype"]}
-            row |= {key: made[key] for key in ("hardware", "seed", "date")}
-            row["versions"] = ", ".join(f"{name} {v}" for name, v in made["versions"].items())
-            rows.append(row)
-    return pd.DataFrame(rows)
+        for result in read_results(file):
+            alike = result.provenance.model_dump_json(exclude={"date"})
+            found.setdefault(f"{file} {result.instruction} {alike}", []).append(result)
+    return pd.DataFrame([_row(results) for results in found.values()])
+
+
+def _row(results: list[Result]) -> dict:
+    """Write results of one instruction that were made with the same things as a row."""
+    made = results[0].provenance
+    row = {"model": made.model, "instruction": results[0].instruction}
+    for result in sorted(results, key=lambda result: result.name):
+        if result.name != "rules":
+            row[result.name] = verdict(result.checks)
+    days = sorted({result.provenance.date for result in results})
+    return row | {
+        "SAE": list(made.saes.values())[-1],
+        "number format": made.dtype,
+        "hardware": made.hardware,
+        "seed": made.seed,
+        "date": " to ".join(dict.fromkeys([days[0], days[-1]])),
+        "versions": ", ".join(f"{name} {version}" for name, version in made.versions.items()),
+    }

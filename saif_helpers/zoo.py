@@ -106,7 +106,7 @@ ZOO = {
         "meta-llama/Llama-3.1-8B-Instruct",
         ("llama_scope_lxr_8x", "llama_scope_lxr_32x"),
         width="32k",
-        caution=f"{_OTHER_MODEL}. On the last layer it is known to be bad",
+        caution=f"{_OTHER_MODEL}. Its makers saw it fail on the last layer",
     ),
 } | {
     f"gemma-3-{size}-it": PretrainedModel(

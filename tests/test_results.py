@@ -10,13 +10,13 @@ import tiny
 from test_chapters import SMALL_SIZES
 
 from saif_helpers.provenance import provenance
-from saif_helpers.results import PROVENANCE, read_results, results_table
+from saif_helpers.results import Provenance, read_results, results_table
 from saif_helpers.zoo import ZOO
 
 
 def test_provenance_says_with_what_and_when():
     made = provenance(tiny.wrapped("gemma2"), seed=3)
-    assert set(made) == PROVENANCE
+    assert Provenance(**made).model_dump() == made
     assert made["model"] == "tiny-gemma2"
     assert made["dtype"] == "float32"
     assert made["saes"]["layer 2, width 64"] == "in memory"
@@ -55,14 +55,14 @@ def test_results_on_a_real_model_are_made_by_the_chapters_and_carry_what_made_th
 ):
     make = on_a_fake_model
     folder = make("C1")
-    results = read_results(folder / "one.json")
-    assert list(results.checks) == [("french", "C1")]
-    made = results.provenance
-    assert made["model"] == "gemma-3-270m-it"
+    (result,) = read_results(folder / "one.json")
+    assert (result.instruction, result.name) == ("french", "C1")
+    made = result.provenance
+    assert made.model == "gemma-3-270m-it"
     (commit,) = (tmp_path / "hub").glob("models--google--gemma-3-270m-it/snapshots/*")
-    assert made["commit"] == commit.name
+    assert made.commit == commit.name
     path = "google/gemma-scope-2-270m-it/resid_post_all/layer_1_width_16k_l0_small"
-    assert made["saes"]["layer 1, width 16384"] == path
+    assert made.saes["layer 1, width 16384"] == path
     before = (folder / "one.json").read_bytes()
     assert make("C1") == folder
     assert (folder / "one.json").read_bytes() == before
@@ -79,44 +79,66 @@ def test_no_file_no_results(tmp_path):
     assert results_table(tmp_path / "nothing").empty
 
 
+INTERVAL = {"value": 0.5, "low": 0.4, "high": 0.6, "n": 9}
+CHECK = {"what": "share", "interval": INTERVAL, "side": "above", "threshold": 0.3}
+MADE = {
+    "model": "gemma-2-2b",
+    "commit": None,
+    "dtype": "bfloat16",
+    "saes": {"layer 1": "p"},
+    "versions": {"torch": "2"},
+    "hardware": "1 x T4",
+    "seed": 0,
+    "date": "2026-01-02",
+}
+ROW = {"size": "16k", "instruction": "french", "name": "C1", "code": "x"}
+ROW |= {"checks": [CHECK], "provenance": MADE}
+
+
+def table(folder, *rows):
+    (folder / "made.json").write_text(json.dumps({"rows": rows}))
+    return results_table(folder)
+
+
+def test_results_that_were_made_alike_share_a_row_and_others_do_not(tmp_path):
+    later = ROW | {"name": "C2", "provenance": MADE | {"date": "2026-01-05"}}
+    elsewhere = ROW | {"name": "C3", "provenance": MADE | {"hardware": "CPU"}}
+    found = table(tmp_path, ROW, later, elsewhere)
+    assert found["hardware"].tolist() == ["1 x T4", "CPU"]
+    assert found["date"].tolist() == ["2026-01-02 to 2026-01-05", "2026-01-02"]
+    assert found.loc[0, ["C1", "C2"]].tolist() == ["supported", "supported"]
+    assert found.loc[0, "C3"] != "supported"
+
+
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("{", "is not a result file"),
-        ("[]", "is not a result file"),
-        ('{"rows": []}', r"is not a result file \('provenance'\)"),
-        ('{"rows": [], "provenance": {"model": "m"}}', "lacks commit, date, dtype"),
-        (json.dumps({"rows": [{}], "provenance": dict.fromkeys(PROVENANCE)}), "lacks checks, code"),
+        ("{", "the file: Invalid JSON"),
+        ("[]", "the file: Input should be an object"),
+        ("{}", "rows: Field required"),
+        (json.dumps({"rows": [{**ROW, "provenance": {"model": "m"}}]}), "provenance.commit: Field"),
+        (json.dumps({"rows": [{"name": "C1"}]}), "rows.0.size: Field required"),
     ],
 )
 def test_a_file_that_does_not_say_what_made_it_is_refused(tmp_path, text, message):
     (tmp_path / "made.json").write_text(text)
-    with pytest.raises(ValueError, match=message):
+    with pytest.raises(ValueError, match=f"made.json is not a result file, .*{message}"):
         results_table(tmp_path)
 
 
 @pytest.mark.parametrize(
     ("made", "check", "message"),
     [
-        ({}, {"side": "over"}, r"side\s+Input should be 'above' or 'below'"),
+        ({}, {"side": "over"}, r"side: Input should be 'above' or 'below'"),
         ({}, {"interval": {"value": 0.5, "low": "half", "high": 1.0, "n": 9}}, r"interval.low"),
         ({}, None, "at least 1 item"),
         ({"saes": {}}, {}, "at least 1 item"),
-        ({"versions": None}, {}, "valid dictionary"),
+        ({"versions": None}, {}, "versions: Input should be an object"),
     ],
 )
 def test_a_file_with_values_that_mean_nothing_is_named(tmp_path, made, check, message):
     """A side that is neither of the two was read as "below", and turned a verdict around."""
-    interval = {"value": 0.5, "low": 0.4, "high": 0.6, "n": 9}
-    sound = {"what": "share", "interval": interval, "side": "above", "threshold": 0.3}
-    row = {"size": "16k", "instruction": "french", "name": "C1", "code": "x"}
-    about = dict.fromkeys(PROVENANCE, "?") | {"saes": {"layer 1": "p"}, "versions": {"torch": "2"}}
-
-    def table(about, checks):
-        data = {"provenance": about, "rows": [row | {"checks": checks}]}
-        (tmp_path / "made.json").write_text(json.dumps(data))
-        return results_table(tmp_path)
-
-    assert table(about, [sound])["C1"].tolist() == ["supported"]
-    with pytest.raises(ValueError, match=rf"(?s)made.json is not a result file .*{message}"):
-        table(about | made, [] if check is None else [sound | check])
+    assert table(tmp_path, ROW)["C1"].tolist() == ["supported"]
+    checks = [] if check is None else [CHECK | check]
+    with pytest.raises(ValueError, match=rf"made.json is not a result file, .*{message}"):
+        table(tmp_path, ROW | {"checks": checks, "provenance": MADE | made})

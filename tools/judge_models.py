@@ -6,7 +6,7 @@ What they record goes to ``saif_helpers/data/verdicts.json``, which the chapter 
 What is there already, made by the same cells, is not made again: a stopped run goes on.
 
 ``make results MODEL=gemma-2-2b-it`` does the same on a real model, and writes a file of its own
-to ``book/results``, with what it was made with.
+to ``book/results``, where each result says what it was made with.
 """
 
 import argparse
@@ -155,9 +155,10 @@ def to_make(
         model: Name of the model.
 
     Yields:
-        A row without its checks, and the notebook that finds them.
+        A row without what was found, and the notebook that finds it.
     """
-    made = [{key: value for key, value in row.items() if key != "checks"} for row in rows]
+    found = ("checks", "provenance")
+    made = [{key: value for key, value in row.items() if key not in found} for row in rows]
     for size, instruction, name in product(sizes, instructions, names):
         chapter = nbformat.read(ROOT / "book" / f"{CHAPTERS[name]}.ipynb", as_version=4)
         notebook = shortened(chapter, name, size, instruction, model)
@@ -222,9 +223,11 @@ def main(arguments: list[str] | None = None) -> int:
         where = {"metadata": {"path": str(ROOT / "book")}}
         limit = None if real else TIME_LIMIT
         NotebookClient(notebook, timeout=limit, kernel_name="python3", resources=where).execute()
-        rows = put(row | {"checks": recorded(notebook, row["name"])}, rows)
-        made = {"provenance": recorded(notebook, "provenance"), "rows": rows} if real else rows
-        write(record, made)
+        row |= {"checks": recorded(notebook, row["name"])}
+        if real:
+            row |= {"provenance": recorded(notebook, "provenance")}
+        rows = put(row, rows)
+        write(record, {"rows": rows} if real else rows)
     return 0
 
 
