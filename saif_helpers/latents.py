@@ -3,8 +3,9 @@
 Paper (standing: stated): a(z) = sigma(z W_enc + b_enc), z_hat = a(z) W_dec + b_dec.
 """
 
+import math
 import warnings
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 import nnsight
@@ -14,7 +15,7 @@ from jaxtyping import Bool, Float, Int
 from sae_lens import SAE
 from torch import Tensor
 
-from saif_helpers.activations import capture_tokens
+from saif_helpers.activations import capture, capture_tokens
 from saif_helpers.batching import in_batches
 from saif_helpers.models import ModelWithSAEs
 from saif_helpers.tokens import without_bos
@@ -142,7 +143,8 @@ def reconstruction_quality(
     width = model.saes.default_width(layer) if width is None else width
     sae = model.saes[layer, width]
     given = f"layer {layer}, an SAE of {width} latents"
-    statistics = _error_statistics(model, texts, layer, sae, batch_size)
+    batches = capture_tokens(model, texts, [layer], batch_size)
+    statistics = _error_statistics(sae, (streams[layer] for streams in batches))
     replacements = {
         "loss": lambda residual: residual,
         "loss_reconstructed": lambda residual: decode(sae, encode(sae, residual)).to(residual),
@@ -170,6 +172,9 @@ EXPLAINED_BAR, RECOVERED_BAR = 0.6, 0.8
 """Below these an SAE is called poor on the prompts at hand (standing: ours; a rule of thumb)."""
 
 
+NOT_MEASURED = dict.fromkeys(("loss", "loss_reconstructed", "loss_zeroed"), math.nan)
+
+
 def reconstruction_table(
     model: ModelWithSAEs,
     prompts: Sequence[str],
@@ -182,6 +187,9 @@ def reconstruction_table(
     this comes before anything else is measured, above all where SAEs of one model are used on
     another. A poor SAE is also warned of.
 
+    Of a remote model only the read-out token of each prompt is looked at, since no other travels,
+    and the loss is not measured.
+
     Args:
         model: The model and its SAEs.
         prompts: Rendered prompts, such as those that the latents will be ranked on.
@@ -193,9 +201,14 @@ def reconstruction_table(
         `ReconstructionQuality`), and what to think of it.
     """
     rows = []
+    streams = capture(model, prompts, layers, batch_size) if model.remote else {}
     for layer in layers:
         width = model.saes.default_width(layer)
-        quality = reconstruction_quality(model, prompts, layer, width, batch_size)
+        if model.remote:
+            statistics = _error_statistics(model.saes[layer, width], [streams[layer]])
+            quality = ReconstructionQuality(layer, width, **statistics, **NOT_MEASURED)
+        else:
+            quality = reconstruction_quality(model, prompts, layer, width, batch_size)
         rows.append(
             {
                 "layer": layer,
@@ -206,7 +219,7 @@ def reconstruction_table(
                 "in words": _in_words(quality),
             }
         )
-    poor = [row["layer"] for row in rows if row["in words"] != "good"]
+    poor = [row["layer"] for row in rows if row["in words"].startswith("poor")]
     if poor:
         warnings.warn(
             f"the SAEs of {model.name} for the layers {poor} are poor on these prompts; see the "
@@ -225,18 +238,19 @@ def _in_words(quality: ReconstructionQuality) -> str:
         wrong.append(f"recovers less than {RECOVERED_BAR:.0%} of the loss")
     if quality.l0 < 1:
         wrong.append("is silent on most tokens")
-    return f"poor: {' and '.join(wrong)}" if wrong else "good"
+    words = f"poor: {' and '.join(wrong)}" if wrong else "good"
+    return f"{words}, at the read-out token" if math.isnan(quality.loss) else words
 
 
 def _error_statistics(
-    model: ModelWithSAEs, texts: Sequence[str], layer: int, sae: SAE, batch_size: int | None
+    sae: SAE, streams: Iterable[Float[Tensor, "tokens d_model"]]
 ) -> dict[str, int | float]:
     """Go over all tokens once, in double precision, keeping sums only."""
     n = 0
-    total, squares, errors, active = torch.zeros(model.d_model, dtype=torch.float64), 0.0, 0.0, 0
+    total, squares, errors, active = torch.zeros(sae.cfg.d_in, dtype=torch.float64), 0.0, 0.0, 0
     fired = torch.zeros(sae.cfg.d_sae, dtype=torch.bool)
-    for streams in capture_tokens(model, texts, [layer], batch_size):
-        for part, latents in encode_parts(sae, streams[layer]):
+    for stream in streams:
+        for part, latents in encode_parts(sae, stream):
             residual, reconstructed = part.cpu().double(), decode(sae, latents).cpu().double()
             n += len(residual)
             total += residual.sum(0)

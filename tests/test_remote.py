@@ -27,7 +27,7 @@ from saif_helpers.activations import capture, capture_tokens
 from saif_helpers.effects import output_loss
 from saif_helpers.hub import default_attention, load_tokenizer
 from saif_helpers.influence import gradient_influence
-from saif_helpers.latents import encode, reconstruction_quality
+from saif_helpers.latents import decode, encode, reconstruction_quality, reconstruction_table
 from saif_helpers.loading import load
 from saif_helpers.models import wrap
 from saif_helpers.proximity import logit_lens
@@ -255,6 +255,23 @@ def test_load_reads_no_weights_but_the_saes(hosted, tmp_path):
     assert torch.equal(latents, expected)
     assert len(service.returned) == 1
     assert not model.lm.dispatched
+
+
+def test_reconstruction_is_measured_where_only_the_read_out_token_travels(rehearsal):
+    here, there, trips = rehearsal
+    with pytest.warns(UserWarning, match=r"layers \[0, 2\] are poor"):
+        table = reconstruction_table(there, tiny.PROMPTS, [0, 2])
+    assert len(trips) == 1
+    for layer, stream in capture(here, tiny.PROMPTS, [0, 2]).items():
+        latents = encode(here.saes[layer], stream)
+        error = (stream - decode(here.saes[layer], latents)).double().square().sum()
+        variance = (stream - stream.double().mean(0)).square().sum()
+        assert table.loc[layer, "explained variance"] == pytest.approx(
+            (1 - error / variance).item()
+        )
+        assert table.loc[layer, "L0"] == (latents > 0).sum(1).double().mean().item()
+        assert table.loc[layer, "in words"].endswith("of the variance, at the read-out token")
+    assert table["loss recovered"].isna().all()
 
 
 def test_what_needs_the_model_here_says_so():
