@@ -137,7 +137,7 @@ def study_instruction(
         decays: Factors from token to token that the search tries, where the vector fades.
         rounds: Contents of the three rounds of the search.
         n_random: Random controls.
-        n_cards: Latents to make cards for.
+        n_cards: Latents to make cards for; none are made for a remote model.
         strict_bar: Least strict share of the verdict.
         loose_bar: Least loose share, as a share of prompting's.
         random_bar: Largest strict share of random latents.
@@ -304,7 +304,7 @@ def _cards(
     n: int,
 ) -> list[LatentCard]:
     """Make cards of the best latents; contexts come from the test prompts and their answers."""
-    if n < 1:
+    if n < 1 or model.remote:
         return []
     halves = capture_pairs(model, asked, [layer])
     positive, negative = (encode(model.saes[layer], half[layer]) for half in halves)

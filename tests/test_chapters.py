@@ -64,9 +64,11 @@ def test_the_page_on_this_build_names_versions_and_machine_but_no_place():
         assert place not in shown
 
 
-def run(name):
-    """Execute a chapter at small sizes, and return what went wrong."""
+def run(name, before=""):
+    """Execute a chapter at small sizes, some code before it, and return what went wrong."""
     notebook = nbformat.read(ROOT / f"{name}.ipynb", as_version=4)
+    if before:
+        notebook.cells.insert(0, nbformat.v4.new_code_cell(before))
     notebook.cells.insert(config_cell(notebook) + 1, nbformat.v4.new_code_cell(SMALL_SIZES))
     client = NotebookClient(
         notebook,
