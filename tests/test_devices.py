@@ -74,6 +74,7 @@ RUNS = {
 def made(*devices: str) -> ModelWithSAEs:
     """Return the tiny model; its SAEs on the first device, its last two layers on the second."""
     network = tiny.causal_lm("gemma2")
+    network.set_attn_implementation("eager")  # fused kernels differ from device to device
     saes = {layer: tiny.sae(layer) for layer in range(tiny.N_LAYERS)}
     if devices:
         first, second = devices
