@@ -72,7 +72,7 @@ _STATIONS = {
     "endpoint": ["JudgeError"],
     "judge": ["Estimate", "Judge"],
     "kappa": ["Agreement", "agreement"],
-    "selection": ["best_setting", "search", "shortlist", "sweep"],
+    "selection": ["best_setting", "refuse_test", "search", "shortlist", "sweep"],
     "controls": [
         "first_tokens",
         "force_first_token",

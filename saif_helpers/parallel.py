@@ -32,7 +32,8 @@ def load_parallel(
         source: Configuration of the content's language, for example ``"eng_Latn"``.
         targets: Instruction name to the configuration of its references, for example
             ``{"french": "fra_Latn"}``.
-        split: A split of the data set: ``"dev"`` or ``"devtest"`` for FLORES+.
+        split: A split of the data set: ``"dev"`` or ``"devtest"`` for FLORES+. The second counts as
+            a test split: no setting is chosen on it, see `selection.refuse_test`.
         dataset: The data set's name on the Hugging Face Hub, which is asked for it, or the path of
             a local folder of the same layout.
         text_column: Column with the sentence.

@@ -1,19 +1,25 @@
 """Choice of a setting (layer, k, beta, placement, strength, decay) on the validation split.
 
 The test split is never looked at here: a setting is chosen on validation contents and the chosen
-one alone is reported on test contents. A large grid is tried on a few contents, what did best there
-on more (`search`, round by round a `sweep`), and one setting is left (`best_setting`).
+one alone is reported on test contents (`refuse_test`). A large grid is tried on a few contents,
+what did best there on more (`search`, round by round a `sweep`), and one setting is left
+(`best_setting`).
 """
 
+import functools
 from collections.abc import Mapping, Sequence
+from typing import get_args
 
 import pandas as pd
 
+from saif_helpers.graders import normalise
 from saif_helpers.grades import Grades, pool
-from saif_helpers.instructions import InstructionType
+from saif_helpers.instructions import Corpus, InstructionType
 from saif_helpers.models import ModelWithSAEs
-from saif_helpers.prompts import Content, Style
+from saif_helpers.prompts import Content, Style, load_contents
 from saif_helpers.settings import SETTING_COLUMNS, Setting, Source, grade_settings
+
+TEST_SPLITS = ("test", "devtest")  # the second is FLORES's, see `parallel`
 
 
 def sweep(
@@ -23,6 +29,7 @@ def sweep(
     sources: Mapping[int, Source],
     settings: Sequence[Setting],
     *,
+    test: Sequence[Content] = (),
     style: Style | None = None,
     max_new_tokens: int = 40,
 ) -> pd.DataFrame:
@@ -34,6 +41,8 @@ def sweep(
         contents: Contents of the validation split.
         sources: Layer to ranking, made on other contents; or to a vector by another rule.
         settings: The settings to try.
+        test: Contents that the choice will be reported on. None of them may be among `contents`;
+            the package's own test sentences never may.
         style: Style of the prompts.
         max_new_tokens: Most tokens of an output.
 
@@ -42,18 +51,50 @@ def sweep(
         contents, and the shares of outputs that pass strictly and loosely.
 
     Raises:
-        ValueError: If a content is of the test split, which must stay unseen.
+        ValueError: If a content is a test content, see `refuse_test`.
     """
-    _refuse_test(contents)
+    refuse_test(contents, test)
     graded = grade_settings(
         model, instruction, contents, sources, settings, style=style, max_new_tokens=max_new_tokens
     )
     return _table(model, sources, dict(zip(settings, graded, strict=True)))
 
 
-def _refuse_test(contents: Sequence[Content]) -> None:
-    if any(content.split == "test" for content in contents):
-        raise ValueError("test contents were given; choose settings on the validation split")
+def refuse_test(contents: Sequence[Content], test: Sequence[Content] = ()) -> None:
+    """Refuse to find or choose anything on contents that the result will be reported on.
+
+    A content is a test content if its split says so, or if its text is that of one of `test` or of
+    the package's own test sentences: white space and case aside, whatever split it is labelled as.
+
+    Args:
+        contents: Contents that latents are found on or settings chosen on.
+        test: Contents that the result will be reported on.
+
+    Raises:
+        ValueError: If one of `contents` is a test content; it is named.
+    """
+    kept_back = _shipped_test() | {_key(content) for content in test}
+    for content in contents:
+        if content.split in TEST_SPLITS:
+            problem = f"is of the split {content.split!r}"
+        elif _key(content) in kept_back:
+            problem = f"has the text of a test content, though its split is {content.split!r}"
+        else:
+            continue
+        raise ValueError(
+            f"the content {content.text!r} {problem}; find latents on the identification split and "
+            "choose settings on the validation split, on no content that is reported on"
+        )
+
+
+@functools.cache
+def _shipped_test() -> frozenset[str]:
+    corpora = get_args(Corpus)
+    return frozenset(_key(content) for name in corpora for content in load_contents("test", name))
+
+
+def _key(content: Content) -> str:
+    return normalise(content.text).casefold()
 
 
 def _table(
@@ -78,6 +119,7 @@ def search(
     *,
     rounds: tuple[int, int, int] = (8, 20, 60),
     keep: tuple[int, int] = (3, 6),
+    test: Sequence[Content] = (),
     style: Style | None = None,
     max_new_tokens: int = 40,
 ) -> pd.DataFrame:
@@ -94,6 +136,7 @@ def search(
         rounds: How many of the contents, from the first on, each round steers.
         keep: How many settings of each layer, placement and decay stay for the second round, and
             how many in all for the third.
+        test: As in `sweep`.
         style: Style of the prompts.
         max_new_tokens: Most tokens of an output.
 
@@ -102,8 +145,8 @@ def search(
         stayed longer have more contents. `shortlist` and `best_setting` prefer those.
 
     Raises:
-        ValueError: If the rounds do not grow, there are too few contents, or one is of the test
-            split.
+        ValueError: If the rounds do not grow, there are too few contents, or one is a test content,
+            see `refuse_test`.
     """
     if not 0 < rounds[0] < rounds[1] < rounds[2] or min(keep) < 1:
         raise ValueError(
@@ -115,7 +158,7 @@ def search(
             f"{len(contents)} contents given, the last round wants {max(rounds)}; give more "
             "validation contents or smaller rounds"
         )
-    _refuse_test(contents)
+    refuse_test(contents, test)
     graded: dict[Setting, Grades] = {}
     staying, done = list(settings), 0
     of_each_kind = {"n": keep[0], "per": ["layer", "placement", "decay"]}

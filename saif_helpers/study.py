@@ -23,7 +23,7 @@ from saif_helpers.models import ModelWithSAEs
 from saif_helpers.prompts import Content, PromptPair, load_contents, make_pairs, render
 from saif_helpers.proximity import auroc
 from saif_helpers.ranking import LatentRanking, rank_captured
-from saif_helpers.selection import best_setting, search
+from saif_helpers.selection import best_setting, refuse_test, search
 from saif_helpers.settings import Setting, Source, grade_settings, settings_grid, steer_and_grade
 from saif_helpers.steering import PLACEMENTS, generate
 from saif_helpers.vectors import mean_difference_vector, signed_mean_difference_vector
@@ -148,8 +148,9 @@ def study_instruction(
         The study.
 
     Raises:
-        ValueError: Before anything runs, if the grader fails on an output, does not answer with
-            True or False, or passes strictly what does not pass loosely; or if a rule is unknown.
+        ValueError: Before anything runs, if a test content is among the others, see
+            `selection.refuse_test`; if the grader fails on an output, does not answer with True or
+            False, or passes strictly what does not pass loosely; or if a rule is unknown.
             After the baseline, if the model does not follow the instruction even when it is asked.
     """
     unknown = [rule for rule in rules if rule not in RULES]
@@ -166,6 +167,8 @@ def study_instruction(
         else validation
     )
     test = load_contents("test", model.corpus)[-100:] if test is None else test
+    for others in (identification, validation):
+        refuse_test(others, test)
     for content in [*validation, *test]:
         check_grader(instruction, content)
     longest = {"max_new_tokens": max_new_tokens}
@@ -186,6 +189,7 @@ def study_instruction(
             grid,
             rounds=rounds,
             keep=(1, 6),
+            test=test,
             **longest,
         )
         settings[rule] = best_setting(tried)

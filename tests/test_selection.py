@@ -166,8 +166,8 @@ def test_grades_come_back_vector_by_vector(model, pairs):
 
 def test_a_sweep_refuses_the_test_split(model, pairs):
     rankings = rank_layers(model, pairs, [0])
-    planted = [*CONTENTS, Content("A leak.", split="test")]
-    with pytest.raises(ValueError, match="test contents"):
+    planted = [*CONTENTS, Content("A leak", split="test")]
+    with pytest.raises(ValueError, match="'A leak' is of the split 'test'"):
         sweep(model, LETTER, planted, rankings, settings_grid([0], [1], [0.0], ["decaying"]))
 
 
