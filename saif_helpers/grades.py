@@ -42,6 +42,9 @@ class Interval:
 def wilson(count: int, n: int, confidence: float = 0.95) -> Interval:
     """Return a share with its Wilson interval.
 
+    Over all true shares, a 95 % interval misses 5 % of the time; at single ones up to 7 % where at
+    least 5 of 40 to 400 trials are expected to pass and to fail, up to 15 % nearer to 0 or 1.
+
     Args:
         count: How many of the n.
         n: Number of trials.
@@ -181,8 +184,8 @@ def check_grader(instruction: InstructionType, content: Content) -> None:
 def pool(several: Sequence[Grades]) -> Grades:
     """Put the grades of several runs together, for example of one control with several seeds.
 
-    Runs on the same contents are not independent, so an interval of the pooled share is somewhat
-    too narrow.
+    Runs on the same contents are not independent, so an interval of the pooled share is too narrow:
+    of two runs that pass and fail alike, a 95 % interval misses up to 22 % of the time.
 
     Args:
         several: Grades for one instruction.
@@ -207,7 +210,9 @@ def paired_difference(
     """Return how much more often `first` passes than `second` on the same contents.
 
     The interval is Bonett and Price's adjusted Wald interval for paired proportions
-    (doi 10.3102/1076998611411915): one is added to each of the two counts of disagreement.
+    (doi 10.3102/1076998611411915): one is added to each of the two counts of disagreement. A 95 %
+    interval misses 4 % of the time on average, at worst 6 % (60 to 200 contents); it then lies
+    nearer to 0 than the truth, where one method passes hardly anything that the other fails.
 
     Args:
         first: Grades of one method.

