@@ -95,10 +95,10 @@ def captured():
 
 def test_swapped_labels_of_a_model_support_nothing(captured):
     """At most 2.5 % of the rankings from swapped labels pass all checks of chapter 2."""
-    checks = [judge_latents(*swapped(*captured, seed)) for seed in range(60)]
+    checks = [judge_latents(*swapped(*captured, seed)) for seed in range(40)]
     assert judge_latents(*captured)[1].holds
-    assert sum(verdict(found) == "supported" for found in checks) <= 60 * (0.025 + 3.5 * 0.0202)
-    assert sum(found[1].holds is True for found in checks) <= 60 * (0.05 + 3.5 * 0.0281)
+    assert sum(verdict(found) == "supported" for found in checks) <= 40 * (0.025 + 3.5 * 0.0247)
+    assert sum(found[1].holds is True for found in checks) <= 40 * (0.05 + 3.5 * 0.0345)
 
 
 VALIDATION = [Content(f"Sentence {number}.", split="validation") for number in range(4)]
