@@ -10,6 +10,8 @@ use, so that ``import saif_helpers`` stays light.
 
 import importlib
 
+from saif_helpers.versions import warn_if_unsupported
+
 __version__ = "0.1.0"
 
 _STATIONS = {
@@ -116,6 +118,8 @@ _STATIONS = {
 _MODULE_OF = {name: module for module, names in _STATIONS.items() for name in names}
 
 __all__ = ["__version__", *sorted(_MODULE_OF)]
+
+warn_if_unsupported()
 
 
 def __getattr__(name: str) -> object:

@@ -10,13 +10,13 @@ from saif_helpers.progress import progress, watched
 
 PACKAGE = Path(saif_helpers.__file__).parent
 STATIONS = [
-    "progress", "graders", "translations", "natural_graders", "ifeval", "instructions",
-    "prompts", "parallel", "tokens", "zoo", "needs", "hub", "entries", "store", "saes",
-    "remote", "models", "loading", "batching", "activations", "latents", "ranking", "vectors",
-    "interventions", "steering", "references", "grades", "settings", "answers", "rubric",
-    "endpoint", "judge", "kappa", "selection", "controls", "verdicts", "provenance", "results",
-    "specificity", "proximity", "influence", "contexts", "cards", "effects", "figures",
-    "frames", "study", "dry_run", "memory", "playground",
+    "versions", "progress", "graders", "translations", "natural_graders", "ifeval",
+    "instructions", "prompts", "parallel", "tokens", "zoo", "needs", "hub",
+    "entries", "store", "saes", "remote", "models", "loading", "batching", "activations",
+    "latents", "ranking", "vectors", "interventions", "steering", "references", "grades",
+    "settings", "answers", "rubric", "endpoint", "judge", "kappa", "selection", "controls",
+    "verdicts", "provenance", "results", "specificity", "proximity", "influence", "contexts",
+    "cards", "effects", "figures", "frames", "study", "dry_run", "memory", "playground",
 ]  # fmt: skip
 
 
