@@ -15,7 +15,7 @@ OFFLINE := HF_HUB_OFFLINE=1 TRANSFORMERS_OFFLINE=1 HF_DATASETS_OFFLINE=1 WANDB_M
   HF_HUB_DISABLE_TELEMETRY=1 DO_NOT_TRACK=1
 
 .PHONY: needs help book test check strip organism verdicts picture bench results setup python newest \
-  oldest colab lock environment repository clean distclean
+  oldest colab audit lock environment repository clean distclean
 .DELETE_ON_ERROR:
 .DEFAULT_GOAL := help
 
@@ -97,6 +97,9 @@ oldest: python ## run the tests with the oldest libraries that pyproject.toml al
 colab: ## install among Colab's packages as a chapter does, and run chapters, in .venv-colab
 	$(PYTHON) tools/check_colab_install.py $(ARGS)
 
+audit: python ## look requirements.lock up among the known vulnerabilities (network), in .venv-audit
+	$(PYTHON) tools/audit.py $(ARGS)
+
 environment: setup ## write environment.yml again, from pyproject.toml
 	$(BIN)/python tools/make_environment.py
 
@@ -110,4 +113,4 @@ clean: ## remove the built book and its execution cache
 	rm -rf _build
 
 distclean: clean ## remove the virtual environment too
-	rm -rf $(VENV) $(VENV)-newest $(VENV)-oldest $(VENV)-colab *.egg-info .pytest_cache .ruff_cache .hypothesis
+	rm -rf $(VENV) $(VENV)-newest $(VENV)-oldest $(VENV)-colab $(VENV)-audit *.egg-info .pytest_cache .ruff_cache .hypothesis

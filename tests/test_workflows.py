@@ -85,7 +85,8 @@ def test_every_push_is_tested_and_main_is_published():
 
 def test_weekly_tries_every_runtime_of_colab_on_its_python():
     (weekly,) = [path for path in WORKFLOWS if path.stem == "weekly"]
-    assert {MAKE.match(line)[1] for line in commands(weekly)} == {"newest", "oldest", "colab"}
+    targets = {MAKE.match(line)[1] for line in commands(weekly)}
+    assert targets == {"newest", "oldest", "colab", "audit"}
     tried = jobs(weekly)["colab"]["strategy"]["matrix"]["include"]
     of_runtime = {
         path.stem: re.search(r"^# Python (3\.\d+)", path.read_text("utf-8"), re.MULTILINE)[1]
