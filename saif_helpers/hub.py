@@ -31,6 +31,8 @@ from transformers import (
     PreTrainedTokenizerBase,
 )
 
+from saif_helpers.untrusted import nothing_is_run
+
 BFLOAT16_CAPABILITY = 8  # NVIDIA GPUs compute in bfloat16 from this capability on; a T4 has 7.5
 
 
@@ -73,6 +75,7 @@ def load_config(repo_id: str) -> PretrainedConfig:
 
     Raises:
         OSError: As `load_causal_lm`.
+        ValueError: If the repository brings code of its own.
     """
     with explained(repo_id):
         return AutoConfig.from_pretrained(repo_id, trust_remote_code=False)
@@ -94,6 +97,7 @@ def load_causal_lm(repo_id: str, dtype: torch.dtype, device: str) -> torch.nn.Mo
     Raises:
         OSError: If the repository is gated, unknown, or not on this machine while there is no
             network; the message says what to do.
+        ValueError: If it brings code of its own, or weights that are no safetensors file.
     """
     config = load_config(repo_id)
     with explained(repo_id):
@@ -165,7 +169,7 @@ def load_sae(release: str, sae_id: str, device: str) -> SAE:
 
     Raises:
         OSError: As `load_causal_lm`.
-        ValueError: If there is no such release or id.
+        ValueError: If there is no such release or id, or if its files could run code.
     """
     listed = get_pretrained_saes_directory().get(release)
     repo_id = listed.repo_id if listed else release
@@ -185,13 +189,15 @@ def local_sae(folder: Path, device: str) -> SAE:
 
     Raises:
         FileNotFoundError: If it is not such a folder.
+        ValueError: If the weights are no safetensors file.
     """
     missing = [n for n in ("cfg.json", "sae_weights.safetensors") if not (folder / n).is_file()]
     if missing:
         raise FileNotFoundError(
             f"{folder} has no {' and no '.join(missing)}; give a folder that sae.save_model made"
         )
-    return SAE.load_from_disk(folder, device=device, dtype="float32")
+    with nothing_is_run(str(folder)):
+        return SAE.load_from_disk(folder, device=device, dtype="float32")
 
 
 def commit_of(repo_id: str) -> str | None:
@@ -228,7 +234,7 @@ def _shapes_from_the_file() -> Iterator[None]:
 
 @contextmanager
 def explained(what: str) -> Iterator[None]:
-    """Say in plain words why something could not be fetched, and what to do.
+    """Say in plain words why something could not be fetched or read, and what to do.
 
     Args:
         what: What is being fetched: a repository, or a release and an id.
@@ -238,9 +244,11 @@ def explained(what: str) -> Iterator[None]:
 
     Raises:
         OSError: Instead of the many errors that a failed download ends in.
+        ValueError: As `untrusted.nothing_is_run`.
     """
     try:
-        yield
+        with nothing_is_run(what):
+            yield
     except (OSError, HfHubHTTPError) as error:
         advice = _advice(what, list(_causes(error)))
         if advice is None:

@@ -90,8 +90,9 @@ def load(
     Raises:
         OSError: If files cannot be fetched; the message says what to do.
         ValueError: If there is no such model, layer, width or release, if a file is not the one
-            that the organism's manifest lists, if an SAE does not fit the model, if the number
-            format is too narrow for the model, or for the organism with ``remote=True``.
+            that the organism's manifest lists, if a file could run code, if an SAE does not fit the
+            model, if the number format is too narrow for the model, or for the organism with
+            ``remote=True``.
     """
     if layers is None:  # and not by `or`: 0 is a layer
         layers = "all" if name == "organism" else "final"
@@ -119,10 +120,11 @@ def _load_organism(
     check_manifest(root, size)
     folder = root / size
     with no_loading_bar():
+        here = {"local_files_only": True, "trust_remote_code": False}
         model = AutoModelForCausalLM.from_pretrained(
-            folder, dtype=torch.float32, local_files_only=True, use_safetensors=True
+            folder, dtype=torch.float32, use_safetensors=True, **here
         )
-    tokenizer = AutoTokenizer.from_pretrained(folder, local_files_only=True)
+    tokenizer = AutoTokenizer.from_pretrained(folder, **here)
     wanted = choose_layers(layers, len(model.model.layers), f"organism-{size}")
     found = {}
     for path in sorted((folder / "saes").iterdir()):

@@ -11,7 +11,7 @@ from saif_helpers.progress import progress, watched
 PACKAGE = Path(saif_helpers.__file__).parent
 STATIONS = [
     "versions", "progress", "graders", "translations", "natural_graders", "ifeval",
-    "instructions", "prompts", "parallel", "tokens", "zoo", "needs", "hub",
+    "instructions", "prompts", "parallel", "tokens", "zoo", "needs", "untrusted", "hub",
     "entries", "store", "saes", "remote", "models", "loading", "batching", "activations",
     "latents", "ranking", "vectors", "interventions", "steering", "references", "grades",
     "settings", "answers", "rubric", "endpoint", "judge", "kappa", "selection", "controls",
