@@ -17,6 +17,7 @@ from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedTokenize
 from transformers.utils import logging as transformers_logging
 
 from saif_helpers.hub import (
+    default_attention,
     default_device,
     default_dtype,
     load_causal_lm,
@@ -122,7 +123,12 @@ def _load_organism(
     with no_loading_bar():
         here = {"local_files_only": True, "trust_remote_code": False}
         model = AutoModelForCausalLM.from_pretrained(
-            folder, dtype=torch.float32, use_safetensors=True, **here
+            folder,
+            dtype=torch.float32,
+            use_safetensors=True,
+            # transformers' own choice for Gemma 2 was "sdpa" in 5.9, which leaves out the soft cap.
+            attn_implementation=default_attention(load_config(str(folder))),
+            **here,
         )
     tokenizer = AutoTokenizer.from_pretrained(folder, **here)
     wanted = choose_layers(layers, len(model.model.layers), f"organism-{size}")
