@@ -6,8 +6,8 @@ them too, but advise to switch that protection off, or do not say which file is 
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from functools import partial
 from pickle import UnpicklingError
+from typing import NoReturn
 from unittest.mock import patch
 
 import torch
@@ -27,17 +27,18 @@ def nothing_is_run(what: str) -> Iterator[None]:
     Raises:
         ValueError: If a file could run code, or is not in the format that its name says.
     """
-    # Some releases keep tensors as torch.save writes them. This unpickler makes tensors only, and
-    # naming it overrules TORCH_FORCE_NO_WEIGHTS_ONLY_LOAD.
-    tensors_only = partial(torch.load, weights_only=True)
     try:
-        with patch.object(torch, "load", tensors_only):
+        with patch.object(torch, "load", _refuse_pickle):  # how SAE-Lens reads some releases
             yield
     except (SafetensorError, UnpicklingError, ValueError) as error:
         reason = _reason(error)
         if reason is None:
             raise
         raise ValueError(f"{what} {reason}") from None  # the library's advice stays out of sight
+
+
+def _refuse_pickle(*_: object, **__: object) -> NoReturn:
+    raise UnpicklingError
 
 
 def _reason(error: Exception) -> str | None:
@@ -49,8 +50,8 @@ def _reason(error: Exception) -> str | None:
         )
     if isinstance(error, UnpicklingError) or "allow_pickle" in str(error):
         return (
-            "has a weights file with a pickle of more than tensors in it, which could run any "
-            "code. It was not opened; take SAEs that are kept as safetensors"
+            "keeps weights in a pickle (as torch.save does), which could run any code. It was not "
+            "opened; take SAEs that are kept as safetensors"
         )
     if "trust_remote_code" in str(error):
         return (
