@@ -121,9 +121,9 @@ class InstructionType:
             The wording with no slot left.
 
         Raises:
-            ValueError: If `slots` lacks one that this instruction has.
+            ValueError: If `slots` lacks one that this instruction has, or has nothing in it.
         """
-        missing = [slot for slot in self.slots if slot not in slots]
+        missing = [slot for slot in self.slots if not slots.get(slot, "").strip()]
         if missing:
             raise ValueError(
                 f"instruction {self.name!r} needs the slots {', '.join(self.slots)}; "
@@ -136,7 +136,14 @@ class InstructionType:
 
 
 def _check_wordings(instruction: InstructionType) -> None:
-    name, texts = instruction.name, [t for ws in instruction.wordings.values() for t in ws]
+    name = instruction.name
+    for language, wordings in instruction.wordings.items():
+        if isinstance(wordings, str):
+            raise ValueError(
+                f"instruction {name!r} has the text {wordings!r} in {language!r}; give a list of "
+                "wordings"
+            )
+    texts = [text for wordings in instruction.wordings.values() for text in wordings]
     if len(texts) < 2:
         raise ValueError(
             f"instruction {name!r} has {len(texts)} wordings; give at least two, so that what is "
@@ -154,12 +161,30 @@ def _check_wordings(instruction: InstructionType) -> None:
             "wordings are weighted equally, so give each once"
         )
     for text in texts:
-        found = {key for _, key, _, _ in Formatter().parse(text) if key is not None}
+        found = _slots_in(text, name)
         if found != set(instruction.slots):
             raise ValueError(
                 f"instruction {name!r} has the slots {sorted(instruction.slots)}, but its wording "
                 f"{text!r} has {sorted(found)}; write each slot in braces in every wording"
             )
+
+
+def _slots_in(wording: str, name: str) -> set[str]:
+    """Return the names that stand in braces in a wording, and refuse braces that are no slot."""
+    advice = "write a slot as {name}, and a brace that is none as {{ or }}"
+    try:
+        parts = list(Formatter().parse(wording))
+    except ValueError as error:
+        raise ValueError(
+            f"instruction {name!r} has the wording {wording!r}, whose braces cannot be read "
+            f"({error}); {advice}"
+        ) from error
+    if any(form or conversion for _, _, form, conversion in parts):
+        raise ValueError(
+            f"instruction {name!r} has the wording {wording!r} with a colon or an exclamation mark "
+            f"in its braces; {advice}"
+        )
+    return {key for _, key, _, _ in parts if key is not None}
 
 
 def _check_held_out(instruction: InstructionType) -> None:

@@ -6,6 +6,7 @@ negative sample = [content] alone. Content and wording are joined by one space.
 
 import json
 import random
+import unicodedata
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -115,17 +116,11 @@ def render(text: str, tokenizer: PreTrainedTokenizerBase, style: Style | None = 
         The prompt.
 
     Raises:
-        ValueError: If the text holds one of the tokenizer's special tokens, which would be read as
-            a marker instead of as text; or if the style is unknown, or chat without a template.
+        ValueError: If the text is empty, or holds one of the tokenizer's special tokens, which
+            would be read as a marker instead of as text, or a control character; or if the style is
+            unknown, or chat without a template.
     """
-    special = [
-        str(t) for t in tokenizer.added_tokens_decoder.values() if t.special and str(t) in text
-    ]
-    if special:
-        raise ValueError(
-            f"the text {text!r} holds the special token {special[0]!r}, which the model would "
-            "read as a marker; remove it from the text"
-        )
+    _check_text(text, tokenizer)
     style = style or ("chat" if tokenizer.chat_template else "plain")
     if style == "plain":
         return (tokenizer.bos_token or "") + text
@@ -138,6 +133,28 @@ def render(text: str, tokenizer: PreTrainedTokenizerBase, style: Style | None = 
         )
     turn = [{"role": "user", "content": text}]
     return tokenizer.apply_chat_template(turn, tokenize=False, add_generation_prompt=True)
+
+
+def _check_text(text: str, tokenizer: PreTrainedTokenizerBase) -> None:
+    """Refuse a text that says nothing, or that would not stay inside the user's turn as it is."""
+    if not text.strip():
+        raise ValueError(f"the text {text!r} is empty; give the model something to read")
+    template = tokenizer.chat_template or ""
+    for token in tokenizer.added_tokens_decoder.values():
+        # Turn markers may be listed as not special, and so may plain line breaks.
+        marks = token.special or (str(token).strip() and str(token) in template)
+        if marks and str(token) in text:
+            raise ValueError(
+                f"the text {text!r} holds the special token {str(token)!r}, which the model would "
+                "read as a marker; remove it from the text"
+            )
+    for char in text:
+        if unicodedata.category(char) in ("Cc", "Cs") and char not in "\t\n\r":
+            kind = "a control character" if char < "\ud800" else "half of a character"
+            raise ValueError(
+                f"the text {text!r} holds U+{ord(char):04X}, {kind}; of control characters only "
+                "tabs and line breaks are allowed: remove it, or read the file in its encoding"
+            )
 
 
 def make_pairs(
@@ -172,7 +189,8 @@ def make_pairs(
         The pairs, in the order of the contents.
 
     Raises:
-        ValueError: If there is no content, or an argument is not one of those allowed.
+        ValueError: If there is no content, an argument is not one of those allowed, or `render`
+            refuses a text.
     """
     if not contents:
         raise ValueError("make_pairs was given no contents; give at least one")
@@ -188,7 +206,7 @@ def make_pairs(
         texts = choice[language]
         wording = instruction.fill(texts[index // len(order) % len(texts)], content.slots)
         parts = [content.text, wording] if position == "after" else [wording, content.text]
-        positive = render(" ".join(parts), tokenizer, style)
         negative = render(content.text, tokenizer, style)
+        positive = render(" ".join(parts), tokenizer, style)
         pairs.append(PromptPair(positive, negative, wording, language, content, position))
     return pairs

@@ -36,7 +36,8 @@ def reference_answers(
         ValueError: If there is no content, or the instruction has no English wording.
     """
     pairs = make_pairs(instruction, contents, model.tokenizer, languages=["en"], seed=seed)
-    missing = [pair for pair in pairs if instruction.name not in pair.content.references]
+    missing = [p for p in pairs if p.content.references.get(instruction.name) is None]
     prompts = [pair.positive for pair in missing]
     written = iter(generate(model, prompts, max_new_tokens=max_new_tokens) if prompts else ())
-    return [pair.content.references.get(instruction.name) or next(written) for pair in pairs]
+    known = [pair.content.references.get(instruction.name) for pair in pairs]
+    return [next(written) if answer is None else answer for answer in known]
