@@ -59,6 +59,7 @@ _STATIONS = {
     ],
     "steering": ["generate", "log_probabilities"],
     "references": ["reference_answers"],
+    "asking": ["GraderError"],
     "grades": [
         "Grades",
         "Interval",

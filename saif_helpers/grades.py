@@ -11,6 +11,7 @@ from typing import Literal
 import pandas as pd
 from scipy.stats import binomtest, norm
 
+from saif_helpers.asking import GraderError, ask_check
 from saif_helpers.graders import Item
 from saif_helpers.instructions import InstructionType
 from saif_helpers.prompts import Content
@@ -118,13 +119,22 @@ def grade(outputs: Sequence[str], items: Sequence[Item], instruction: Instructio
         The grades.
 
     Raises:
+        GraderError: If a check fails on an output, answers with something else than True or False,
+            or does not come back (`asking.TIME_LIMIT`); it has the outputs.
         ValueError: If there is nothing to grade, or not one item for each output.
     """
     check_lengths(outputs, items)
-    grader = instruction.grader
-    strict = tuple(grader.strict(output, item) for output, item in zip(outputs, items, strict=True))
-    loose = tuple(grader.loose(output, item) for output, item in zip(outputs, items, strict=True))
-    return Grades(instruction.name, tuple(items), tuple(outputs), strict, loose)
+    answers = {}
+    try:
+        for kind in ("strict", "loose"):
+            answers[kind] = tuple(
+                ask_check(instruction, kind, output, item)
+                for output, item in zip(outputs, items, strict=True)
+            )
+    except GraderError as error:
+        error.outputs = tuple(outputs)
+        raise
+    return Grades(instruction.name, tuple(items), tuple(outputs), **answers)
 
 
 def check_lengths(outputs: Sequence[str], items: Sequence[Item]) -> None:
@@ -151,29 +161,14 @@ def check_grader(instruction: InstructionType, content: Content) -> None:
         content: A content.
 
     Raises:
-        ValueError: If a check of the grader fails on an output, answers with something else than
-            True or False, or strict passes where loose does not.
+        ValueError: If a check of the grader fails on an output, does not come back, answers with
+            something else than True or False, or strict passes where loose does not.
     """
     item = content.item(instruction)
     samples = [item.content, item.content.upper(), "", "?", "{}"]
     samples += [item.reference] if item.reference else []
     for output in samples:
-        answers = {}
-        for kind in ("strict", "loose"):
-            try:
-                answers[kind] = getattr(instruction.grader, kind)(output, item)
-            except Exception as error:
-                raise ValueError(
-                    f"the {kind} check of instruction {instruction.name!r} failed on the output "
-                    f"{output!r} for the content {item.content!r}: {error}; a check must answer "
-                    "True or False for any output"
-                ) from error
-            if not isinstance(answers[kind], bool):
-                raise ValueError(
-                    f"the {kind} check of instruction {instruction.name!r} answered "
-                    f"{answers[kind]!r} for the output {output!r}; it must answer True or False "
-                    "(wrap it in bool())"
-                )
+        answers = {kind: ask_check(instruction, kind, output, item) for kind in ("strict", "loose")}
         if answers["strict"] and not answers["loose"]:
             raise ValueError(
                 f"the grader of instruction {instruction.name!r} passes {output!r} strictly and "

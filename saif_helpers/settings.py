@@ -8,6 +8,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, fields
 from itertools import product
 
+from saif_helpers.asking import GraderError
 from saif_helpers.grades import Grades, grade
 from saif_helpers.instructions import InstructionType
 from saif_helpers.models import ModelWithSAEs
@@ -117,6 +118,9 @@ def steer_and_grade(
 
     Returns:
         The grades of each vector's outputs.
+
+    Raises:
+        GraderError: As `grades.grade`; it has all outputs, vector by vector.
     """
     prompts = [render(content.text, model.tokenizer, style) for content in contents]
     items = [content.item(instruction) for content in contents]
@@ -132,9 +136,14 @@ def steer_and_grade(
         batch_size=batch_size,
     )
     n = len(prompts)
-    return [
-        grade(outputs[start : start + n], items, instruction) for start in range(0, len(outputs), n)
-    ]
+    try:
+        return [
+            grade(outputs[start : start + n], items, instruction)
+            for start in range(0, len(outputs), n)
+        ]
+    except GraderError as error:
+        error.outputs = tuple(outputs)
+        raise
 
 
 def grade_settings(

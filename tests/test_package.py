@@ -13,7 +13,7 @@ STATIONS = [
     "versions", "progress", "graders", "translations", "natural_graders", "ifeval",
     "instructions", "prompts", "parallel", "tokens", "zoo", "needs", "untrusted", "hub",
     "entries", "store", "saes", "remote", "models", "loading", "batching", "activations",
-    "latents", "ranking", "vectors", "interventions", "steering", "references", "grades",
+    "latents", "ranking", "vectors", "interventions", "steering", "references", "asking", "grades",
     "settings", "answers", "rubric", "endpoint", "judge", "kappa", "selection", "controls",
     "verdicts", "provenance", "results", "specificity", "proximity", "influence", "contexts",
     "cards", "effects", "figures", "frames", "study", "dry_run", "memory", "playground",
