@@ -8,6 +8,7 @@ computes the batches that are missing exactly as it would have, and ends with th
 """
 
 import gc
+import math
 import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import cache, partial
@@ -90,6 +91,31 @@ def default_batch_size(
     return min(largest, 2 ** (max(1, fitting).bit_length() - 1))
 
 
+def check_room(
+    model: ModelWithSAEs, sequences: Sequence[Sequence[int]], new_tokens: int = 0
+) -> None:
+    """Refuse what is longer than the model's context, which it would answer with nonsense.
+
+    Args:
+        model: The model.
+        sequences: Token ids of each prompt.
+        new_tokens: Most tokens to generate behind them.
+
+    Raises:
+        ValueError: If a prompt leaves no room for them.
+    """
+    config = model.lm._module.config.get_text_config()
+    context = getattr(config, "max_position_embeddings", None) or math.inf
+    for number, ids in enumerate(sequences):
+        if len(ids) + new_tokens > context:
+            beside = f" beside {new_tokens} new ones" if new_tokens else ""
+            raise ValueError(
+                f"prompt {number} ({model.tokenizer.decode(ids[:20])!r}...) is too long: "
+                f"{len(ids)} tokens given, and {model.name} has room for "
+                f"{context - new_tokens}{beside}; shorten it"
+            )
+
+
 def in_batches(
     model: ModelWithSAEs,
     prompts: Sequence[str],
@@ -120,10 +146,12 @@ def in_batches(
         The rows of each batch and what `step` returned for it.
 
     Raises:
-        ValueError: If there is no prompt or the batch size is not positive.
+        ValueError: If there is no prompt, the batch size is not positive, or a prompt is longer
+            than the model's context.
         torch.OutOfMemoryError: If a single prompt does not fit.
     """
     ids = token_ids(prompts, model.tokenizer)
+    check_room(model, ids, sizing.get("new_tokens", 0))
     if batch_size is None:
         batch_size = default_batch_size(model, max(map(len, ids), default=0), **sizing)
     if not prompts or batch_size < 1:
@@ -236,8 +264,9 @@ def kept_batches(
     if model.store is None:
         yield from compute()
         return
-    shared = {**settings, **_computed_with(model)}
     ids = token_ids(prompts, model.tokenizer)
+    check_room(model, ids, options.get("new_tokens", 0))  # before all weights are summed up
+    shared = {**settings, **_computed_with(model)}
     keys = [list(key) for key in zip(ids, each() if each else [None] * len(ids), strict=True)]
     alike: dict[str, list[int]] = {}
     for row, key in enumerate(keys):

@@ -11,7 +11,7 @@ from jaxtyping import Float
 from sacrebleu.metrics import CHRF
 from torch import Tensor
 
-from saif_helpers.batching import as_memory_allows
+from saif_helpers.batching import as_memory_allows, check_room
 from saif_helpers.models import ModelWithSAEs
 
 
@@ -34,7 +34,8 @@ def output_loss(
         without tokens. The token that ends the turn is not counted.
 
     Raises:
-        ValueError: If there is not one output for each prompt, none at all, or an empty prompt.
+        ValueError: If there is not one output for each prompt, none at all, an empty prompt, or one
+            that is longer with its output than the model's context.
     """
     if len(prompts) != len(outputs) or not prompts or not all(prompts):
         raise ValueError(
@@ -46,7 +47,9 @@ def output_loss(
         model.tokenizer(list(texts), add_special_tokens=False)["input_ids"]
         for texts in (prompts, outputs)
     )
-    lengths = [len(a) + len(w) for a, w in zip(asked, written, strict=True)]
+    whole = [a + w for a, w in zip(asked, written, strict=True)]
+    check_room(model, whole)
+    lengths = [*map(len, whole)]
     losses = torch.full((len(outputs),), torch.nan)
     order = sorted(
         (i for i in range(len(outputs)) if written[i]),

@@ -47,7 +47,7 @@ def gradient_influence(
         The influence of each latent, in units of probability.
 
     Raises:
-        ValueError: If there is not one answer for each prompt, or no prompt.
+        ValueError: If there is not one answer for each prompt, an empty one, or no prompt.
     """
     if len(prompts) != len(answers) or not prompts:
         raise ValueError(
@@ -55,6 +55,12 @@ def gradient_influence(
         )
     ids = model.tokenizer(list(answers), add_special_tokens=False)["input_ids"]
     model.check_here("a gradient")
+    empty = [number for number, tokens in enumerate(ids) if not tokens]
+    if empty:
+        raise ValueError(
+            f"{len(empty)} of {len(ids)} answers are empty, the first of them answer {empty[0]}; "
+            "leave out those prompts, or give answers with at least one token"
+        )
     first = torch.tensor([tokens[0] for tokens in ids])
     W_dec = sae.W_dec.detach()
     total = torch.zeros(len(W_dec))

@@ -19,7 +19,7 @@ from torch import Tensor
 from saif_helpers.entries import tensors_digest
 from saif_helpers.latents import encode
 from saif_helpers.models import ModelWithSAEs
-from saif_helpers.vectors import ClampedLatents, SteeringVector
+from saif_helpers.vectors import ClampedLatents, SteeringVector, check_finite
 
 Placement = Literal["last_prompt_token", "every_position", "generated_tokens", "decaying"]
 PLACEMENTS: tuple[Placement, ...] = (
@@ -97,10 +97,11 @@ def additions(
         The additions, on the model's device.
 
     Raises:
-        ValueError: If a layer does not exist, a vector is not d_model long or not finite in the
-            model's number format, there is not one for each prompt, or latents are clamped of two
-            SAEs of one layer or in a remote model.
+        ValueError: If a layer does not exist, the strength is not finite, a vector is not d_model
+            long or not finite in the model's number format, there is not one for each prompt, or
+            latents are clamped of two SAEs of one layer or in a remote model.
     """
+    check_finite("strength", strength)
     given = _for_each_prompt(steering, n_prompts)
     if any(isinstance(one, ClampedLatents) for one in given):
         # The SAE reads the stream in every pass, so it would have to be where the model is.
@@ -136,6 +137,11 @@ def _offsets(
                     f"{model.name} has d_model {model.d_model}"
                 )
             steered = (strength * vector).to(offsets[given.layer])
+            if not vector.isfinite().all():
+                raise ValueError(
+                    f"the steering vector ({given.description}) has entries that are not finite; "
+                    "make it from finite activations"
+                )
             if not steered.isfinite().all():
                 raise ValueError(
                     f"the steering vector ({given.description}) times strength={strength} is not "
@@ -189,6 +195,22 @@ def intervention_keys(steering: Steering, n_prompts: int) -> list[list | None]:
     return [keys[id(one)] for one in given]
 
 
+def check_placement(placement: Placement, decay: float) -> None:
+    """Refuse a placement that there is not, or a decay that would grow or mean nothing.
+
+    Args:
+        placement: Where to add, see `steering.generate`.
+        decay: Factor from one generated token to the next.
+
+    Raises:
+        ValueError: If the placement is unknown, or the decay not between 0 and 1.
+    """
+    if placement not in PLACEMENTS:
+        raise ValueError(f"placement {placement!r} asked for; give one of {', '.join(PLACEMENTS)}")
+    if not 0 <= decay <= 1:
+        raise ValueError(f"decay={decay} asked for; give a number from 0 to 1")
+
+
 def position_weights(
     counted: Bool[Tensor, "rows tokens"], placement: Placement, decay: float
 ) -> Weights:
@@ -204,10 +226,9 @@ def position_weights(
         None means that nothing is added in this pass and all later ones.
 
     Raises:
-        ValueError: If the placement is unknown.
+        ValueError: As `check_placement`.
     """
-    if placement not in PLACEMENTS:
-        raise ValueError(f"placement {placement!r} asked for; give one of {', '.join(PLACEMENTS)}")
+    check_placement(placement, decay)
     prompt = torch.zeros(counted.shape)
     if placement == "every_position":
         prompt = counted.float()

@@ -124,7 +124,6 @@ def side_by_side(
     if not sentence.strip():
         raise ValueError("the sentence is empty; write one for the model to answer")
     prompt = render(sentence, model.tokenizer)
-    _check_room(model, prompt, max_new_tokens)
     vector = setting.vector(model, source)
     where = {"placement": setting.placement, "decay": setting.decay}
     (unsteered,) = generate(model, [prompt], max_new_tokens=max_new_tokens)
@@ -135,17 +134,6 @@ def side_by_side(
     by_paper = isinstance(source, LatentRanking)
     made = "" if by_paper else f"{source.description}, layer {setting.layer}, {setting.where}"
     return SideBySide(sentence, made or str(setting), unsteered, tokens, changes)
-
-
-def _check_room(model: ModelWithSAEs, prompt: str, max_new_tokens: int) -> None:
-    """Refuse a prompt whose answer might not fit into the model's context."""
-    room = model.lm._module.config.get_text_config().max_position_embeddings - max_new_tokens
-    length = len(model.tokenizer(prompt, add_special_tokens=False)["input_ids"])
-    if length > room:
-        raise ValueError(
-            f"the sentence is too long: {length} tokens with the turn markers, and {model.name} "
-            f"has room for {room} beside an answer of {max_new_tokens}; shorten it"
-        )
 
 
 def _pieces(

@@ -148,17 +148,7 @@ def search(
         ValueError: If the rounds do not grow, there are too few contents, or one is a test content,
             see `refuse_test`.
     """
-    if not 0 < rounds[0] < rounds[1] < rounds[2] or min(keep) < 1:
-        raise ValueError(
-            f"rounds={rounds} and keep={keep} given; each round must steer more contents than the "
-            "one before it, and keep at least one setting"
-        )
-    if len(contents) < max(rounds):
-        raise ValueError(
-            f"{len(contents)} contents given, the last round wants {max(rounds)}; give more "
-            "validation contents or smaller rounds"
-        )
-    refuse_test(contents, test)
+    check_search(contents, rounds, keep, test)
     graded: dict[Setting, Grades] = {}
     staying, done = list(settings), 0
     of_each_kind = {"n": keep[0], "per": ["layer", "placement", "decay"]}
@@ -179,6 +169,36 @@ def search(
             graded[setting] = pool([graded[setting], new]) if done else new
         done = n
     return _table(model, sources, graded)
+
+
+def check_search(
+    contents: Sequence[Content],
+    rounds: tuple[int, int, int],
+    keep: tuple[int, int],
+    test: Sequence[Content] = (),
+) -> None:
+    """Refuse what `search` cannot do, before anything runs.
+
+    Args:
+        contents: As for `search`.
+        rounds: As for `search`.
+        keep: As for `search`.
+        test: As for `search`.
+
+    Raises:
+        ValueError: As `search`.
+    """
+    if not 0 < rounds[0] < rounds[1] < rounds[2] or min(keep) < 1:
+        raise ValueError(
+            f"rounds={rounds} and keep={keep} given; each round must steer more contents than the "
+            "one before it, and keep at least one setting"
+        )
+    if len(contents) < max(rounds):
+        raise ValueError(
+            f"{len(contents)} contents given, the last round wants {max(rounds)}; give more "
+            "validation contents or smaller rounds"
+        )
+    refuse_test(contents, test)
 
 
 def shortlist(table: pd.DataFrame, n: int, per: Sequence[str] = ()) -> list[Setting]:

@@ -16,7 +16,7 @@ from nnsight.intervention.interleaver import OutOfOrderError
 from torch import Tensor
 from transformers import DynamicCache
 
-from saif_helpers.batching import kept_batches
+from saif_helpers.batching import check_room, kept_batches
 from saif_helpers.interventions import (
     PLACEMENTS,
     Additions,
@@ -25,6 +25,7 @@ from saif_helpers.interventions import (
     Steering,
     Weights,
     additions,
+    check_placement,
     intervention_keys,
     pass_factors,
     position_weights,
@@ -91,12 +92,14 @@ def generate(
         the model's number format becomes too narrow for its residual stream; a warning says so.
 
     Raises:
-        ValueError: If the placement is unknown, there is nothing to generate, a layer does not
-            exist, a vector is not d_model long, there is not one vector for each prompt, or latents
-            are clamped of two SAEs of one layer or in a remote model.
+        ValueError: If the placement is unknown, the decay not between 0 and 1, there is nothing to
+            generate or no room for it in the model's context, a layer does not exist, a vector is
+            not d_model long or not finite, there is not one vector for each prompt, or latents are
+            clamped of two SAEs of one layer or in a remote model.
     """
     if max_new_tokens < 1:
         raise ValueError(f"max_new_tokens={max_new_tokens} asked for; give at least 1")
+    check_placement(placement, decay)
     whole = additions(model, steering, len(prompts), strength)
     texts = [""] * len(prompts)
 
@@ -277,6 +280,7 @@ def log_probabilities(
     weights = position_weights(without_bos(asked, model.tokenizer), placement, decay)
     factors = torch.cat(pass_factors(weights, 0, len(written) + 1), 1)
     ids = torch.cat([asked["input_ids"], targets], 1)
+    check_room(model, ids.tolist())
     factors = torch.nn.functional.pad(factors, (0, ids.shape[1] - factors.shape[1]))
     changes = additions(model, steering, 1, strength).changes(model)
     options = {"use_cache": False, "remote": model.remote}

@@ -13,24 +13,33 @@ from matplotlib.axes import Axes
 from torch import Tensor
 
 from saif_helpers.activations import capture_pairs
+from saif_helpers.batching import check_room
 from saif_helpers.cards import LatentCard, latent_cards
 from saif_helpers.controls import random_latents_vector
 from saif_helpers.figures import interval_bars
 from saif_helpers.grades import Grades, check_grader, grade, paired_difference, pool
 from saif_helpers.instructions import InstructionType
+from saif_helpers.interventions import check_placement
 from saif_helpers.latents import encode, reconstruction_table
 from saif_helpers.models import ModelWithSAEs
 from saif_helpers.prompts import Content, PromptPair, load_contents, make_pairs, render
 from saif_helpers.proximity import auroc
 from saif_helpers.ranking import LatentRanking, rank_captured
-from saif_helpers.selection import best_setting, refuse_test, search
+from saif_helpers.selection import best_setting, check_search, refuse_test, search
 from saif_helpers.settings import Setting, Source, grade_settings, settings_grid, steer_and_grade
 from saif_helpers.steering import PLACEMENTS, generate
-from saif_helpers.vectors import mean_difference_vector, signed_mean_difference_vector
+from saif_helpers.tokens import token_ids
+from saif_helpers.vectors import (
+    check_finite,
+    mean_difference_vector,
+    signed_mean_difference_vector,
+)
 from saif_helpers.verdicts import Check, Verdict, verdict
 
 Rule = Literal["paper", "signed latents", "difference in means"]
 RULES: tuple[Rule, ...] = ("paper", "signed latents", "difference in means")
+KEEP = (1, 6)
+"""How many settings stay for the search's later rounds, see `selection.search`."""
 NOTHING, PROMPTING, RANDOM = "no instruction", "prompting", "random latents"
 
 
@@ -150,12 +159,16 @@ def study_instruction(
     Raises:
         ValueError: Before anything runs, if a test content is among the others, see
             `selection.refuse_test`; if the grader fails on an output, does not answer with True or
-            False, or passes strictly what does not pass loosely; or if a rule is unknown.
+            False, or passes strictly what does not pass loosely; if a rule is unknown, k, a
+            strength, a decay or the rounds are out of range; or if a content is empty, gives no
+            slot, holds a marker or is too long.
             After the baseline, if the model does not follow the instruction even when it is asked.
     """
     unknown = [rule for rule in rules if rule not in RULES]
     if unknown or not rules:
         raise ValueError(f"rules {list(rules)} asked for; give one or more of {', '.join(RULES)}")
+    if n_random < 1:
+        raise ValueError(f"n_random={n_random} asked for; the verdict needs at least 1")
     identification = (
         load_contents("identification", model.corpus)[:200]
         if identification is None
@@ -173,14 +186,16 @@ def study_instruction(
         check_grader(instruction, content)
     longest = {"max_new_tokens": max_new_tokens}
     asked = make_pairs(instruction, test, model.tokenizer, seed=seed)
+    pairs = make_pairs(instruction, identification, model.tokenizer, seed=seed)
+    _check_room(model, [*asked, *pairs], validation, max_new_tokens)
+    check_search(validation, rounds, KEEP, test)
+    grid = _grid(model, k, strengths, decays)
     grades = _baseline(model, instruction, asked, max_new_tokens)
     layers = model.saes.layers
-    pairs = make_pairs(instruction, identification, model.tokenizer, seed=seed)
     reconstruction = reconstruction_table(model, [pair.positive for pair in pairs[:20]], layers)
     rankings, sources = _sources(model, pairs, rules, k)
     settings = {}
     for rule in rules:
-        grid = settings_grid(layers, [k], [0.0], PLACEMENTS, strengths, decays)
         tried = search(
             model,
             instruction,
@@ -188,7 +203,7 @@ def study_instruction(
             sources[rule],
             grid,
             rounds=rounds,
-            keep=(1, 6),
+            keep=KEEP,
             test=test,
             **longest,
         )
@@ -211,6 +226,37 @@ def study_instruction(
     cards = _cards(model, instruction, asked, grades, rankings[at.layer], at.layer, n_cards)
     found = (grades, settings, rankings, checks, cards, reconstruction)
     return Study(instruction, model.name, *found)
+
+
+def _check_room(
+    model: ModelWithSAEs,
+    pairs: Sequence[PromptPair],
+    validation: Sequence[Content],
+    max_new_tokens: int,
+) -> None:
+    """Refuse contents that a later step of the study would stop at."""
+    prompts = [prompt for pair in pairs for prompt in (pair.positive, pair.negative)]
+    prompts += [render(content.text, model.tokenizer) for content in validation]
+    check_room(model, token_ids(prompts, model.tokenizer), max_new_tokens)
+
+
+def _grid(
+    model: ModelWithSAEs, k: int, strengths: Sequence[float], decays: Sequence[float]
+) -> list[Setting]:
+    """List the settings to try, or refuse what a later step of the study would stop at."""
+    layers = model.saes.layers
+    if not layers:
+        raise ValueError(f"{model.name} has no SAE; load it with SAEs of at least one layer")
+    fewest = min(model.saes.default_width(layer) for layer in layers)
+    if not 1 <= k <= fewest:
+        raise ValueError(f"k = {k} asked for; give 1 to {fewest}, the number of latents")
+    if not strengths or not decays:
+        raise ValueError("no strengths or no decays given; give at least one of each")
+    for strength in strengths:
+        check_finite("strength", strength)
+    for decay in decays:
+        check_placement("decaying", decay)
+    return settings_grid(layers, [k], [0.0], PLACEMENTS, strengths, decays)
 
 
 def rule_source(

@@ -5,6 +5,7 @@ added to the residual stream (standing: stated); alpha_j = mu_j + beta * sigma_j
 alpha_j W_dec[j] over the top k latents (standing: ours).
 """
 
+import math
 from dataclasses import dataclass, replace
 from typing import Literal
 
@@ -16,6 +17,20 @@ from saif_helpers.ranking import LatentRanking
 from saif_helpers.saes import check_decoder_units, sae_layer
 
 LatentRule = Literal["signed latents", "paper"]
+
+
+def check_finite(name: str, value: float) -> None:
+    """Refuse a factor that is not a number or infinite.
+
+    Args:
+        name: What the caller calls it.
+        value: The factor.
+
+    Raises:
+        ValueError: If it is not finite.
+    """
+    if not math.isfinite(value):
+        raise ValueError(f"{name}={value} given; give a finite number")
 
 
 @dataclass(frozen=True, eq=False)
@@ -38,7 +53,8 @@ class SteeringVector:
         return self.vector.norm().item()
 
     def scaled(self, strength: float) -> "SteeringVector":
-        """Return the vector times `strength`."""
+        """Return the vector times `strength`, which must be finite."""
+        check_finite("strength", strength)
         return replace(
             self, vector=strength * self.vector, description=f"{strength:g} x {self.description}"
         )
@@ -76,7 +92,8 @@ class ClampedLatents:
         return self.vector.norm().item()
 
     def scaled(self, strength: float) -> "ClampedLatents":
-        """Return the latents set to `strength` times the values; 0 switches them off."""
+        """Return the latents set to `strength` (finite) times the values; 0 switches them off."""
+        check_finite("strength", strength)
         return replace(
             self, values=strength * self.values, description=f"{strength:g} x {self.description}"
         )
@@ -166,7 +183,8 @@ def saif_vector(
 
     Raises:
         ValueError: If the SAE's decoder is not in residual-stream units, or has another number of
-            latents than the ranking, or names no layer.
+            latents than the ranking, or names no layer; if there are not k latents, beta is not
+            finite, or no latent is active on a positive sample.
     """
     top = ranking.top(k)
     vector = _weighted(sae, ranking, top, _alphas(ranking, top, beta))
@@ -187,7 +205,15 @@ def mean_difference_vector(
 
     Returns:
         The steering vector, mean(positive) - mean(negative).
+
+    Raises:
+        ValueError: If there is no sample of either kind.
     """
+    if not len(positive) or not len(negative):
+        raise ValueError(
+            f"{len(positive)} positive and {len(negative)} negative samples given; give at least "
+            "one of each"
+        )
     return SteeringVector(layer, positive.mean(0) - negative.mean(0), "difference in means")
 
 
@@ -213,12 +239,24 @@ def signed_mean_difference_vector(
     """
     ranking.top(k)  # refuses a k that there is not
     difference = ranking.mean - ranking.negative_mean
+    if not difference.any():
+        raise ValueError(
+            "no latent's mean differs between the positive and the negative samples, so there is "
+            "nothing to steer by; take another layer, a wider SAE or more pairs"
+        )
     chosen = difference.abs().sort(descending=True, stable=True).indices[:k]
     vector = _weighted(sae, ranking, chosen, difference[chosen])
     return SteeringVector(_layer(sae, layer), vector, f"signed mean difference, k = {k}")
 
 
 def _alphas(ranking: LatentRanking, latents: Int[Tensor, "k"], beta: float) -> Float[Tensor, "k"]:
+    check_finite("beta", beta)
+    if not ranking.mean.any():
+        raise ValueError(
+            "no latent is active on any positive sample, so there is nothing to steer by; take "
+            "another layer or SAE, or see whether the SAE fits the model "
+            "(latents.reconstruction_table)"
+        )
     return ranking.mean[latents] + beta * ranking.std[latents]
 
 
