@@ -14,8 +14,8 @@ PIP := $(BIN)/python -m pip --disable-pip-version-check --require-virtualenv
 OFFLINE := HF_HUB_OFFLINE=1 TRANSFORMERS_OFFLINE=1 HF_DATASETS_OFFLINE=1 WANDB_MODE=disabled \
   HF_HUB_DISABLE_TELEMETRY=1 DO_NOT_TRACK=1
 
-.PHONY: needs help book test check strip organism verdicts picture bench results setup python newest \
-  oldest colab audit lock environment repository clean distclean
+.PHONY: needs help book test soak check strip organism verdicts picture bench results setup python \
+  newest oldest colab audit lock environment repository clean distclean
 .DELETE_ON_ERROR:
 .DEFAULT_GOAL := help
 
@@ -34,6 +34,9 @@ book: setup ## set everything up and build the book into _build/html
 
 test: setup ## set everything up and run all tests, offline
 	$(OFFLINE) $(BIN)/python -m pytest $(ARGS)
+
+soak: setup ## drive the public functions with at least 2,000 generated inputs
+	$(OFFLINE) HYPOTHESIS_PROFILE=soak $(BIN)/python -m pytest tests/test_properties.py $(ARGS)
 
 check: setup ## lint and format check of code and chapters
 	$(BIN)/ruff check .

@@ -25,11 +25,18 @@ from jaxtyping import install_import_hook
 # From here on, importing saif_helpers makes beartype check every annotated array argument.
 install_import_hook("saif_helpers", "beartype.beartype")
 
+import hypothesis
 import numpy as np
 import pytest
 import torch
 
 torch.use_deterministic_algorithms(True)
+
+# The same few examples in every run; HYPOTHESIS_PROFILE=soak draws many, other ones each time.
+always = {"deadline": None, "database": None, "print_blob": True}
+hypothesis.settings.register_profile("ordinary", max_examples=25, derandomize=True, **always)
+hypothesis.settings.register_profile("soak", max_examples=150, **always)
+hypothesis.settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "ordinary"))
 
 
 @pytest.fixture(autouse=True, scope="session")
