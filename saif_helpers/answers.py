@@ -1,7 +1,7 @@
 """Answers of a judge: two grades and a reason, checked and kept, so that none is paid twice.
 
 A finished answer is one small JSON file under the digest of its request. It holds no output and no
-key, only what was answered.
+key, only what was answered, and a sha256 sum of it.
 """
 
 import json
@@ -12,10 +12,10 @@ from typing import Any
 
 from pydantic import BaseModel, ConfigDict, ValidationError, model_validator
 
-from saif_helpers.entries import write
+from saif_helpers.entries import digest, write
 from saif_helpers.store import default_folder
 
-VERSION = 1  # of the answer's fields; a new one asks everything again
+VERSION = 2  # of the answer's fields; a new one asks everything again
 
 SCHEMA: dict[str, Any] = {
     "type": "object",
@@ -94,48 +94,51 @@ class AnswerCache:
 
     folder: Path
 
-    def read(self, digest: str) -> Answer | None:
+    def read(self, request: str) -> Answer | None:
         """Return a kept answer.
 
-        A file that cannot be read, or is another request's, is named in a warning.
+        A file that cannot be read, is another request's or is not as it was written is named in a
+        warning.
 
         Args:
-            digest: The request's digest.
+            request: The request's digest.
 
         Returns:
             The answer, or None where there is no sound one.
         """
-        path = self._path(digest)
+        path = self._path(request)
         try:
             kept = json.loads(path.read_text(encoding="utf-8"))
-            if (kept["version"], kept["request"]) != (VERSION, digest):
+            if (kept["version"], kept["request"]) != (VERSION, request):
                 raise ValueError("it is the answer to another request")
+            if kept.pop("sha256") != digest(kept):
+                raise ValueError("its sha256 sum does not fit")
             return Answer.model_validate(kept["answer"])
         except FileNotFoundError:
             return None
-        except (OSError, ValueError, KeyError, TypeError) as error:
+        except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:
             warnings.warn(
                 f"the kept answer {path} is damaged ({type(error).__name__}); it is asked again",
                 stacklevel=2,
             )
             return None
 
-    def write(self, digest: str, answer: Answer, model: str) -> None:
+    def write(self, request: str, answer: Answer, model: str) -> None:
         """Keep an answer: all of it or nothing, whenever the program ends.
 
         Args:
-            digest: The request's digest.
+            request: The request's digest.
             answer: The answer.
             model: The model that gave it, in the endpoint's own words.
         """
         kept = {
             "version": VERSION,
-            "request": digest,
+            "request": request,
             "model": model,
             "answer": answer.model_dump(),
         }
         self.folder.mkdir(parents=True, exist_ok=True)
-        write(self._path(digest), json.dumps(kept).encode())
+        write(self._path(request), json.dumps(kept | {"sha256": digest(kept)}).encode())
 
-    def _path(self, digest: str) -> Path:
-        return self.folder / f"{digest}.json"
+    def _path(self, request: str) -> Path:
+        return self.folder / f"{request}.json"

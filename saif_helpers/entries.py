@@ -131,7 +131,7 @@ def _header(file: io.BufferedIOBase) -> dict[str, Any]:
     try:
         about = json.loads(json.loads(file.read(length))["__metadata__"]["entry"])
         schema, _, _ = about["schema"], about["key"], about["sha256"]
-    except (ValueError, KeyError, TypeError) as error:
+    except (ValueError, KeyError, TypeError, RecursionError) as error:
         raise ValueError(f"damaged, or not an entry: {error!r}") from error
     if schema != SCHEMA:
         raise ValueError(f"of schema {schema!r}, and this version reads {SCHEMA!r}")

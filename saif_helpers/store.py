@@ -3,6 +3,12 @@
 An entry is the result of one batch: a safetensors file whose name is the sha256 sum of all that
 determines it. Its rows are found one by one, whatever batches they were computed in. A plain folder
 is all that it takes: no locks and no database, so that a mounted Google Drive will do.
+
+Grades by rules are not kept. They follow from the outputs that are: for 200 outputs a grader took
+0.2 to 63 ms (those that tell languages took longest), and reading 200 kept grades 2 to 5 ms, where
+generating the outputs on the smallest model took 500 ms. Kept grades would go stale whenever a
+reader changes a grader, whose code is no part of a key. A judge's answers are kept (`answers`), and
+so are verdicts, in the record files of ``make verdicts`` and ``make results``.
 """
 
 import contextlib
@@ -80,17 +86,18 @@ class Store:
         for path, positions in files.items():
             try:
                 key, tensors = unpack(path.read_bytes())
-                if canonical([key["kind"], key["shared"]]) != canonical([kind, shared]):
+                if canonical([key.get("kind"), key.get("shared")]) != canonical([kind, shared]):
                     raise ValueError("of another computation")
+                at = {digest(row): number for number, row in enumerate(key["rows"])}
+                positions = [position for position in positions if sums[position] in at]
+                chosen = [at[sums[position]] for position in positions]
+                found = {name: tensor[chosen] for name, tensor in tensors.items()}
             except FileNotFoundError:  # another process has cleared the store
                 continue
-            except (OSError, ValueError) as error:
+            except (OSError, ValueError, IndexError) as error:
                 _warn_about(path, error)
                 continue
-            at = {digest(row): number for number, row in enumerate(key["rows"])}
-            positions = [position for position in positions if sums[position] in at]
-            chosen = [at[sums[position]] for position in positions]
-            yield positions, {name: tensor[chosen] for name, tensor in tensors.items()}
+            yield positions, found
 
     def put(
         self,
@@ -127,16 +134,20 @@ class Store:
         self._rows.setdefault(shelf, {}).update((digest(row), path) for row in rows)
 
     def size(self) -> int:
-        """Return how many bytes the entries take."""
+        """Return how many bytes `clear` would free: entries, and what interrupted writing left."""
         total = 0
-        for path in self._entries():
+        for path in self._files():
             with contextlib.suppress(FileNotFoundError):
                 total += path.stat().st_size
         return total
 
     def clear(self) -> None:
-        """Delete all entries and what interrupted writing left, and no other file."""
-        for path in [*self._entries(), *self._entries(_LEFTOVER)]:
+        """Delete all entries and what interrupted writing left, and no other file.
+
+        A judge's answers stay, which lie in the same folder: they were paid for. To ask for them
+        again, delete the folder `answers.cache_folder` yourself.
+        """
+        for path in self._files():
             path.unlink(missing_ok=True)
             with contextlib.suppress(OSError):  # other files are in it
                 path.parent.rmdir()
@@ -170,6 +181,11 @@ class Store:
                 except (OSError, ValueError, KeyError, TypeError) as error:
                     _warn_about(path, error)
         return known
+
+    def _files(self) -> list[Path]:
+        """List what `clear` deletes; a folder under an entry's name is somebody else's."""
+        found = [*self._entries(), *self._entries(_LEFTOVER)]
+        return [path for path in found if not path.is_dir()]
 
     def _entries(self, name: str = _ENTRY, shelves: str = "*") -> list[Path]:
         """List the files that a store has written, by name."""

@@ -222,13 +222,19 @@ def test_a_bad_answer_holds_up_no_other_and_a_refused_key_stops_all(judge, serve
     assert ("good 39" in server.asked()) == (fails[0] == 200)
 
 
-@pytest.mark.parametrize("damage", ["", "[1]", '{"version": 0}', "another's", "strict alone"])
+@pytest.mark.parametrize(
+    "damage",
+    ["", "[1]", "[" * 100_000, '{"version": 0}', "another's", "strict alone", "one byte"],
+)
 def test_a_damaged_file_is_named_and_asked_for_again(judge, server, tmp_path, damage):
     grades = judge().grade(OUTPUTS, ITEMS, FRENCH)
     first, second = sorted(tmp_path.iterdir())[:2]
-    kept = json.loads(first.read_text())
+    whole = first.read_text()
+    kept = json.loads(whole)
     kept["answer"] |= {"strict": True, "loose": False}
     others = {"another's": second.read_text(), "strict alone": json.dumps(kept)}
+    reason = whole.index(kept["answer"]["reason"])
+    others["one byte"] = whole[:reason] + "_" + whole[reason + 1 :]
     first.write_text(others.get(damage, damage))
     with pytest.warns(UserWarning, match=f"{first.name} is damaged.*asked again"):
         assert judge().grade(OUTPUTS, ITEMS, FRENCH) == grades

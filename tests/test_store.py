@@ -1,6 +1,5 @@
 import errno
 import json
-import multiprocessing
 import os
 import random
 import signal
@@ -22,6 +21,7 @@ from saif_helpers.steering import generate
 from saif_helpers.store import Store, default_folder
 from saif_helpers.vectors import ClampedLatents, SteeringVector
 from tests import tiny
+from tools.disturb import DAMAGES, damaged, exit_code, no_space, starter, watch_writing
 
 VECTOR = SteeringVector(1, torch.ones(tiny.D_MODEL), "ones")
 PROMPTS = [*tiny.PROMPTS, *(f"<bos>{word * n}" for n in range(2, 8) for word in ("ab", "c d"))]
@@ -104,32 +104,73 @@ def test_every_flipped_byte_and_every_truncation_is_noticed(kept):
 
 def test_an_entry_of_another_schema_or_kind_of_file_is_left_out(kept):
     path = entry_of(kept)
-    older = {"schema": "saif-store-0", "key": entries.read_key(path), "sha256": ""}
-    for about, said in [(older, "of schema 'saif-store-0'"), ({}, "damaged, or not an entry")]:
-        save_file(load_file(path), path, {"entry": json.dumps(about)})
+    older = json.dumps({"schema": "saif-store-0", "key": entries.read_key(path), "sha256": ""})
+    no_entry = "damaged, or not an entry"
+    for text, said in [
+        (older, "of schema 'saif-store-0'"),
+        ("{}", no_entry),
+        ("[" * 9999, no_entry),
+    ]:
+        save_file(load_file(path), path, {"entry": text})
         with pytest.warns(UserWarning, match=f"{path.name} is left out.*{said}"):
             assert not list(Store(kept.folder).find("capture", {"layers": [1]}, [[3]]))
 
 
-@pytest.mark.parametrize("damage", [lambda d: d[:-1] + bytes([d[-1] ^ 1]), lambda d: d[:40]])
-def test_damaged_work_is_named_and_done_again(tmp_path, damage):
+@pytest.mark.parametrize(
+    ("key", "tensors", "said"),
+    [
+        ({"rows": [[3]]}, {}, "of another computation"),
+        (
+            {"kind": "capture", "shared": {"layers": [1]}, "rows": [[1], [3]]},
+            {"1": [[0.5]]},
+            "index",
+        ),
+    ],
+)
+def test_a_sound_file_that_is_not_this_entry_is_left_out(kept, key, tensors, said):
+    path = entry_of(kept)
+    path.write_bytes(
+        entries.pack(key, {name: torch.tensor(rows) for name, rows in tensors.items()})
+    )
+    with pytest.warns(UserWarning, match=f"{path.name} is left out.*{said}"):
+        assert not list(Store(kept.folder).find("capture", {"layers": [1]}, [[3]]))
+
+
+@pytest.mark.parametrize("kind", DAMAGES)
+def test_damaged_work_is_named_and_done_again(tmp_path, kind):
+    canary = tmp_path / "canary"
     model = model_with(tmp_path)
     expected = capture(model, PROMPTS, [1], SIZE)[1]
     path = sorted(tmp_path.glob("*/*"))[4]
     whole = path.read_bytes()
-    path.write_bytes(damage(whole))
+    path.write_bytes(damaged(whole, kind, random.Random(0), canary))
     again = model_with(tmp_path)
     with pytest.warns(UserWarning, match=f"{path.name} is left out, and its work is done again"):
         found, n_passes = passes(again, lambda: capture(again, PROMPTS, [1], SIZE)[1])
     assert torch.equal(found, expected)
     assert n_passes == 1
     assert path.read_bytes() == whole
+    assert not canary.exists()  # nobody unpickles what lies there
+
+
+def test_a_folder_under_an_entrys_name_is_named_and_never_cleared(kept):
+    path, wanted = entry_of(kept), ("capture", {"layers": [1]}, [[1, 2], [3]])
+    ((_, tensors),) = kept.find(*wanted)
+    path.unlink()
+    (path / "mine").mkdir(parents=True)
+    again = Store(kept.folder)
+    with pytest.warns(UserWarning, match=f"{path.name} is left out"):
+        assert not list(again.find(*wanted))
+    with pytest.warns(UserWarning, match=f"cannot be kept.*{path.name}"):
+        again.put(*wanted, tensors)
+    again.clear()
+    assert [*kept.folder.rglob("*")] == [path.parent, path, path / "mine"]
+    assert again.size() == 0
 
 
 def test_work_goes_on_with_one_warning_where_nothing_can_be_kept(tmp_path, monkeypatch):
     (tmp_path / "file").write_text("")
     expected = capture(tiny.wrapped("gemma2"), PROMPTS, [1], SIZE)[1]
-    full = OSError(errno.ENOSPC, "No space left on device")
     for folder in (tmp_path / "file" / "store", tmp_path / "full"):
         model = model_with(folder)
         with warnings.catch_warnings(record=True) as caught:
@@ -138,7 +179,7 @@ def test_work_goes_on_with_one_warning_where_nothing_can_be_kept(tmp_path, monke
         assert [f"cannot be kept in {folder}" in str(each.message) for each in caught] == [True]
         torch.testing.assert_close(found, expected, atol=1e-4, rtol=1e-4)
         assert not [path for path in folder.rglob("*") if path.is_file()]
-        monkeypatch.setattr(os, "fsync", lambda _: (_ for _ in ()).throw(full))
+        monkeypatch.setattr(os, "fsync", no_space)
 
 
 def test_clear_deletes_what_stores_wrote_and_nothing_else(kept):
@@ -146,8 +187,10 @@ def test_clear_deletes_what_stores_wrote_and_nothing_else(kept):
     leftover = path.with_name(f".{path.stem}.abc.tmp")
     others = [path.with_name("notes.txt"), kept.folder / path.name, kept.folder / "my-data" / "x"]
     others[2].parent.mkdir()
+    before = kept.size()
     for each in (leftover, *others):
-        each.write_text("")
+        each.write_text("12345")
+    assert kept.size() == before + 5  # what clear frees
     kept.clear()
     assert {each for each in kept.folder.rglob("*") if each.is_file()} == set(others)
     assert len(kept) == kept.size() == 0
@@ -239,7 +282,6 @@ def work(folder: Path, result: Path, die_after: int | None = None) -> None:
     Each entry put in place is written down.
     """
     events = 0
-    fsync, put_in_place = os.fsync, os.replace
 
     def happens(*_, unwritten=None):
         nonlocal events
@@ -249,14 +291,12 @@ def work(folder: Path, result: Path, die_after: int | None = None) -> None:
                 os.ftruncate(unwritten, 40)
             os.kill(os.getpid(), signal.SIGKILL)
 
-    def replace_and_tell(temporary, path):
-        put_in_place(temporary, path)
+    def kept(name):
         with (folder.parent / "finished.txt").open("a") as file:
-            file.write(f"{Path(path).name}\n")
+            file.write(f"{name}\n")
         happens()
 
-    os.replace = replace_and_tell
-    os.fsync = lambda handle: (happens(unwritten=handle), fsync(handle))
+    watch_writing(lambda handle: happens(unwritten=handle), kept)
     model = model_with(folder)
     model.lm._module.model.layers[0].register_forward_hook(happens)
     residual = capture(model, PROMPTS, [0, 2], SIZE)
@@ -270,20 +310,8 @@ def work(folder: Path, result: Path, die_after: int | None = None) -> None:
 @pytest.fixture(scope="module")
 def start():
     """Start `work` in a process of its own; they share the imports, which take seconds."""
-    context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload(["tests.tiny", "saif_helpers.steering"])
-
-    def run(*args):
-        process = context.Process(target=work, args=args)
-        process.start()
-        return process
-
-    return run
-
-
-def exit_code(process):
-    process.join(120)
-    return process.exitcode
+    run = starter(["tests.tiny", "saif_helpers.steering"])
+    return lambda *arguments: run(work, *arguments)
 
 
 def test_a_run_that_is_killed_again_and_again_ends_as_one_that_is_not(tmp_path, start):

@@ -1,0 +1,153 @@
+"""What disturbs a run: processes to kill, a disk that is full, files that are damaged.
+
+The tests of the store and ``make soak`` share it.
+"""
+
+import errno
+import json
+import multiprocessing
+import os
+import pickle
+import subprocess
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from multiprocessing.process import BaseProcess
+from pathlib import Path
+from random import Random
+from unittest.mock import patch
+
+from saif_helpers import entries
+
+TIME_LIMIT = 120  # seconds for a process that nobody kills
+PAGE = 4096  # bytes, the least that a file takes on a tmpfs
+DAMAGES = ("header length", "header", "metadata", "tensors", "truncated", "schema", "pickle")
+"""What `damaged` can do to an entry: the first four flip a byte in that part of the file."""
+
+
+def starter(preload: Sequence[str]) -> Callable[..., BaseProcess]:
+    """Return what starts a function in a process of its own.
+
+    Args:
+        preload: Modules that take seconds to import; the processes share them.
+
+    Returns:
+        A function that takes a function and its arguments, and returns the process.
+    """
+    context = multiprocessing.get_context("forkserver")
+    context.set_forkserver_preload([*preload])
+
+    def start(function: Callable[..., None], *arguments: object) -> BaseProcess:
+        process = context.Process(target=function, args=arguments, daemon=True)
+        process.start()
+        return process
+
+    return start
+
+
+def exit_code(process: BaseProcess) -> int | None:
+    """Wait for a process.
+
+    Args:
+        process: The process.
+
+    Returns:
+        Its exit code; None if it has not ended within `TIME_LIMIT` seconds.
+    """
+    process.join(TIME_LIMIT)
+    return process.exitcode
+
+
+def watch_writing(synced: Callable[[int], None], kept: Callable[[str], None]) -> None:
+    """From now on, tell of each file that this process writes whole or not at all.
+
+    Args:
+        synced: Called with the file's handle before it is synced.
+        kept: Called with the file's name when it is in place.
+    """
+    fsync, put_in_place = os.fsync, os.replace
+
+    def replace_and_tell(temporary: str, path: Path) -> None:
+        put_in_place(temporary, path)
+        kept(Path(path).name)
+
+    os.replace = replace_and_tell
+    os.fsync = lambda handle: (synced(handle), fsync(handle))
+
+
+def no_space(*_: object) -> None:
+    """Fail as a full disk does."""
+    raise OSError(errno.ENOSPC, "No space left on device")
+
+
+@contextmanager
+def small_disk(folder: Path) -> Iterator[Callable[[int], None] | None]:
+    """Mount a file system of one page on a folder, for as long as the context lasts.
+
+    Args:
+        folder: An empty folder.
+
+    Yields:
+        What sets its size in pages; None where this user may mount nothing.
+    """
+
+    def size(pages: int, *options: str) -> int:
+        named = ["-o", ",".join([*options, f"size={pages * PAGE}"]), "soak", str(folder)]
+        return subprocess.run(["mount", "-t", "tmpfs", *named], capture_output=True).returncode
+
+    try:
+        mounted = size(1) == 0
+    except OSError:  # there is no such command
+        mounted = False
+    try:
+        yield (lambda pages: size(pages, "remount")) if mounted else None
+    finally:
+        if mounted:
+            subprocess.run(["umount", str(folder)], check=True)
+
+
+def damaged(data: bytes, kind: str, draw: Random, canary: Path) -> bytes:
+    """Damage the bytes of an entry.
+
+    Args:
+        data: A sound entry.
+        kind: One of `DAMAGES`.
+        draw: Decides where.
+        canary: A file that the pickle would make, if anybody unpickled it.
+
+    Returns:
+        The bytes, which differ.
+    """
+    if kind == "truncated":
+        return data[: draw.randrange(len(data))]
+    if kind == "schema":
+        key, tensors = entries.unpack(data)
+        with patch.object(entries, "SCHEMA", f"saif-store-{draw.randint(2, 99)}"):
+            return entries.pack(key, tensors)
+    if kind == "pickle":
+        return pickle.dumps(_Planted(canary), protocol=draw.randint(0, pickle.HIGHEST_PROTOCOL))
+    at = draw.choice(_places(data, kind))
+    return data[:at] + bytes([data[at] ^ draw.randint(1, 255)]) + data[at + 1 :]
+
+
+class _Planted:
+    """Makes a file when it is unpickled."""
+
+    def __init__(self, canary: Path) -> None:
+        self.canary = canary
+
+    def __reduce__(self) -> tuple:
+        return Path.touch, (self.canary,)
+
+
+def _places(data: bytes, part: str) -> Sequence[int]:
+    """Return the positions of a part of a safetensors file."""
+    end = 8 + int.from_bytes(data[:8], "little")
+    about = json.dumps(json.loads(data[8:end])["__metadata__"]["entry"], ensure_ascii=False)
+    start = data.index(about.encode())
+    metadata = range(start, start + len(about.encode()))
+    return {
+        "header length": range(8),
+        "header": [at for at in range(8, end) if at not in metadata],
+        "metadata": metadata,
+        "tensors": range(end, len(data)),
+    }[part]
