@@ -14,7 +14,7 @@ PIP := $(BIN)/python -m pip --disable-pip-version-check --require-virtualenv
 OFFLINE := HF_HUB_OFFLINE=1 TRANSFORMERS_OFFLINE=1 HF_DATASETS_OFFLINE=1 WANDB_MODE=disabled \
   HF_HUB_DISABLE_TELEMETRY=1 DO_NOT_TRACK=1
 
-.PHONY: needs help book test soak check strip organism verdicts picture bench results setup python \
+.PHONY: needs help book test check strip organism verdicts picture bench results soak setup python \
   newest oldest colab audit lock environment repository clean distclean
 .DELETE_ON_ERROR:
 .DEFAULT_GOAL := help
@@ -34,9 +34,6 @@ book: setup ## set everything up and build the book into _build/html
 
 test: setup ## set everything up and run all tests, offline
 	$(OFFLINE) $(BIN)/python -m pytest $(ARGS)
-
-soak: setup ## drive the public functions with at least 2,000 generated inputs
-	$(OFFLINE) HYPOTHESIS_PROFILE=soak $(BIN)/python -m pytest tests/test_properties.py $(ARGS)
 
 check: setup ## lint and format check of code and chapters
 	$(BIN)/ruff check .
@@ -65,6 +62,9 @@ picture: ## copy the README's picture out of the built book
 
 bench: setup ## measure what capture and steered generation cost
 	$(OFFLINE) $(BIN)/python -m benchmarks.generation $(ARGS)
+
+soak: setup ## kill, fill and damage runs hundreds of times, and write book/soak.json: ten minutes
+	$(OFFLINE) $(BIN)/python tools/soak.py $(ARGS)
 
 setup: $(VENV)/.installed ## only the virtual environment (.venv), from requirements.lock
 

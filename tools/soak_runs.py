@@ -1,0 +1,157 @@
+"""The sweeps of ``make soak``: started, killed, and compared with one that nothing disturbed."""
+
+import tempfile
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from itertools import count
+from multiprocessing.process import BaseProcess
+from pathlib import Path
+from random import Random
+from typing import NamedTuple
+
+from saif_helpers import entries
+from saif_helpers.store import Store
+from tools.disturb import PAGE, TIME_LIMIT, exit_code, starter
+from tools.soak_sweep import Sizes, sweep
+
+
+class BrokenError(Exception):
+    """What is guaranteed did not hold."""
+
+
+class Amounts(NamedTuple):
+    """How much is done: kills in all and about how many a sweep; rounds of the others.
+
+    Of each damage, `cases` are looked up one by one; `damaged_alike` are in each damaged store.
+    """
+
+    kills: int = 200
+    kills_a_sweep: int = 25
+    disks: int = 10
+    at_once: int = 10
+    cases: int = 1000
+    damaged_stores: int = 10
+    damaged_alike: int = 2
+
+
+@dataclass(frozen=True)
+class Run:
+    """A sweep in a process of its own.
+
+    Attributes:
+        process: The process.
+        result: Where its table goes.
+        log: Where it writes down what happens.
+    """
+
+    process: BaseProcess
+    result: Path
+    log: Path
+
+    def told(self, what: str) -> list[str]:
+        """Return what was written down of one sort, such as the names of kept files."""
+        return [more for _, event, more in self.events() if event == what]
+
+    def kept(self) -> list[str]:
+        """Return the names of the entries that it kept."""
+        return [name for name in self.told("kept") if name.endswith(".safetensors")]
+
+    def events(self) -> Iterator[tuple[float, str, str]]:
+        """Yield all that was written down: when, of which sort, and what."""
+        for line in self.log.read_text().splitlines() if self.log.exists() else []:
+            at, event, *more = line.split(" ", 2)
+            yield float(at), event, "".join(more)
+
+
+@dataclass
+class Soak:
+    """An undisturbed sweep, rounds that disturb others, and what was counted in them.
+
+    Attributes:
+        folder: Gets the stores, tables and logs.
+        sizes: Of the sweep.
+        amounts: How much is done.
+        draw: Decides all that is random.
+        figures: What was counted: name to value and unit.
+    """
+
+    folder: Path
+    sizes: Sizes
+    amounts: Amounts
+    draw: Random
+    figures: dict[str, dict] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        """Run the sweep undisturbed, the first time to load what the processes share."""
+        self.numbers = count()
+        self._start = starter(["tools.soak_sweep", "tools.soak_model"])
+        for name in ("first", "undisturbed"):
+            started = time.time()
+            self.store = self.folder / name
+            run = self.run(self.store)
+            self.ended(run)
+        begun = [at for at, event, _ in run.events() if event == "begun"]
+        self.start_up, self.work = begun[0] - started, begun[-1] - begun[0]
+        self.table, self.batches = run.result.read_bytes(), len(begun)
+        check(len(Store(self.store)) == self.batches, "not every batch is kept")
+        self.tell("batches of the sweep", self.batches, "batches")
+        self.tell("size of its store", Store(self.store).size(), "bytes")
+
+    def tell(self, name: str, value: int, unit: str) -> None:
+        """Note a figure."""
+        self.figures[name] = {"value": value, "unit": unit}
+
+    def run(self, store: Path, full_after: int | None = None) -> Run:
+        """Start a sweep; see `soak_sweep.sweep`."""
+        number = next(self.numbers)
+        result, log = self.folder / f"table-{number}", self.folder / f"log-{number}"
+        return Run(self._start(sweep, store, result, log, self.sizes, full_after), result, log)
+
+    def finish(self, run: Run) -> Run:
+        """Let a run end; its table has to be the undisturbed one."""
+        self.ended(run)
+        check(run.result.read_bytes() == self.table, "a final table differs")
+        return run
+
+    def ended(self, run: Run) -> None:
+        """See that a run ends, and ends well."""
+        code = exit_code(run.process)
+        check(code is not None, f"a run has not ended within {TIME_LIMIT} seconds: {run.log}")
+        check(code == 0, f"a run ended with code {code}: {run.log}")
+
+    def maybe_killed(self, store: Path, landed: int) -> Run:
+        """Run a sweep; kill it at a random moment unless enough were killed."""
+        run = self.run(store)
+        if landed < self.amounts.kills:
+            latest = self.start_up + 3 * self.work / self.amounts.kills_a_sweep
+            run.process.join(self.draw.uniform(0, latest))
+            run.process.kill()
+        exit_code(run.process)
+        return run
+
+    def whole_entries(self, store: Path, finished: list[str]) -> int:
+        """See that every entry is sound and none that was finished is gone; count them."""
+        there = set()
+        for path in store.glob("*/*.safetensors"):
+            there.add(path.name)
+            try:
+                entries.unpack(path.read_bytes())
+            except ValueError as error:
+                raise BrokenError(f"{path}: {error}") from error
+        check(there >= set(finished), "a finished entry is gone")
+        return len(there)
+
+    def fresh(self) -> Path:
+        """Make an empty folder."""
+        return Path(tempfile.mkdtemp(dir=self.folder))
+
+    def pages(self) -> int:
+        """Count the pages that a finished store takes on a small disk."""
+        return sum(-(-path.stat().st_size // PAGE) for path in self.store.glob("*/*"))
+
+
+def check(holds: bool, otherwise: str) -> None:
+    """Go on if what is guaranteed holds."""
+    if not holds:
+        raise BrokenError(otherwise)

@@ -1,0 +1,120 @@
+"""The run that ``make soak`` disturbs: a sweep on the smallest model, from prompts to a verdict."""
+
+import os
+import time
+import warnings
+from dataclasses import replace
+from pathlib import Path
+from typing import NamedTuple
+
+import torch
+
+from saif_helpers import batching, entries
+from saif_helpers.activations import capture
+from saif_helpers.grades import Grades
+from saif_helpers.instructions import load_instructions
+from saif_helpers.prompts import load_contents, make_pairs
+from saif_helpers.ranking import LatentRanking, rank_captured
+from saif_helpers.settings import Setting, settings_grid, steer_and_grade
+from saif_helpers.steering import PLACEMENTS
+from saif_helpers.store import Store
+from saif_helpers.verdicts import Check, checks_table, verdict
+from tools.disturb import no_space, watch_writing
+
+BATCH_SIZE = 4
+LAYERS = (0, 2)
+
+
+class Sizes(NamedTuple):
+    """How much work the sweep is."""
+
+    pairs: int = 24
+    contents: int = 8
+    ks: tuple[int, ...] = (3, 15)
+    strengths: tuple[float, ...] = (4.0, 8.0)
+    max_new_tokens: int = 16
+
+
+def sweep(
+    folder: Path, result: Path, log: Path, sizes: Sizes, full_after: int | None = None
+) -> None:
+    """Capture, rank, generate, grade, judge and write the final table, with a store.
+
+    Args:
+        folder: Folder of the store.
+        result: Where the table goes.
+        log: Gets a line for each thing that happens, with its time.
+        sizes: How much work.
+        full_after: Batches kept until the disk is full; by default it never is.
+    """
+    torch.set_num_threads(1)
+    events = os.open(log, os.O_WRONLY | os.O_APPEND | os.O_CREAT)
+    kept: list[str] = []
+
+    def happens(*words: object) -> None:
+        os.write(
+            events, f"{time.time()} {' '.join(map(str, words))}".replace("\n", " ").encode() + b"\n"
+        )
+
+    def synced(_: int) -> None:
+        if full_after is not None and len(kept) >= full_after:
+            no_space()
+
+    def in_place(name: str) -> None:
+        happens("kept", name)
+        kept.append(name)
+
+    def tokenize(*arguments: object) -> object:  # a batch begins with its tokens
+        happens("begun")
+        return tokens_of(*arguments)
+
+    happens("started")
+    watch_writing(synced, in_place)
+    tokens_of, batching.tokenize = batching.tokenize, tokenize
+    warnings.simplefilter("always")
+    warnings.showwarning = lambda message, *_: happens("warning", message)
+    table = _table(Store(folder), sizes)
+    happens("computed")
+    entries.write(result, table.encode())
+    happens("ended")
+
+
+def _table(store: Store, sizes: Sizes) -> str:
+    """Run the sweep and return all that it found, as text."""
+    from tools.soak_model import MODEL  # which the processes share, see `soak_runs`
+
+    model = replace(MODEL, store=store)
+    instruction = load_instructions()["uppercase"]
+    contents = load_contents("identification")[: sizes.pairs]
+    pairs = make_pairs(instruction, contents, model.tokenizer, seed=0)
+    prompts = [pair.positive for pair in pairs] + [pair.negative for pair in pairs]
+    residual = capture(model, prompts, LAYERS, BATCH_SIZE)
+    halves = {layer: stream.tensor_split(2) for layer, stream in residual.items()}
+    positive, negative = ({layer: both[i] for layer, both in halves.items()} for i in (0, 1))
+    rankings = rank_captured(model, positive, negative)
+    contents = load_contents("validation")[: sizes.contents]
+    found: dict[Setting, Grades] = {}
+    for placement in PLACEMENTS:
+        settings = settings_grid(LAYERS, sizes.ks, [0.0], [placement], sizes.strengths)
+        vectors = [setting.vector(model, rankings[setting.layer]) for setting in settings]
+        graded = steer_and_grade(
+            model,
+            instruction,
+            contents,
+            vectors,
+            placement,
+            max_new_tokens=sizes.max_new_tokens,
+            batch_size=BATCH_SIZE,
+        )
+        found |= zip(settings, graded, strict=True)
+    return _text(rankings, found)
+
+
+def _text(rankings: dict[int, LatentRanking], found: dict[Setting, Grades]) -> str:
+    best = max(found, key=lambda setting: found[setting].proportion("loose").value)
+    checks = [Check("loose", found[best].proportion("loose"), "above", 0.5)]
+    parts = [ranking.to_frame().to_csv() for ranking in rankings.values()]
+    for setting, graded in found.items():
+        shares = [str(graded.proportion(kind)) for kind in ("strict", "loose")]
+        parts += [f"{setting}: {shares}", graded.to_frame().to_csv()]
+    return "\n".join([*parts, f"best: {best}", checks_table(checks).to_csv(), verdict(checks)])
