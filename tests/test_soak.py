@@ -1,10 +1,14 @@
 import json
+import re
 import socket
 from pathlib import Path
 
 import pytest
 import torch
+from myst_nb.core.read import read_myst_markdown_notebook
+from nbclient import NotebookClient
 
+import saif_helpers as saif
 from saif_helpers import entries
 from saif_helpers.store import Store
 from tools import soak
@@ -12,6 +16,7 @@ from tools.disturb import DAMAGES
 from tools.soak_rounds import looked_up
 from tools.soak_runs import Amounts, BrokenError, Soak
 
+PAGE = Path(__file__).parents[1] / "book" / "guarantees.md"
 REPORT = """
 tests/test_properties.py::test_a:
   - during generate phase (0.3 seconds):
@@ -143,3 +148,51 @@ def test_properties_and_simulations_are_counted_and_break_a_soak(tmp_path, monke
 
 def test_the_usual_soak_kills_two_hundred_times():
     assert Amounts().kills >= 200
+
+
+def page_of(folder, figures):
+    """Execute the page on what is guaranteed beside some figures; return its text and its glue."""
+    notebook = read_myst_markdown_notebook(PAGE.read_text(encoding="utf-8"))
+    (folder / "guarantees.md").write_text(PAGE.read_text(encoding="utf-8"))
+    if figures:
+        (folder / "soak.json").write_text(json.dumps(figures))
+    where = {"metadata": {"path": str(folder)}}
+    NotebookClient(notebook, timeout=120, kernel_name="python3", resources=where).execute()
+    glued = {}
+    for cell in notebook.cells:
+        for output in cell.get("outputs", []):
+            name = output.metadata["scrapbook"]["name"]
+            (glued[name],) = output.data.values()
+    return "\n".join(cell.source for cell in notebook.cells if cell.cell_type == "markdown"), glued
+
+
+def test_the_page_shows_the_figures_of_a_soak_and_types_none(figures, tmp_path):
+    text, glued = page_of(tmp_path, figures)
+    assert set(re.findall(r"{glue:text}`(.*?):s`", text)) == set(glued)
+    assert glued["kills"] == repr(f"{soak.QUICK.kills} kills")
+    assert glued["cases of damage"] == repr(f"{soak.QUICK.cases * len(DAMAGES)} cases")
+    absent = {name for name, text in glued.items() if "not part of the last run" in text}
+    assert absent == {
+        "property-based tests",
+        "examples of property-based tests",
+        "simulated rates of error",
+        "simulations for each rate",
+    }
+    assert not re.search(r"\d", re.sub(r"{glue:text}`.*?`", "", text))
+
+
+@pytest.mark.skipif(not soak.RESULT.exists(), reason="no soak run is recorded; the page says so")
+def test_the_figures_that_are_shipped_are_of_a_whole_soak():
+    found = json.loads(soak.RESULT.read_text(encoding="utf-8"))
+    assert value(found, "kills") >= Amounts().kills
+    assert value(found, "batches lost") <= value(found, "kills")
+    assert not found["about"]["commit"].endswith("-dirty")
+
+
+def test_a_reader_sees_and_clears_the_store_as_the_page_says(tmp_path, monkeypatch, capsys):
+    monkeypatch.setenv("SAIF_STORE", str(tmp_path))
+    Store(tmp_path).put("capture", {}, [[1]], {"1": torch.ones(1, 3)})
+    code = re.search(r"```python\n(.*?)```", PAGE.read_text(encoding="utf-8"), re.DOTALL)[1]
+    exec(code, {"saif": saif})
+    assert capsys.readouterr().out.startswith(f"Store({str(tmp_path)!r}: 1 entries")
+    assert not list(tmp_path.iterdir())
