@@ -57,7 +57,8 @@ def test_the_page_on_this_build_names_versions_and_machine_but_no_place():
     cells = [cell for cell in notebook.cells if cell.cell_type == "code"]
     shown = "\n".join(output.data["text/plain"] for cell in cells for output in cell.outputs)
     for name in ("torch", "nnsight", "sae-lens", "transformers", "jupyter-book", "saif-helpers"):
-        assert re.search(rf"^{name} +{re.escape(version(name))}$", shown, re.MULTILINE), shown
+        line = rf"^{name} +{re.escape(version(name))}( +[<>=,.\d]+)? *$"  # and the supported range
+        assert re.search(line, shown, re.MULTILINE), shown
     assert re.search(r"^cores +\d+$", shown, re.MULTILINE), shown
     assert re.search(r"^memory +[1-9]\d* GiB$", shown, re.MULTILINE), shown
     for place in (socket.gethostname(), str(ROOT), str(Path.home())):
