@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 import pandas as pd
-from scipy.stats import binomtest, norm
+from scipy.stats import norm
 
 from saif_helpers.asking import GraderError, ask_check
 from saif_helpers.graders import Item
@@ -27,7 +27,7 @@ class Interval:
         value: The estimate.
         low: Lower end of the interval.
         high: Upper end.
-        n: Number of outputs that it rests on.
+        n: Number of outputs that it rests on; several for one content count once.
     """
 
     value: float
@@ -40,14 +40,14 @@ class Interval:
         return f"{self.value:.2f} [{self.low:.2f}, {self.high:.2f}]"
 
 
-def wilson(count: int, n: int, confidence: float = 0.95) -> Interval:
+def wilson(count: int | float, n: int, confidence: float = 0.95) -> Interval:
     """Return a share with its Wilson interval.
 
     Over all true shares, a 95 % interval misses 5 % of the time; at single ones up to 7 % where at
     least 5 of 40 to 400 trials are expected to pass and to fail, up to 15 % nearer to 0 or 1.
 
     Args:
-        count: How many of the n.
+        count: How many of the n; not a whole number where a trial is itself a share.
         n: Number of trials.
         confidence: Coverage of the interval.
 
@@ -59,8 +59,10 @@ def wilson(count: int, n: int, confidence: float = 0.95) -> Interval:
     """
     if not 0 <= count <= n or n < 1:
         raise ValueError(f"{count} of {n} given; give a count from 0 to n and an n of at least 1")
-    ends = binomtest(count, n).proportion_ci(confidence, method="wilson")
-    return Interval(count / n, float(ends.low), float(ends.high), n)
+    z, p = norm.ppf((1 + confidence) / 2), count / n
+    middle, half = p + z**2 / (2 * n), z * math.sqrt(p * (1 - p) / n + z**2 / (4 * n**2))
+    low, high = ((middle + sign * half) / (1 + z**2 / n) for sign in (-1, 1))
+    return Interval(p, float(low) if count else 0.0, float(high) if count < n else 1.0, n)
 
 
 @dataclass(frozen=True)
@@ -84,6 +86,10 @@ class Grades:
     def proportion(self, kind: Kind, confidence: float = 0.95) -> Interval:
         """Return the share of outputs that pass, with its Wilson interval.
 
+        Several outputs for one content (see `pool`) are no independent trials. So the trials are
+        the contents, each the share of its outputs that pass. The interval is right where the
+        outputs for a content all pass or all fail, and too wide otherwise.
+
         Args:
             kind: ``"strict"`` or ``"loose"``.
             confidence: Coverage of the interval.
@@ -91,8 +97,11 @@ class Grades:
         Returns:
             The share and its interval.
         """
-        answers = passed(self, kind)
-        return wilson(sum(answers), len(answers), confidence)
+        answers: dict[str, list[bool]] = {}
+        for item, answer in zip(self.items, passed(self, kind), strict=True):
+            answers.setdefault(item.content, []).append(answer)
+        shares = [sum(each) / len(each) for each in answers.values()]
+        return wilson(math.fsum(shares), len(shares), confidence)
 
     def to_frame(self) -> pd.DataFrame:
         """Return a table with a row for each output: content, reference, output, strict, loose."""
@@ -179,8 +188,7 @@ def check_grader(instruction: InstructionType, content: Content) -> None:
 def pool(several: Sequence[Grades]) -> Grades:
     """Put the grades of several runs together, for example of one control with several seeds.
 
-    Runs on the same contents are not independent, so an interval of the pooled share is too narrow:
-    of two runs that pass and fail alike, a 95 % interval misses up to 22 % of the time.
+    Runs on the same contents are not independent, so `Grades.proportion` counts contents.
 
     Args:
         several: Grades for one instruction.

@@ -19,23 +19,30 @@ KINDS = ("distinct", "shared", "not relevant", "undecided")
 
 
 def response_table(
-    on: Mapping[str, Bool[Tensor, "pairs d_sae"]], latents: Int[Tensor, "k"]
+    on: Mapping[str, Bool[Tensor, "pairs d_sae"]],
+    latents: Int[Tensor, "k"],
+    confidence: float = 0.95,
 ) -> pd.DataFrame:
     """Count how often each instruction switches each of some latents on.
+
+    A verdict that counts latents rests on k intervals at once, and the luckiest one can decide. So
+    each is widened for all k of an instruction to hold together (Bonferroni's correction).
 
     Args:
         on: Instruction name to what its pairs switch on (see `ranking.switched_on`), of pairs that
             the latents were not chosen on.
         latents: The latents to count.
+        confidence: Probability that an instruction's intervals hold together, at least.
 
     Returns:
         A row for each latent and instruction: ``latent``, ``instruction``, and the share of pairs
-        as ``value`` with the ends ``low`` and ``high`` of its 95 % Wilson interval, and ``n``.
+        as ``value`` with the ends ``low`` and ``high`` of its Wilson interval, and ``n``.
     """
+    each = 1 - (1 - confidence) / max(1, len(latents))
     return pd.DataFrame(
         [
             {"latent": latent, "instruction": name}
-            | asdict(wilson(int(pairs[:, latent].sum()), len(pairs)))
+            | asdict(wilson(int(pairs[:, latent].sum()), len(pairs), each))
             for latent in latents.tolist()
             for name, pairs in on.items()
         ]
@@ -46,7 +53,7 @@ def classify_latents(table: pd.DataFrame, instruction: str, threshold: float = 0
     """Say of each latent whether it is relevant to an instruction, and to that one only.
 
     =================  ============================================================================
-    kind               what the 95 % intervals of its shares say
+    kind               what the intervals of its shares say
     =================  ============================================================================
     ``not relevant``   below `threshold` for the instruction itself
     ``shared``         above `threshold` for at least one other instruction

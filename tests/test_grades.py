@@ -71,6 +71,16 @@ def test_wrong_arguments_are_refused():
         paired_difference(graded([1]), graded([1, 0]), "strict")
 
 
+def test_a_pooled_share_counts_each_content_once():
+    """Two runs on ten contents are ten trials: with 7 and 4 passes, 5.5 of ten."""
+    first, second = graded([1] * 7 + [0] * 3), graded([1] * 4 + [0] * 6)
+    interval = pool([first, second]).proportion("strict")
+    # centre (.55 + z^2/20) / (1 + z^2/10) = .5361, half width .2625 at z = 1.96
+    assert (interval.value, interval.n) == (0.55, 10)
+    assert (interval.low, interval.high) == pytest.approx((0.2737, 0.7986), abs=1e-4)
+    assert pool([first, first]).proportion("strict") == first.proportion("strict")
+
+
 def test_pooled_grades_hold_all_outputs_of_one_instruction():
     item = Item("A cat.", "x")
     first = Grades("french", (item,), ("x",), (True,), (True,))
@@ -78,6 +88,7 @@ def test_pooled_grades_hold_all_outputs_of_one_instruction():
     pooled = pool([first, second])
     assert pooled.strict == (True, False, True)
     assert pooled.outputs == ("x", "y", "x")
+    assert pooled.proportion("strict").n == 1  # one content, so one trial
     other = Grades("german", (item,), ("x",), (True,), (True,))
     with pytest.raises(ValueError, match=r"\['french', 'german'\]"):
         pool([first, other])

@@ -95,6 +95,12 @@ def test_the_interval_covers_at_least_as_often_as_it_says():
     assert covered >= 0.95 * 300
 
 
+def test_an_interval_that_is_to_cover_more_is_wider():
+    usual, wide = (auroc_interval(0.8, 60, 50, confidence) for confidence in (0.95, 0.997))
+    assert wide.low < usual.low < usual.value < usual.high < wide.high
+    assert usual.n == 50
+
+
 def test_perfect_separation_still_has_an_interval():
     interval = auroc_interval(1.0, 40, 60)
     assert interval.high == 1.0

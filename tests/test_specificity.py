@@ -28,8 +28,10 @@ def test_the_table_counts_pairs():
     assert table["instruction"].tolist() == ["french", "spanish", "json"] * 2
     assert table["value"].tolist() == [22 / N, 0, 0, 1, 0, 4 / N]
     assert set(table["n"]) == {N}
-    expected = wilson(22, N)
+    expected = wilson(22, N, 1 - 0.05 / 2)  # each of two, for both to hold together
     assert tuple(table.loc[0, ["low", "high"]]) == (expected.low, expected.high)
+    alone = response_table(ON, torch.tensor([3]), confidence=0.9).loc[0]
+    assert (alone["low"], alone["high"]) == (wilson(22, N, 0.9).low, wilson(22, N, 0.9).high)
 
 
 def test_every_kind_is_told():

@@ -25,6 +25,8 @@ from nbclient import NotebookClient
 from nbformat import NotebookNode
 from tqdm import tqdm
 
+from saif_helpers import entries
+
 ROOT = Path(__file__).resolve().parents[1]
 RECORD = ROOT / "saif_helpers" / "data" / "verdicts.json"
 RESULTS = ROOT / "book" / "results"
@@ -183,17 +185,17 @@ def put(row: dict, rows: list[dict]) -> list[dict]:
     return sorted([*kept, row], key=lambda r: [orders[key].index(r[key]) for key in orders])
 
 
-def write(record: Path, data: list | dict) -> None:
-    """Write a record whole or not at all.
+def rows_of(record: Path) -> list[dict]:
+    """Read the rows of a record; none where there is no file yet.
 
     Args:
         record: The file.
-        data: What it is to hold.
+
+    Returns:
+        The rows.
     """
-    record.parent.mkdir(parents=True, exist_ok=True)
-    part = record.with_suffix(".part")
-    part.write_text(json.dumps(data, indent=1) + "\n", encoding="utf-8")
-    part.replace(record)
+    data = json.loads(record.read_text(encoding="utf-8")) if record.exists() else []
+    return data["rows"] if isinstance(data, dict) else data
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -216,18 +218,18 @@ def main(arguments: list[str] | None = None) -> int:
     real = given.model != ORGANISM
     usual = RESULTS / f"{given.model.replace('/', '--')}-{given.width}.json" if real else RECORD
     record, sizes = given.record or usual, [given.width] if real else given.sizes
-    data = json.loads(record.read_text(encoding="utf-8")) if record.exists() else []
-    rows = data["rows"] if isinstance(data, dict) else data
-    making = list(to_make(sizes, given.instructions, given.names, rows, given.model))
-    for row, notebook in tqdm(making):
+    record.parent.mkdir(parents=True, exist_ok=True)
+    making = to_make(sizes, given.instructions, given.names, rows_of(record), given.model)
+    for row, notebook in tqdm(list(making)):
         where = {"metadata": {"path": str(ROOT / "book")}}
         limit = None if real else TIME_LIMIT
         NotebookClient(notebook, timeout=limit, kernel_name="python3", resources=where).execute()
         row |= {"checks": recorded(notebook, row["name"])}
         if real:
             row |= {"provenance": recorded(notebook, "provenance")}
-        rows = put(row, rows)
-        write(record, {"rows": rows} if real else rows)
+        rows = put(row, rows_of(record))  # read anew: another run may have added some
+        text = json.dumps({"rows": rows} if real else rows, indent=1) + "\n"
+        entries.write(record, text.encode())
     return 0
 
 

@@ -43,7 +43,7 @@ SIZES = (40, 60, 100, 150, 200, 300, 400)
 HIGHER = {
     "share, five or more expected on both sides: worst": 0.0725,
     "share near 0 or 1: worst": 0.1481,
-    "pooled share, both runs alike: worst": 0.2184,
+    "pooled share, both runs alike: worst": 0.0668,
     "paired difference: worst": 0.0622,
     "area, 150 positive samples, values that vary most: worst": 0.0567,
     "area, 10 positive samples, values that vary most: worst": 0.0861,
@@ -54,19 +54,15 @@ HIGHER = {
     "kappa, one in seven fails, n = 200": 0.061,
     "kappa, one in thirty fails, n = 60": 0.191,
     "kappa, one in thirty fails, n = 200": 0.102,
-    "C2, area at the bar: fails": 0.0293,
+    "C2, area of one latent: fails": 0.0023,
     "C3, strict share: holds": 0.0284,
     "C3, loose share behind prompting that never fails: holds": 0.0430,
     "C3, loose share behind prompting that fails too: holds": 0.0363,
-    "C3, random latents: fails": 0.0307,
-    "C3, random latents that pass alike: holds": 0.0623,
-    "C3, random latents that pass alike: fails": 0.0781,
     "C6, difference of one style: holds": 0.0128,
     "C6, difference of one style: fails": 0.0264,
     "C6, both styles at the bar: not supported": 0.0522,
     "rules, difference of one method: holds": 0.0031,
     "rules, difference of one method: fails": 0.0031,
-    "C1, 8 of 15 latents at the bar, 7 above: holds": 0.1522,
 }
 """The rates that are higher than the nominal ones, as measured; docstrings and pages say so."""
 TABLES = {
@@ -125,8 +121,13 @@ def interval_rates(draws: int) -> Iterator[Rate]:
     inner = [miss for (n, p), miss in missed.items() if n * min(p, 1 - p) >= 5]
     yield Rate("share, five or more expected on both sides: worst", 0.05, max(inner))
     yield Rate("share near 0 or 1: worst", 0.05, max(missed.values()))
-    missed = [pooled_misses(n, 2, p).either for n in (100, 200) for p in truths[49:950:10]]
-    yield Rate("pooled share, both runs alike: worst", 0.05, max(missed))
+    for name, alike in (("both runs alike", True), ("independent runs", False)):
+        missed = [
+            pooled_misses(n, 2, p, alike=alike).either
+            for n in (100, 200)
+            for p in truths[49:950:10].tolist()
+        ]
+        yield Rate(f"pooled share, {name}: worst", 0.05, max(missed))
     pairs = [
         (less + by, less)
         for less in (0.0, 0.01, 0.02, 0.05, 0.1, 0.2, 0.3, 0.45)
@@ -168,11 +169,11 @@ def bar_rates(draws: int) -> Iterator[Rate]:
         [difference_misses(n, less + by, less, confidence) for less in splits]
         for n, by, confidence in ((100, 0.0, 0.95), (200, 0.05, 0.975), (100, 0.0, 1 - 0.05 / 9))
     )
-    alike, lag = pooled_misses(200, 2, 0.05), difference_misses(200, 0.0, 0.2)
-    random, strict = share_misses(400, 0.05), share_misses(200, 0.3)
-    area = worst_area_misses(150, 150, 0.8)
+    random, alike = (pooled_misses(200, 2, 0.05, alike=alike) for alike in (False, True))
+    lag, strict = difference_misses(200, 0.0, 0.2), share_misses(200, 0.3)
+    area = worst_area_misses(150, 150, 0.8, 1 - 0.05 / 15)
     for name, nominal, holds, fails in (
-        ("C2, area at the bar", 0.025, area.above, area.below),
+        ("C2, area of one latent", 0.05 / 30, area.above, area.below),
         ("C3, strict share", 0.025, strict.above, strict.below),
         ("C3, loose share behind prompting that never fails", 0.025, lag.above, lag.below),
         ("C3, random latents", 0.025, random.below, random.above),
@@ -216,6 +217,8 @@ def verdict_rates(draws: int) -> Iterator[Rate]:
     generator = np.random.default_rng(0)
     holds = sum(count_at_the_bar(generator).holds is True for _ in range(draws)) / draws
     yield Rate("C1, 8 of 15 latents at the bar, 7 above: holds", 0.025, holds, draws)
+    area = worst_area_misses(150, 150, 0.8, 1 - 0.05 / 15)
+    yield Rate("C2, 8 of 15 areas at the bar, 7 above: holds", 0.025, 1 - (1 - area.above) ** 8)
     holds = sum(enriched_by_chance(seed) for seed in range(draws)) / draws
     yield Rate("C2, vocabulary of latents drawn at random: holds", 0.025, holds, draws)
     found = Counter(verdict(steering_at_the_bars(generator)) for _ in range(10 * draws))

@@ -9,7 +9,7 @@ from types import CodeType
 import numpy as np
 import torch
 from scipy.stats import binom
-from simulate_intervals import Misses, differences, graded, misses, shares
+from simulate_intervals import Misses, differences, graded, misses, pooled, shares
 from torch import Tensor
 
 import saif_helpers as saif
@@ -82,7 +82,7 @@ def steering_at_the_bars(generator: np.random.Generator, n: int = 200) -> list[C
     return [
         Check("strict", saif.wilson(strict, n), "above", 0.3),
         Check("lag", saif.paired_difference(behind, graded([True] * n), "loose"), "above", -0.2),
-        Check("random", saif.wilson(random, 2 * n), "below", 0.05),
+        Check("random", pooled(n, 2)[random], "below", 0.05),
     ]
 
 
@@ -98,7 +98,7 @@ def margin_misses(n: int, runs: int, mine: float, theirs: float) -> Misses:
     Returns:
         The exact probability of a miss on either side.
     """
-    first, second = shares(n), shares(n * runs)
+    first, second = shares(n), pooled(n, runs)
     found = [
         Interval(one.value - other.value, one.low - other.high, one.high - other.low, n)
         for one in first

@@ -75,19 +75,34 @@ def share_misses(n: int, truth: float, confidence: float = 0.95) -> Misses:
     return misses(shares(n, confidence), truth, weights)
 
 
-def pooled_misses(contents: int, runs: int, truth: float) -> Misses:
-    """Sum up misses of a pooled share, where every run gives the same answer for a content.
+@functools.cache
+def pooled(contents: int, runs: int) -> list[Interval]:
+    """Return the interval of a pooled share (`grades.pool`) for no pass in all runs, one..."""
+    found = []
+    for count in range(contents * runs + 1):
+        each = [count // runs + (run < count % runs) for run in range(runs)]
+        grades = saif.pool([graded([True] * n + [False] * (contents - n)) for n in each])
+        found.append(grades.proportion("strict"))
+    return found
+
+
+def pooled_misses(contents: int, runs: int, truth: float, *, alike: bool) -> Misses:
+    """Sum up misses of a pooled share.
 
     Args:
         contents: Number of contents.
-        runs: Number of runs on them, see `grades.pool`; equal answers are the worst case.
+        runs: Number of runs on them.
         truth: The true share.
+        alike: Every run gives the same answer for a content; else all answers are independent.
 
     Returns:
         The exact probability of a miss on either side.
     """
-    intervals = shares(contents * runs)[::runs]
-    return misses(intervals, truth, binom.pmf(np.arange(contents + 1), contents, truth))
+    if alike:
+        weights = binom.pmf(np.arange(contents + 1), contents, truth)
+        return misses(pooled(contents, runs)[::runs], truth, weights)
+    weights = binom.pmf(np.arange(contents * runs + 1), contents * runs, truth)
+    return misses(pooled(contents, runs), truth, weights)
 
 
 def graded(passes: Sequence[bool]) -> Grades:
@@ -166,7 +181,9 @@ def _kappa(table: tuple[int, ...]) -> Interval:
     return saif.agreement(graded(first), graded(second), "strict").kappa
 
 
-def worst_area_misses(n_positive: int, n_negative: int, area: float) -> Misses:
+def worst_area_misses(
+    n_positive: int, n_negative: int, area: float, confidence: float = 0.95
+) -> Misses:
     """Sum up misses of an area (`proximity.auroc_interval`) where it varies most.
 
     Each positive value lies above all negative ones or below them, so the area is a share.
@@ -175,12 +192,16 @@ def worst_area_misses(n_positive: int, n_negative: int, area: float) -> Misses:
         n_positive: Number of positive samples.
         n_negative: Number of negative samples, at least as many.
         area: The true area.
+        confidence: Nominal coverage.
 
     Returns:
         The exact probability of a miss on either side.
     """
     counts = np.arange(n_positive + 1)
-    found = [saif.auroc_interval(k / n_positive, n_positive, n_negative) for k in counts.tolist()]
+    found = [
+        saif.auroc_interval(k / n_positive, n_positive, n_negative, confidence)
+        for k in counts.tolist()
+    ]
     return misses(found, area, binom.pmf(counts, n_positive, area))
 
 

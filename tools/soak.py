@@ -37,6 +37,8 @@ RESULT = ROOT / "book" / "soak.json"
 DRAWS = 2000  # for each simulated rate
 PROPERTIES = ROOT / "tests" / "test_properties.py"
 SIMULATIONS = ROOT / "tools" / "simulate.py"
+RATE = re.compile(r"^([\d.]+)  (.*) \(nominal ([\d.]+), stated ([\d.]+), .*\)", re.MULTILINE)
+HIGHER = "higher than nominal:"  # before the names of such rates
 LIBRARIES = ("saif-helpers", "torch", "transformers", "nnsight", "sae-lens", "safetensors")
 QUICK = Amounts(4, 4, disks=1, at_once=1, cases=20, damaged_stores=1, damaged_alike=1)
 SMALL = Sizes(pairs=8, contents=2, ks=(3,), strengths=(8.0,), max_new_tokens=6)
@@ -116,10 +118,20 @@ def simulations(quick: bool) -> dict[str, dict]:
         return {}
     draws = DRAWS // 10 if quick else DRAWS
     report = _run([str(SIMULATIONS), "--draws", str(draws)], {})
-    rates = len(re.findall(r"^\d\.\d{4}  ", report, re.MULTILINE))
+    rates = RATE.findall(report)
+    higher = {
+        f"{HIGHER} {name.replace(': ', ', ')}": {
+            "value": float(f"{100 * float(observed):.3g}"),
+            "unit": "%",
+            "nominal": 100 * float(nominal),
+        }
+        for observed, name, nominal, stated in rates
+        if float(stated) > float(nominal)
+    }
     return {
-        "simulated rates of error": {"value": rates, "unit": "rates"},
+        "simulated rates of error": {"value": len(rates), "unit": "rates"},
         "simulations for each rate": {"value": draws, "unit": "simulations"},
+        **higher,
     }
 
 
