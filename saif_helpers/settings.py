@@ -155,6 +155,7 @@ def grade_settings(
     *,
     style: Style | None = None,
     max_new_tokens: int = 40,
+    batch_size: int | None = None,
 ) -> list[Grades]:
     """Steer prompts without the instruction under each of several settings.
 
@@ -166,6 +167,7 @@ def grade_settings(
         settings: The settings. Those that share placement and decay share generation passes.
         style: Style of the prompts.
         max_new_tokens: Most tokens of an output.
+        batch_size: As in `steer_and_grade`.
 
     Returns:
         The grades under each setting, in the given order.
@@ -192,6 +194,7 @@ def grade_settings(
             decay=decay,
             style=style,
             max_new_tokens=max_new_tokens,
+            batch_size=batch_size,
         )
         found |= zip(chosen, graded, strict=True)
     return [found[setting] for setting in settings]

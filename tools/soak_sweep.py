@@ -15,7 +15,7 @@ from saif_helpers.grades import Grades
 from saif_helpers.instructions import load_instructions
 from saif_helpers.prompts import load_contents, make_pairs
 from saif_helpers.ranking import LatentRanking, rank_captured
-from saif_helpers.settings import Setting, settings_grid, steer_and_grade
+from saif_helpers.settings import Setting, grade_settings, settings_grid
 from saif_helpers.steering import PLACEMENTS
 from saif_helpers.store import Store
 from saif_helpers.verdicts import Check, checks_table, verdict
@@ -93,21 +93,10 @@ def _table(store: Store, sizes: Sizes) -> str:
     positive, negative = ({layer: both[i] for layer, both in halves.items()} for i in (0, 1))
     rankings = rank_captured(model, positive, negative)
     contents = load_contents("validation")[: sizes.contents]
-    found: dict[Setting, Grades] = {}
-    for placement in PLACEMENTS:
-        settings = settings_grid(LAYERS, sizes.ks, [0.0], [placement], sizes.strengths)
-        vectors = [setting.vector(model, rankings[setting.layer]) for setting in settings]
-        graded = steer_and_grade(
-            model,
-            instruction,
-            contents,
-            vectors,
-            placement,
-            max_new_tokens=sizes.max_new_tokens,
-            batch_size=BATCH_SIZE,
-        )
-        found |= zip(settings, graded, strict=True)
-    return _text(rankings, found)
+    settings = settings_grid(LAYERS, sizes.ks, [0.0], PLACEMENTS, sizes.strengths)
+    options = {"max_new_tokens": sizes.max_new_tokens, "batch_size": BATCH_SIZE}
+    graded = grade_settings(model, instruction, contents, rankings, settings, **options)
+    return _text(rankings, dict(zip(settings, graded, strict=True)))
 
 
 def _text(rankings: dict[int, LatentRanking], found: dict[Setting, Grades]) -> str:
