@@ -24,7 +24,7 @@ from torch import Tensor
 from saif_helpers.entries import digest
 from saif_helpers.models import ModelWithSAEs
 from saif_helpers.progress import progress
-from saif_helpers.tokens import by_length, token_ids, tokenize
+from saif_helpers.tokens import by_length, pad, token_ids
 
 T = TypeVar("T")
 Step = Callable[[list[int], dict[str, Tensor]], T]
@@ -135,7 +135,7 @@ def in_batches(
     Args:
         model: The model.
         prompts: Rendered prompts.
-        step: What to do with a batch; gets the rows of its prompts and the batch from `tokenize`.
+        step: What to do with a batch; gets the rows of its prompts and the batch from `pad`.
         batch_size: Largest number of prompts in a batch; None for one chosen by free memory.
         description: What is done, for the bar and for messages.
         given: What else takes memory, for the message if a single prompt does not fit.
@@ -164,7 +164,7 @@ def in_batches(
         ordered = [row for row in ordered if row in chosen]
 
     def tokenized(part: list[int]) -> T:
-        return step(part, tokenize([prompts[row] for row in part], model.tokenizer))
+        return step(part, pad([ids[row] for row in part], model.tokenizer))
 
     for part, result in as_memory_allows(
         ordered,

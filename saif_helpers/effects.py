@@ -13,6 +13,7 @@ from torch import Tensor
 
 from saif_helpers.batching import as_memory_allows, check_room
 from saif_helpers.models import ModelWithSAEs
+from saif_helpers.tokens import pad
 
 
 def output_loss(
@@ -70,23 +71,12 @@ def _batch_losses(
     model: ModelWithSAEs, asked: Sequence[list[int]], written: Sequence[list[int]]
 ) -> Float[Tensor, "rows"]:
     """Return the mean loss of each row's written tokens, which stand at the end of the row."""
-    whole = {"input_ids": [a + w for a, w in zip(asked, written, strict=True)]}
-    tokens = model.tokenizer.pad(whole, padding_side="left", return_tensors="pt")
-    ids, mask = tokens["input_ids"], tokens["attention_mask"]
-    positions = (mask.cumsum(-1) - 1).clamp(min=0)
+    tokens = pad([a + w for a, w in zip(asked, written, strict=True)], model.tokenizer)
     longest = max(map(len, written))
-    with (
-        torch.no_grad(),
-        model.lm.trace(
-            input_ids=ids,
-            attention_mask=mask,
-            position_ids=positions,
-            use_cache=False,
-            logits_to_keep=longest + 1,
-        ) as tracer,
-    ):
+    options = {"use_cache": False, "logits_to_keep": longest + 1}
+    with torch.no_grad(), model.lm.trace(**tokens, **options) as tracer:
         logits = nnsight.save(tracer.result.logits)
-    targets = ids[:, -longest:].to(logits.device)
+    targets = tokens["input_ids"][:, -longest:].to(logits.device)
     each = torch.nn.functional.cross_entropy(
         logits[:, :-1].float().transpose(1, 2), targets, reduction="none"
     ).cpu()

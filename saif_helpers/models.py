@@ -98,16 +98,19 @@ class ModelWithSAEs:
             self.tokenizer.eos_token_id,
             *(configured if isinstance(configured, list) else [configured]),
         }
-        vocabulary = self.tokenizer.get_vocab()
-        ids |= {vocabulary[token] for token in TURN_ENDS if token in vocabulary}
+        ids |= {self.tokenizer.convert_tokens_to_ids(token) for token in self._turn_ends}
         return sorted(ids - {None})
 
     @property
     def turn_end(self) -> str:
         """The token that ends an answer: the chat template's, or the end of the text."""
-        vocabulary = self.tokenizer.get_vocab()
-        known = [token for token in TURN_ENDS if token in vocabulary]
+        known = self._turn_ends
         return known[0] if known and self.tokenizer.chat_template else self.tokenizer.eos_token
+
+    @cached_property
+    def _turn_ends(self) -> list[str]:
+        """Those of `TURN_ENDS` that the tokenizer knows; a vocabulary is long to make a dict of."""
+        return sorted(set(TURN_ENDS) & set(self.tokenizer.get_vocab()), key=TURN_ENDS.index)
 
     @property
     def styles(self) -> tuple[Style, ...]:

@@ -11,7 +11,7 @@ from functools import partial
 
 import nnsight
 import torch
-from jaxtyping import Float, Int
+from jaxtyping import Bool, Float, Int
 from nnsight.intervention.interleaver import OutOfOrderError
 from torch import Tensor
 from transformers import DynamicCache
@@ -35,8 +35,12 @@ from saif_helpers.tokens import tokenize, without_bos
 
 __all__ = ["PLACEMENTS", "Intervention", "Placement", "generate", "log_probabilities"]
 
-TOKENS_A_STAGE = 6
-"""Tokens generated between two looks at which rows have ended; few enough to drop them soon."""
+LEAVING = 8
+"""Rows that have ended and are worth a break to drop them; a quarter of the batch, if that is more.
+
+Until it is dropped a row is filled with padding, at the cost of a row that goes on; a break costs
+about as much as a token of 20 rows does in a small model.
+"""
 
 
 def generate(
@@ -143,20 +147,20 @@ def _generate_batch(
 ) -> Int[Tensor, "rows new_tokens"]:
     """Generate from one left-padded batch, adding ``weights(step) * added`` in every pass.
 
-    It goes some tokens at a time; rows that have ended then leave the batch and the cache. Until
-    they do they are filled with padding, which gets the vector too, but no other row sees it. A
-    remote model does it all at a time, since between two times the cache would travel.
+    When enough rows have ended, generation breaks off for them to leave the batch and the cache.
+    Until they do they are filled with padding, which gets the vector too, but no other row sees it.
+    A remote model does it all at a time, since in a break the cache would travel.
     """
     ids, mask = tokens["input_ids"], tokens["attention_mask"]
-    stage = max_new_tokens if model.remote else TOKENS_A_STAGE
     cache = None if model.remote else _first_cache(model, tokens, weights)
     new = torch.full((len(ids), max_new_tokens), model.tokenizer.pad_token_id)
-    rows = torch.arange(len(ids))
-    for done in range(0, max_new_tokens, stage):
-        n = min(stage, max_new_tokens - done)
+    rows, done = torch.arange(len(ids)), 0
+    while done < max_new_tokens:
+        n = max_new_tokens - done
         ids = _generate_stage(model, ids, mask, cache, added, weights, done, n)
         written = ids[:, tokens["input_ids"].shape[1] + done :]
         new[rows, done : done + written.shape[1]] = written
+        done += written.shape[1]
         goes_on = ~torch.isin(written, torch.tensor(model.stop_ids)).any(1)
         if not goes_on.any() or cache is None:
             break
@@ -200,6 +204,9 @@ def _generate_stage(
 ) -> Int[Tensor, "rows longer"]:
     """Append up to `n_tokens` to rows that have `done` tokens, reading what is not cached.
 
+    It ends early when enough rows have ended. In a remote model it does not, where the function
+    that tells is not known.
+
     The block names nothing of this package and holds no other trace, see `remote`.
     """
     lm, changes, factors = model.lm, added.changes(model), pass_factors(weights, done, n_tokens)
@@ -208,6 +215,7 @@ def _generate_stage(
     options |= {"use_cache": True, "pad_token_id": model.tokenizer.pad_token_id}
     if not model.remote:  # where this function is not known
         options["logits_processor"] = [partial(_end_beyond_range, model)]
+        options["stopping_criteria"] = [partial(_enough_have_ended, model.stop_ids, ids.shape[1])]
     with torch.no_grad(), lm.generate(**inputs, **options, remote=model.remote) as tracer:
         new = nnsight.save([])
         # The error is how nnsight ends a loop whose generation has ended before it.
@@ -222,6 +230,14 @@ def _generate_stage(
                 for _ in tracer.iter[step + 1]:
                     new.append(lm.generator.streamer.output)
     return torch.cat([ids, torch.stack(new, 1)], 1)
+
+
+def _enough_have_ended(
+    stop_ids: Sequence[int], start: int, ids: Int[Tensor, "rows tokens"], _: object
+) -> Bool[Tensor, "rows"]:
+    """Say of all rows at once whether so many have ended that it pays to drop them."""
+    ended = torch.isin(ids[:, start:], torch.tensor(stop_ids, device=ids.device)).any(1)
+    return (ended.sum() >= max(LEAVING, len(ids) / 4)).expand(len(ids))
 
 
 def _end_beyond_range(

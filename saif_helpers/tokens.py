@@ -24,23 +24,48 @@ def tokenize(
         ValueError: If a prompt is empty or lacks the beginning-of-sequence token that the model's
             prompts begin with.
     """
+    return pad(token_ids(prompts, tokenizer), tokenizer)
+
+
+def token_ids(prompts: Sequence[str], tokenizer: PreTrainedTokenizerBase) -> list[list[int]]:
+    """Return the token ids of each rendered prompt, without padding.
+
+    Args:
+        prompts: Rendered prompts.
+        tokenizer: The model's tokenizer.
+
+    Returns:
+        The ids.
+
+    Raises:
+        ValueError: As `tokenize`.
+    """
     for prompt in prompts:
         if not prompt or not prompt.startswith(tokenizer.bos_token or ""):
             raise ValueError(
                 f"the prompt {prompt[:60]!r} does not begin with {tokenizer.bos_token!r}; "
                 "make it with prompts.render or prompts.make_pairs"
             )
-    encoded = tokenizer(
-        list(prompts),
-        add_special_tokens=False,
-        padding=True,
-        padding_side="left",
-        return_token_type_ids=False,
-        return_tensors="pt",
-    )
-    mask = encoded["attention_mask"]
+    return tokenizer(list(prompts), add_special_tokens=False)["input_ids"] if prompts else []
+
+
+def pad(
+    sequences: Sequence[Sequence[int]], tokenizer: PreTrainedTokenizerBase
+) -> dict[str, Int[Tensor, "prompts tokens"]]:
+    """Make one batch of token ids, padded on the left.
+
+    Args:
+        sequences: Token ids of each prompt, from `token_ids`.
+        tokenizer: The model's tokenizer.
+
+    Returns:
+        As `tokenize`.
+    """
+    ids = {"input_ids": list(sequences)}
+    padded = tokenizer.pad(ids, padding_side="left", return_tensors="pt")
+    mask = padded["attention_mask"]
     positions = (mask.cumsum(-1) - 1).clamp(min=0)
-    return {"input_ids": encoded["input_ids"], "attention_mask": mask, "position_ids": positions}
+    return {"input_ids": padded["input_ids"], "attention_mask": mask, "position_ids": positions}
 
 
 def without_bos(
@@ -62,11 +87,6 @@ def without_bos(
     if tokenizer.bos_token_id is None:
         return mask
     return mask & (tokens["input_ids"] != tokenizer.bos_token_id)
-
-
-def token_ids(prompts: Sequence[str], tokenizer: PreTrainedTokenizerBase) -> list[list[int]]:
-    """Return the token ids of each rendered prompt, without padding."""
-    return tokenizer(list(prompts), add_special_tokens=False)["input_ids"] if prompts else []
 
 
 def by_length(sequences: Sequence[Sequence[int]]) -> list[int]:
@@ -94,7 +114,8 @@ def batches(
         raise ValueError(
             f"{len(prompts)} prompts and batch_size={batch_size} given; give at least one of each"
         )
-    order = by_length(token_ids(prompts, tokenizer))
+    ids = token_ids(prompts, tokenizer)
+    order = by_length(ids)
     for start in range(0, len(order), batch_size):
         rows = order[start : start + batch_size]
-        yield rows, tokenize([prompts[row] for row in rows], tokenizer)
+        yield rows, pad([ids[row] for row in rows], tokenizer)

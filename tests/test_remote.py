@@ -32,12 +32,12 @@ from saif_helpers.loading import load
 from saif_helpers.models import wrap
 from saif_helpers.proximity import logit_lens
 from saif_helpers.remote import skeleton
-from saif_helpers.steering import PLACEMENTS, TOKENS_A_STAGE, generate, log_probabilities
+from saif_helpers.steering import PLACEMENTS, generate, log_probabilities
 from saif_helpers.vectors import ClampedLatents, SteeringVector
 from tests import tiny
 
 KINDS = ["gemma2", "llama"]
-NEW = TOKENS_A_STAGE + 3
+NEW = 9
 INSTALLED = {"torch", "transformers", "nnsight", "cloudpickle"} | sys.stdlib_module_names
 
 

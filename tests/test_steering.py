@@ -3,9 +3,10 @@ import warnings
 import pytest
 import torch
 
+from saif_helpers import steering
 from saif_helpers.latents import encode
 from saif_helpers.models import wrap
-from saif_helpers.steering import PLACEMENTS, TOKENS_A_STAGE, generate, log_probabilities
+from saif_helpers.steering import PLACEMENTS, generate, log_probabilities
 from saif_helpers.tokens import tokenize, without_bos
 from saif_helpers.vectors import ClampedLatents, SteeringVector
 from tests import tiny
@@ -199,15 +200,17 @@ def test_rows_that_end_early_do_not_disturb_the_others(vector):
     assert max(len(text) for text in together) > len(expected)
 
 
-def test_rows_that_have_ended_leave_the_batch():
+@pytest.mark.parametrize("leaving", [1, 2, 8])
+def test_rows_that_have_ended_leave_the_batch_when_they_are_enough(monkeypatch, leaving):
+    monkeypatch.setattr(steering, "LEAVING", leaving)
     model, _ = stopping_at("gemma2", tiny.PROMPTS[0], 2)
-    options = {"max_new_tokens": 2 * TOKENS_A_STAGE}
-    texts, passes = recorded(model, lambda: generate(model, tiny.PROMPTS, **options))
-    rows = [len(output) for output in passes[0]]
-    assert rows[:TOKENS_A_STAGE] == [len(tiny.PROMPTS)] * TOKENS_A_STAGE
-    assert len(set(rows[TOKENS_A_STAGE:])) == 1
-    assert 0 < rows[-1] < len(tiny.PROMPTS)
-    assert [generate(model, [p], **options)[0] for p in tiny.PROMPTS] == texts
+    alone = [generate(model, [p], max_new_tokens=12)[0] for p in tiny.PROMPTS]
+    prompts = [p for p in tiny.PROMPTS for _ in range(2)]
+    texts, passes = recorded(model, lambda: generate(model, prompts, max_new_tokens=12))
+    rows = [len(output) for output in passes[0] if output.shape[1] == 1]
+    assert texts == [text for text in alone for _ in range(2)]
+    assert rows[0] == len(prompts)
+    assert (rows[-1] < len(prompts)) == (leaving <= 2)
 
 
 @pytest.mark.parametrize("placement", PLACEMENTS)

@@ -64,13 +64,13 @@ def sweep(
         happens("kept", name)
         kept.append(name)
 
-    def tokenize(*arguments: object) -> object:  # a batch begins with its tokens
+    def pad(*arguments: object) -> object:  # a batch begins with its tokens
         happens("begun")
-        return tokens_of(*arguments)
+        return padded(*arguments)
 
     happens("started")
     watch_writing(synced, in_place)
-    tokens_of, batching.tokenize = batching.tokenize, tokenize
+    padded, batching.pad = batching.pad, pad
     warnings.simplefilter("always")
     warnings.showwarning = lambda message, *_: happens("warning", message)
     table = _table(Store(folder), sizes)
