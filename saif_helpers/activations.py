@@ -11,7 +11,8 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from saif_helpers.batching import Parts, in_batches, kept_batches
+from saif_helpers.batching import Parts, in_batches
+from saif_helpers.kept import kept_batches
 from saif_helpers.models import ModelWithSAEs
 from saif_helpers.prompts import PromptPair
 from saif_helpers.tokens import without_bos

@@ -16,9 +16,9 @@ from saif_helpers.instructions import InstructionType, load_instructions
 from saif_helpers.models import ModelWithSAEs
 from saif_helpers.prompts import load_contents, make_pairs, render
 from saif_helpers.ranking import LatentRanking, rank_captured
+from saif_helpers.rules import RULES, rule_source
 from saif_helpers.settings import Setting, Source
 from saif_helpers.steering import PLACEMENTS, generate, log_probabilities
-from saif_helpers.study import RULES, rule_source
 
 START = Setting(layer=0, k=15, beta=0.0, placement="decaying", strength=4.0, decay=0.5)
 MORE, LESS = "230,159,0", "0,114,178"  # orange and blue, told apart by the colour-blind too
@@ -163,7 +163,7 @@ class Playground(widgets.VBox):
     Attributes:
         instruction: Dropdown: what to steer towards. Choosing one sets the controls below to the
             setting that was given for it.
-        rule: Dropdown: how the vector is made, see `study.rule_source`.
+        rule: Dropdown: how the vector is made, see `rules.rule_source`.
         layer: Slider: the layer after which the vector is added.
         k: Slider: how many latents.
         beta: Slider: standard deviations added to each latent's mean.

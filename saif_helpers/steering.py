@@ -16,7 +16,7 @@ from nnsight.intervention.interleaver import OutOfOrderError
 from torch import Tensor
 from transformers import DynamicCache
 
-from saif_helpers.batching import check_room, kept_batches
+from saif_helpers.batching import check_room
 from saif_helpers.interventions import (
     PLACEMENTS,
     Additions,
@@ -30,6 +30,7 @@ from saif_helpers.interventions import (
     pass_factors,
     position_weights,
 )
+from saif_helpers.kept import kept_batches
 from saif_helpers.models import ModelWithSAEs
 from saif_helpers.tokens import tokenize, without_bos
 

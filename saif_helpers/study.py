@@ -5,12 +5,9 @@ What the chapters do step by step, for a reader who brings an instruction of the
 
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
-from typing import Literal
 
 import pandas as pd
-from jaxtyping import Float
 from matplotlib.axes import Axes
-from torch import Tensor
 
 from saif_helpers.activations import capture_pairs
 from saif_helpers.batching import check_room
@@ -25,19 +22,14 @@ from saif_helpers.models import ModelWithSAEs
 from saif_helpers.prompts import Content, PromptPair, load_contents, make_pairs, render
 from saif_helpers.proximity import auroc
 from saif_helpers.ranking import LatentRanking, rank_captured
+from saif_helpers.rules import RULES, Rule, rule_sources
 from saif_helpers.selection import best_setting, check_search, refuse_test, search
-from saif_helpers.settings import Setting, Source, grade_settings, settings_grid, steer_and_grade
+from saif_helpers.settings import Setting, grade_settings, settings_grid, steer_and_grade
 from saif_helpers.steering import PLACEMENTS, generate
 from saif_helpers.tokens import token_ids
-from saif_helpers.vectors import (
-    check_finite,
-    mean_difference_vector,
-    signed_mean_difference_vector,
-)
+from saif_helpers.vectors import check_finite
 from saif_helpers.verdicts import Check, Verdict, verdict
 
-Rule = Literal["paper", "signed latents", "difference in means"]
-RULES: tuple[Rule, ...] = ("paper", "signed latents", "difference in means")
 KEEP = (1, 6)
 """How many settings stay for the search's later rounds, see `selection.search`."""
 NOTHING, PROMPTING, RANDOM = "no instruction", "prompting", "random latents"
@@ -139,7 +131,8 @@ def study_instruction(
         instruction: The instruction. It may be one that you made, see `InstructionType`.
         identification: Contents that latents are found on; by default 200 shipped sentences.
         validation: Contents that settings are chosen on; by default as many as the rounds need.
-        test: Contents that are reported on; by default 100 shipped sentences.
+        test: Contents that are reported on; by default 100 shipped sentences. Fewer than 74 cannot
+            support a verdict: even if none of them passes, random latents may be above their bar.
         rules: Which rules to steer by.
         k: How many latents.
         strengths: Factors on the vector that the search tries.
@@ -193,7 +186,9 @@ def study_instruction(
     grades = _baseline(model, instruction, asked, max_new_tokens)
     layers = model.saes.layers
     reconstruction = reconstruction_table(model, [pair.positive for pair in pairs[:20]], layers)
-    rankings, sources = _sources(model, pairs, rules, k)
+    streams = capture_pairs(model, pairs, layers)
+    rankings = rank_captured(model, *streams)
+    sources = rule_sources(rules, model, rankings, *streams, k)
     settings = {}
     for rule in rules:
         tried = search(
@@ -259,36 +254,6 @@ def _grid(
     return settings_grid(layers, [k], [0.0], PLACEMENTS, strengths, decays)
 
 
-def rule_source(
-    rule: Rule,
-    model: ModelWithSAEs,
-    layer: int,
-    ranking: LatentRanking,
-    positive: Float[Tensor, "pairs d_model"],
-    negative: Float[Tensor, "pairs d_model"],
-    k: int,
-) -> Source:
-    """Return what a setting's vector is made from by a rule, see `Setting.vector`.
-
-    Args:
-        rule: ``"paper"``, ``"signed latents"`` or ``"difference in means"``.
-        model: The model, for the layer's SAE.
-        layer: The layer.
-        ranking: The layer's ranking.
-        positive: Residual stream after the layer with the instruction, from `capture_pairs`.
-        negative: The same without it.
-        k: How many latents the signed rule takes.
-
-    Returns:
-        The ranking for the paper's rule, a steering vector for the others.
-    """
-    if rule == "signed latents":
-        return signed_mean_difference_vector(ranking, model.saes[layer], k, layer=layer)
-    if rule == "difference in means":
-        return mean_difference_vector(positive, negative, layer)
-    return ranking
-
-
 def _baseline(
     model: ModelWithSAEs,
     instruction: InstructionType,
@@ -312,23 +277,6 @@ def _baseline(
             f"{prompted[0]!r}. Reword it, mend the grader, or take a model that follows it"
         )
     return grades
-
-
-def _sources(
-    model: ModelWithSAEs, pairs: Sequence[PromptPair], rules: Sequence[Rule], k: int
-) -> tuple[dict[int, LatentRanking], dict[str, dict[int, Source]]]:
-    """Rank all layers and make each rule's source for each of them, from one capture pass."""
-    layers = model.saes.layers
-    positive, negative = capture_pairs(model, pairs, layers)
-    rankings = rank_captured(model, positive, negative)
-    sources = {
-        rule: {
-            at: rule_source(rule, model, at, rankings[at], positive[at], negative[at], k)
-            for at in layers
-        }
-        for rule in rules
-    }
-    return rankings, sources
 
 
 def _checks(

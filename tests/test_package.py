@@ -12,9 +12,9 @@ PACKAGE = Path(saif_helpers.__file__).parent
 STATIONS = [
     "versions", "progress", "graders", "translations", "natural_graders", "ifeval",
     "instructions", "prompts", "parallel", "tokens", "zoo", "needs", "untrusted", "hub",
-    "entries", "store", "saes", "remote", "models", "loading", "batching", "activations",
+    "entries", "store", "saes", "remote", "models", "loading", "batching", "kept", "activations",
     "latents", "ranking", "vectors", "interventions", "steering", "references", "asking", "grades",
-    "settings", "answers", "rubric", "endpoint", "judge", "kappa", "selection", "controls",
+    "settings", "rules", "answers", "rubric", "endpoint", "judge", "kappa", "selection", "controls",
     "verdicts", "provenance", "results", "specificity", "proximity", "influence", "contexts",
     "cards", "effects", "figures", "frames", "study", "dry_run", "memory", "playground",
 ]  # fmt: skip

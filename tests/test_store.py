@@ -15,7 +15,7 @@ from safetensors.torch import load_file, save_file
 
 from saif_helpers import entries, store
 from saif_helpers.activations import capture
-from saif_helpers.batching import COMPUTES
+from saif_helpers.kept import COMPUTES
 from saif_helpers.models import wrap
 from saif_helpers.steering import generate
 from saif_helpers.store import Store, default_folder
@@ -270,7 +270,7 @@ def test_a_capture_is_found_for_the_same_weights_layers_and_tokens_only(tmp_path
         assert n_passes == n_batches
     found = capture(same, PROMPTS[::-1], [0, 2], 64)
     assert all(torch.equal(found[layer].flip(0), expected[layer]) for layer in (0, 2))
-    monkeypatch.setattr("saif_helpers.batching._source_digest", lambda: "of another version")
+    monkeypatch.setattr("saif_helpers.kept._source_digest", lambda: "of another version")
     assert passes(same, lambda: capture(same, PROMPTS, [0, 2], SIZE))[1] == N_BATCHES
     assert set(COMPUTES) <= {path.stem for path in Path(entries.__file__).parent.glob("*.py")}
 

@@ -31,7 +31,7 @@ def found():
         load("organism", "S"),
         FACTS,
         identification=load_contents("identification")[:80],
-        test=load_contents("test")[-40:],
+        test=load_contents("test")[-80:],
         rounds=(4, 8, 16),
         n_cards=2,
     )
@@ -54,7 +54,7 @@ def test_a_study_shows_itself(found):
     assert table.loc[NOTHING, "verdict"] == ""
     assert str(found.settings["paper"].layer) == str(table.loc["paper", "layer"])
     examples = found.examples(3)
-    assert list(examples.index) == [c.text for c in load_contents("test")[-40:][:3]]
+    assert list(examples.index) == [c.text for c in load_contents("test")[-80:][:3]]
     assert tuple(examples[PROMPTING]) == found.grades[PROMPTING].outputs[:3]
     assert len(found.figure().get_yticklabels()) == len(found.grades)
     assert set(found.reconstruction["in words"]) == {"good"}
