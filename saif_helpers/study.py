@@ -131,7 +131,7 @@ def study_instruction(
         instruction: The instruction. It may be one that you made, see `InstructionType`.
         identification: Contents that latents are found on; by default 200 shipped sentences.
         validation: Contents that settings are chosen on; by default as many as the rounds need.
-        test: Contents that are reported on; by default 100 shipped sentences. Fewer than 74 cannot
+        test: Contents that are reported on; by default 100 shipped sentences. Fewer than 73 cannot
             support a verdict: even if none of them passes, random latents may be above their bar.
         rules: Which rules to steer by.
         k: How many latents.
