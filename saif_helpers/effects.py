@@ -32,7 +32,8 @@ def output_loss(
 
     Returns:
         Mean cross-entropy of each output's tokens, in nats a token; not a number for an output
-        without tokens. The token that ends the turn is not counted.
+        without tokens, and, with a warning, where the model's number format is too narrow for its
+        residual stream. The token that ends the turn is not counted.
 
     Raises:
         ValueError: If there is not one output for each prompt, none at all, an empty prompt, or one
@@ -64,6 +65,8 @@ def output_loss(
         order, step, batch_size, lengths=lengths, description="losses"
     ):
         losses[rows] = found
+        if found.isnan().any():
+            model.warn_beyond_range("the losses of some outputs are not known")
     return losses
 
 

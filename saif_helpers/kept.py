@@ -4,7 +4,8 @@ Each finished batch is kept, and later found row by row, so another batch size f
 "the same" means: padding and the size of a batch change results by rounding (in bfloat16 now and
 then enough for another token), so a result from the store is the one of the batch that it was first
 computed in. A run that is cut off and repeated with the same batch size computes the batches that
-are missing exactly as it would have, and ends with the same bytes.
+are missing exactly as it would have, and ends with the same bytes. The machine is not asked for: a
+run that lost its GPU goes on with another one, whose results differ by rounding.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -14,6 +15,7 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
+import torch
 from torch import Tensor
 
 from saif_helpers.batching import Parts, Step, check_room, in_batches
@@ -99,6 +101,7 @@ def _computed_with(model: ModelWithSAEs) -> dict[str, Any]:
         "dtype": str(model.lm.dtype),
         "device": model.device.type,
         "attention": model.lm._module.config._attn_implementation,
+        "precision": torch.get_float32_matmul_precision(),  # "highest", or TF32 on some GPUs
         "versions": {name: version(name) for name in LIBRARIES},
         "source": _source_digest(),
     }

@@ -1,6 +1,7 @@
 """A model together with its SAEs, checked against each other before anything runs."""
 
 import json
+import warnings
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from functools import cached_property, partial
@@ -116,6 +117,18 @@ class ModelWithSAEs:
     def styles(self) -> tuple[Style, ...]:
         """The styles of prompts that the model knows; a base model has no chat template."""
         return ("chat", "plain") if self.tokenizer.chat_template else ("plain",)
+
+    def warn_beyond_range(self, what: str) -> None:
+        """Warn that a result holds no number because the number format is too narrow for it.
+
+        Args:
+            what: What has become of which result, to begin the message with.
+        """
+        warnings.warn(
+            f"{what}: the residual stream of {self.name} went beyond {self.lm.dtype}. Steer less, "
+            "or load the model with dtype=torch.bfloat16 or torch.float32",
+            stacklevel=3,
+        )
 
     def check_here(self, what: str) -> None:
         """Refuse what needs the model's weights, or more than is worth sending, on this machine.

@@ -4,7 +4,6 @@ Paper, causal steering: z' = z + vector (standing: ours). At which positions of 
 added is not known, so the placement is a parameter.
 """
 
-import warnings
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from functools import partial
@@ -112,10 +111,11 @@ def generate(
         weights = position_weights(without_bos(tokens, model.tokenizer), placement, decay)
         return {"new": _generate_batch(model, tokens, whole.of(rows), weights, max_new_tokens)}
 
+    def keys() -> list[list | None]:
+        where = [placement, strength, decay if placement == "decaying" else None]
+        return [key and [*key, *where] for key in intervention_keys(steering, len(prompts))]
+
     settings = {
-        "placement": placement,
-        "strength": strength,
-        "decay": decay,
         "max_new_tokens": max_new_tokens,
         "stop_ids": model.stop_ids,
         "pad_token_id": model.tokenizer.pad_token_id,
@@ -128,7 +128,7 @@ def generate(
         batch_size,
         kind="generate",
         settings=settings,
-        each=lambda: intervention_keys(steering, len(prompts)),
+        each=keys,
         given=f"max_new_tokens={max_new_tokens}, steered layers {list(whole.offsets)}",
         new_tokens=max_new_tokens,
         without_gpu=128,
@@ -247,12 +247,8 @@ def _end_beyond_range(
     """End rows whose logits are no numbers, which would pass for the vocabulary's first token."""
     broken = logits.isnan().any(1)
     if broken.any():
-        warnings.warn(
-            f"while {model.name} wrote, the residual stream of {int(broken.sum())} outputs went "
-            f"beyond {model.lm.dtype}; they end there, and most graders will call that a failure. "
-            "Steer less, or load the model with dtype=torch.bfloat16 or torch.float32",
-            stacklevel=2,
-        )
+        ended = f"{int(broken.sum())} outputs end early, which most graders will call a failure"
+        model.warn_beyond_range(ended)
         logits[broken] = -torch.inf
         logits[broken, model.stop_ids[0]] = 0
     return logits
@@ -284,7 +280,9 @@ def log_probabilities(
         decay: Factor from one token of the output to the next, in the placement ``"decaying"``.
 
     Returns:
-        Natural logarithm of each token's probability, without the token that ends the turn.
+        Natural logarithm of each token's probability, without the token that ends the turn. Not a
+        number, with a warning, where the model's number format is too narrow for its residual
+        stream.
 
     Raises:
         ValueError: As `generate`.
@@ -309,4 +307,6 @@ def log_probabilities(
         logits = tracer.result.logits[:, -targets.shape[1] - 1 : -1].float()
         likely = logits.log_softmax(-1).gather(2, targets[:, :, None].to(logits.device))
         likely = nnsight.save(likely.detach())
+    if likely.isnan().any():
+        model.warn_beyond_range("the probabilities of some tokens are not known")
     return likely[0, :, 0].cpu()

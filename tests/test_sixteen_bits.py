@@ -73,7 +73,7 @@ def near_the_limit():
 @pytest.mark.parametrize("placement", ["last_prompt_token", "decaying"])
 def test_an_output_ends_where_steering_goes_beyond_float16(near_the_limit, placement):
     model, huge = near_the_limit
-    said = "the residual stream of 1 outputs went beyond torch.float16; they end .* dtype=torch.bf"
+    said = "1 outputs end early, .*: the residual stream of narrow went beyond .* dtype=torch.bfloa"
     options = {"placement": placement, "max_new_tokens": 4}
     with pytest.warns(UserWarning, match=said):
         found = saif.generate(model, PROMPTS, [None, huge, None], **options)
@@ -87,6 +87,20 @@ def test_what_was_written_before_the_format_became_too_narrow_is_kept(near_the_l
     with pytest.warns(UserWarning, match="beyond torch.float16"):
         found = saif.generate(model, PROMPTS, huge, **options)
     assert found == saif.generate(model, PROMPTS, max_new_tokens=1)
+
+
+def test_probabilities_and_losses_beyond_float16_are_not_known_and_say_so(near_the_limit):
+    model, huge = near_the_limit
+    said = "the probabilities of some tokens are not known: .* went beyond torch.float16"
+    with pytest.warns(UserWarning, match=said):
+        likely = saif.log_probabilities(model, PROMPTS[0], "a cat", huge)
+    assert likely.isnan().tolist() == [True, *[False] * (len(likely) - 1)]
+    assert saif.log_probabilities(model, PROMPTS[0], "a cat").isfinite().all()
+    with torch.no_grad():
+        model.lm._module.model.layers[2].post_feedforward_layernorm.weight.fill_(6.5e4)
+    said = "the losses of some outputs are not known: .* went beyond torch.float16"
+    with pytest.warns(UserWarning, match=said):
+        assert saif.output_loss(model, PROMPTS, ["a cat", "b", "c"]).isnan().any()
 
 
 def test_a_vector_beyond_float16_is_refused(near_the_limit):

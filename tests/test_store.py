@@ -221,6 +221,8 @@ def clamp(kind="gemma2", value=9.0, seed=1):
 
 BASE = {"steering": VECTOR, "placement": "decaying", "max_new_tokens": 4}
 CLAMP = {**BASE, "steering": clamp()}
+LAST = {**BASE, "placement": "last_prompt_token"}
+NONE = {**BASE, "steering": None}
 
 
 @pytest.mark.parametrize(
@@ -236,6 +238,8 @@ CLAMP = {**BASE, "steering": clamp()}
         (BASE, {**BASE, "strength": 2.0}, True),
         (BASE, {**BASE, "decay": 0.5}, True),
         (BASE, {**BASE, "max_new_tokens": 5}, True),
+        (LAST, {**LAST, "decay": 0.5}, False),
+        (NONE, {**NONE, "placement": "every_position", "strength": 2.0}, False),
         (CLAMP, {**BASE, "steering": clamp()}, False),
         (CLAMP, {**BASE, "steering": clamp(value=8.0)}, True),
         (CLAMP, {**BASE, "steering": clamp(seed=2)}, True),
@@ -270,6 +274,9 @@ def test_a_capture_is_found_for_the_same_weights_layers_and_tokens_only(tmp_path
         assert n_passes == n_batches
     found = capture(same, PROMPTS[::-1], [0, 2], 64)
     assert all(torch.equal(found[layer].flip(0), expected[layer]) for layer in (0, 2))
+    with monkeypatch.context() as patch:
+        patch.setattr(torch, "get_float32_matmul_precision", lambda: "high")
+        assert passes(same, lambda: capture(same, PROMPTS, [0, 2], SIZE))[1] == N_BATCHES
     monkeypatch.setattr("saif_helpers.kept._source_digest", lambda: "of another version")
     assert passes(same, lambda: capture(same, PROMPTS, [0, 2], SIZE))[1] == N_BATCHES
     assert set(COMPUTES) <= {path.stem for path in Path(entries.__file__).parent.glob("*.py")}
