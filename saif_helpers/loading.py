@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import os
 import re
 import warnings
 from collections.abc import Iterator, Mapping
@@ -83,7 +84,8 @@ def load(
             the one there. ``"local"`` to rehearse that here, also with the organism.
         store: Where to keep finished captures and generations, so that a run that was cut off goes
             on where it was. Usually in `store.default_folder`; nowhere for the organism, which is
-            quick, and for a remote model, whose weights cannot be told apart from here.
+            quick, unless ``SAIF_STORE`` says where, and for a remote model, whose weights cannot be
+            told apart from here.
 
     Returns:
         The model, its tokenizer and its SAEs, each of which is fetched and read when first used.
@@ -105,7 +107,8 @@ def load(
         found = _load_pretrained(name, size, layers, saes, release, device, dtype, remote)
     if store == "usual":
         weights_here = not any(w.is_meta for w in found.lm._module.parameters())
-        keep = name != "organism" and not remote and weights_here
+        worth_it = name != "organism" or "SAIF_STORE" in os.environ
+        keep = worth_it and not remote and weights_here
         store = Store(default_folder()) if keep else None
     return replace(found, store=store)
 

@@ -1,4 +1,8 @@
+import os
+
+import execute_chapters
 import nbformat
+import pytest
 from execute_chapters import execute
 from nbformat.v4 import new_code_cell, new_notebook
 
@@ -27,3 +31,19 @@ def test_a_chapter_that_fails_is_told_with_its_traceback(tmp_path):
     failed = execute([good, bad], tmp_path / "cache")
     assert list(failed) == [str(bad)]
     assert ": in the chapter" in failed[str(bad)]
+
+
+@pytest.mark.parametrize("chosen", [None, "elsewhere"])
+def test_chapters_keep_results_in_the_folder_of_the_build_or_where_one_says(
+    tmp_path, monkeypatch, chosen
+):
+    monkeypatch.setattr(os, "environ", {**os.environ, "SAIF_STORE": chosen or ""})
+    if not chosen:
+        del os.environ["SAIF_STORE"]
+    monkeypatch.setattr(execute_chapters, "ROOT", tmp_path)
+    (tmp_path / "saif_helpers").mkdir()
+    (tmp_path / "requirements.lock").touch()
+    (tmp_path / "_toc.yml").write_text("format: jb-book\nroot: one\n")
+    expected = chosen or str(tmp_path / "_build" / ".results")
+    chapter(tmp_path, "one", f"import os; assert os.environ['SAIF_STORE'] == {expected!r}")
+    assert execute_chapters.main() == 0

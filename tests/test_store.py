@@ -16,6 +16,7 @@ from safetensors.torch import load_file, save_file
 from saif_helpers import entries, store
 from saif_helpers.activations import capture
 from saif_helpers.kept import COMPUTES
+from saif_helpers.loading import load
 from saif_helpers.models import wrap
 from saif_helpers.steering import generate
 from saif_helpers.store import Store, default_folder
@@ -212,6 +213,14 @@ def test_the_default_folder_is_the_one_named_or_on_drive_or_in_the_cache(tmp_pat
         assert default_folder() == Path("/elsewhere/saif-helpers/store")
     monkeypatch.setenv("SAIF_STORE", "/chosen")
     assert default_folder() == Path("/chosen")
+
+
+def test_the_organism_keeps_results_only_where_one_says(tmp_path, monkeypatch):
+    monkeypatch.delenv("SAIF_STORE", raising=False)
+    assert load("organism", "S").store is None
+    monkeypatch.setenv("SAIF_STORE", str(tmp_path))
+    assert load("organism", "S").store.folder == tmp_path
+    assert load("organism", "S", store=None).store is None
 
 
 def clamp(kind="gemma2", value=9.0, seed=1):

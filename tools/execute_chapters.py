@@ -2,7 +2,9 @@
 
 MyST-NB would execute one chapter after the other. The shipped models are so small that a second
 thread gains them nothing; so each chapter gets one thread, and there run as many chapters as there
-are cores. A chapter whose results are in the cache is not executed. Run by ``make book``.
+are cores. A chapter whose results are in the cache is not executed. Captures and generations are
+kept in a store, so that an edit of a function that changes none of them (a grader, a figure) does
+not cost them again. Run by ``make book``.
 """
 
 import logging
@@ -18,6 +20,7 @@ from jupyter_cache.executors import load_executor
 from saif_build import prepare_cache
 
 ROOT = Path(__file__).resolve().parents[1]
+STORE = ".results"  # of captures and generations, in the folder of the build
 TIME_LIMIT = 600  # seconds for one cell, as in _config.yml
 
 
@@ -49,6 +52,7 @@ def main() -> int:
     """
     os.environ["SAIF_BOOK_BUILD"] = "1"  # no progress bars on the pages
     os.environ.setdefault("OMP_NUM_THREADS", "1")
+    os.environ.setdefault("SAIF_STORE", str(ROOT / "_build" / STORE))
     toc = toc_files(yaml.safe_load((ROOT / "_toc.yml").read_text(encoding="utf-8")))
     notebooks = [path for path in (ROOT / f"{name}.ipynb" for name in toc) if path.exists()]
     print(f"executing those of the {len(notebooks)} chapters that have changed, in parallel")
