@@ -1,119 +1,154 @@
-"""What capture and steered generation cost beside plain PyTorch hooks and plain `generate`.
+"""Part b: generation, tokens a second beside the plain ``generate`` of transformers.
 
-``python -m benchmarks.generation`` prints a table: for each piece of work the median time of some
-runs, taken by turns so that a busy machine slows all alike, and the ratio to the plain way.
+Steered generation is timed with a vector of zeros, so that every way writes the same tokens; that
+the ways agree with a vector that changes the answers is checked first. Peers are steered at the
+last position of every pass, which all of them can and which is this package's placement
+``"decaying"`` with a decay of 1; their other ways of steering reach padding or the
+beginning-of-sequence token, so they would give other answers.
 """
 
-import argparse
-import os
-import statistics
-import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from functools import partial
 
-os.environ["SAIF_BOOK_BUILD"] = "1"  # no progress bars
-
-import pandas as pd
 import torch
+from torch import Tensor
 
 import saif_helpers as saif
+from benchmarks.identification import prompt_pairs, unwrapped
+from benchmarks.peers import plain
+from benchmarks.peers.run import peers_of
+from benchmarks.peers.work import Asked, Work
+from benchmarks.timing import Options, row, seconds_by_turns
 from saif_helpers.models import ModelWithSAEs
+from saif_helpers.prompts import PromptPair
 from saif_helpers.steering import PLACEMENTS
-from saif_helpers.tokens import batches
 from saif_helpers.vectors import SteeringVector
 
+PART, UNIT = "b", "tokens/s"
+PLAIN, HOOKED, OURS = "transformers", "transformers, hooks", "saif_helpers"
 NEW_TOKENS = 24
-
-
-def hooked_capture(model: ModelWithSAEs, prompts: list[str], batch_size: int) -> None:
-    """Capture the last token after every layer with forward hooks, in batches."""
-    kept = []
-    handles = [
-        layer.register_forward_hook(lambda _, __, output: kept.append(output[:, -1].clone()))
-        for layer in model.lm._module.model.layers
-    ]
-    try:
-        with torch.no_grad():
-            for _, tokens in batches(prompts, model.tokenizer, batch_size):
-                model.lm._module(**tokens, use_cache=False)
-    finally:
-        for handle in handles:
-            handle.remove()
+UNSTEERED = "generate, not steered"
+SHARED = "generate, steered at the last position of every pass"
 
 
 def plain_generate(
     model: ModelWithSAEs, prompts: list[str], batch_size: int, new_tokens: int = NEW_TOKENS
-) -> None:
-    """Generate with transformers alone, and decode."""
-    for _, tokens in batches(prompts, model.tokenizer, batch_size):
-        with torch.no_grad():
-            ids = model.lm._module.generate(
-                input_ids=tokens["input_ids"].to(model.device),
-                attention_mask=tokens["attention_mask"].to(model.device),
-                max_new_tokens=new_tokens,
-                do_sample=False,
-                eos_token_id=model.stop_ids,
-                pad_token_id=model.tokenizer.pad_token_id,
-            )
-        model.tokenizer.batch_decode(ids[:, tokens["input_ids"].shape[1] :])
+) -> list[str]:
+    """Generate with transformers alone from the model as the package holds it, and decode."""
+    asked = Asked(prompts, batch_size, new_tokens, model.stop_ids)
+    return plain.generate(model.lm._module, model.tokenizer, asked)
 
 
-def seconds_by_turns(ways: dict[str, Callable[[], object]], repeats: int) -> dict[str, list[float]]:
-    """Time several ways by turns, so that a busy machine slows all alike."""
-    seconds: dict[str, list[float]] = {name: [] for name in ways}
-    for repeat in range(repeats + 1):
-        for name, way in ways.items():
-            start = time.perf_counter()
-            way()
-            if torch.cuda.is_available():  # which may still be at work when the call returns
-                torch.cuda.synchronize()
-            if repeat:  # the first round warms up
-                seconds[name].append(time.perf_counter() - start)
-    return seconds
+def steered(
+    model: ModelWithSAEs, asked: Asked, vector: SteeringVector | None, **where: str | float
+) -> list[str]:
+    """Generate with the package."""
+    options = {"max_new_tokens": asked.new_tokens, "batch_size": asked.batch_size}
+    return saif.generate(model, asked.prompts, vector, **options, **where)
 
 
-def compare(ways: dict[str, Callable[[], object]], repeats: int) -> pd.DataFrame:
-    """Time several ways by turns; the first is what the others are compared with."""
-    seconds = seconds_by_turns(ways, repeats)
-    medians = {name: statistics.median(times) for name, times in seconds.items()}
-    first = next(iter(medians.values()))
-    return pd.DataFrame(
-        {
-            "median, s": medians,
-            "slowest, s": {name: max(times) for name, times in seconds.items()},
-            "ratio": {name: median / first for name, median in medians.items()},
+def compare_generation(
+    model: ModelWithSAEs,
+    pairs: Sequence[PromptPair],
+    repeats: int,
+    batch_size: int,
+    new_tokens: int = NEW_TOKENS,
+) -> list[dict]:
+    """Time generation by all ways, with every placement; all take the same turns.
+
+    Args:
+        model: The model.
+        pairs: Prompt pairs, whose prompts with the instruction are answered.
+        repeats: Number of turns.
+        batch_size: Prompts generated from at once.
+        new_tokens: Most tokens to generate for a prompt.
+
+    Returns:
+        The rows.
+    """
+    work = unwrapped(model, pairs)
+    asked = Asked(work.positive, batch_size, new_tokens, model.stop_ids)
+    layer, zeros = model.n_layers // 2, torch.zeros(model.d_model)
+    nothing = SteeringVector(layer, zeros, "zeros")
+    with peers_of(work) as (peers, missing):
+        hooked: dict[str, Callable[[Asked, int, Tensor], list[str]]] = {
+            HOOKED: partial(plain.generate_hooked, work),
+            **{peer.name: peer.generate for peer in peers},
         }
-    ).round(3)
-
-
-def main() -> None:
-    """Measure and print."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--size", default="M")
-    parser.add_argument("--prompts", type=int, default=256)
-    parser.add_argument("--batch-size", type=int, default=128)
-    parser.add_argument("--repeats", type=int, default=5)
-    arguments = parser.parse_args()
-    model, batch = saif.load("organism", arguments.size), arguments.batch_size
-    contents = (saif.load_contents("identification") * 2)[: arguments.prompts]
-    prompts = [saif.render(content.text, model.tokenizer) for content in contents]
-    layers = range(model.n_layers)
-    print(f"{len(prompts)} prompts, batches of {batch}, {torch.get_num_threads()} threads")
-    ways: dict[str, Callable[[], object]] = {
-        "capture, all layers: hooks": lambda: hooked_capture(model, prompts, batch),
-        "capture, all layers: saif_helpers": lambda: saif.capture(model, prompts, layers, batch),
-        "capture, first layer: saif_helpers": lambda: saif.capture(model, prompts, [0], batch),
-    }
-    print(compare(ways, arguments.repeats).to_string())
-    vector = SteeringVector(model.n_layers // 2, torch.zeros(model.d_model), "zeros")
-    options = {"max_new_tokens": NEW_TOKENS, "batch_size": batch}
-    ways = {"generate: transformers": lambda: plain_generate(model, prompts, batch)}
-    ways["generate: saif_helpers"] = lambda: saif.generate(model, prompts, **options)
-    for placement in PLACEMENTS:
-        ways[f"steered: {placement}"] = lambda placement=placement: saif.generate(
-            model, prompts, vector, placement=placement, **options
+        ways: dict[tuple[str, str], Callable[[], list[str]]] = {
+            (UNSTEERED, PLAIN): partial(plain.generate, work.lm, work.tokenizer, asked),
+            (UNSTEERED, OURS): partial(steered, model, asked, None),
+        }
+        for placement in PLACEMENTS:
+            way = partial(steered, model, asked, nothing, placement=placement)
+            ways[f"generate, steered at {placement}", OURS] = way
+        ways[SHARED, OURS] = partial(
+            steered, model, asked, nothing, placement="decaying", decay=1.0
         )
-    print(compare(ways, arguments.repeats).to_string())
+        ways |= {(SHARED, name): partial(run, asked, layer, zeros) for name, run in hooked.items()}
+        texts = ways[UNSTEERED, PLAIN]()
+        notes = {key: same(way(), texts) for key, way in ways.items()}
+        notes |= {
+            (SHARED, name): f"{notes[SHARED, name]}; {note}"
+            for name, note in check_steered(model, work, asked, hooked).items()
+        }
+        for peer in peers:
+            notes[SHARED, peer.name] += f"; {peer.note}" if peer.note else ""
+        timed = {"\n".join(key): way for key, way in ways.items()}
+        seconds = seconds_by_turns(timed, repeats)
+    counts = sum(map(len, model.tokenizer(texts, add_special_tokens=False)["input_ids"]))
+    rates = {key: [counts / each for each in seconds["\n".join(key)]] for key in ways}
+    reference = rates[UNSTEERED, PLAIN]
+    rows = []
+    for (name, way), values in rates.items():
+        other = None if way == PLAIN else reference
+        rows.append(row(PART, name, way, UNIT, values, reference=other, note=notes[name, way]))
+    return rows + [row(PART, SHARED, way, UNIT, note=why) for way, why in missing.items()]
 
 
-if __name__ == "__main__":
-    main()
+def same(texts: Sequence[str], reference: Sequence[str]) -> str:
+    """Say in words how many texts are those of plain transformers."""
+    differ = sum(text != other for text, other in zip(texts, reference, strict=True))
+    if not differ:
+        return f"agrees: all {len(texts)} texts equal"
+    return f"differs: {differ} of {len(texts)} texts"
+
+
+def check_steered(
+    model: ModelWithSAEs,
+    work: Work,
+    asked: Asked,
+    hooked: dict[str, Callable[[Asked, int, Tensor], list[str]]],
+) -> dict[str, str]:
+    """Compare the ways with a vector that changes the answers, the hooks' answers the reference."""
+    layer = model.n_layers // 2
+    positive, negative = (
+        saif.capture(model, prompts, [layer])[layer].mean(0)
+        for prompts in (work.positive, work.negative)
+    )
+    vector = negative - positive
+    reference = hooked[HOOKED](asked, layer, vector)
+    unsteered = plain.generate(work.lm, work.tokenizer, asked)
+    changed = sum(text != other for text, other in zip(reference, unsteered, strict=True))
+    given = SteeringVector(layer, vector, "negative - positive")
+    texts = {OURS: steered(model, asked, given, placement="decaying", decay=1.0)}
+    texts |= {name: run(asked, layer, vector) for name, run in hooked.items() if name != HOOKED}
+    return {
+        name: f"with a vector that changes {changed} of them, {same(found, reference)}"
+        for name, found in texts.items()
+    }
+
+
+def measure(options: Options) -> list[dict]:
+    """Measure part b.
+
+    Args:
+        options: Whether quickly, and how often.
+
+    Returns:
+        The rows.
+    """
+    model = saif.load("organism", "S" if options.quick else "M")
+    pairs = prompt_pairs(model, 16 if options.quick else 256)
+    batch_size = 8 if options.quick else 128
+    return compare_generation(model, pairs, options.repeats, batch_size)

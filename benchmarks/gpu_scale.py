@@ -11,6 +11,7 @@ import datetime
 import gc
 import importlib.metadata
 import json
+import os
 import platform
 import statistics
 from collections.abc import Callable
@@ -22,8 +23,9 @@ import torch
 from transformers import AutoConfig
 
 import saif_helpers as saif
-from benchmarks.generation import plain_generate, seconds_by_turns
+from benchmarks.generation import plain_generate
 from benchmarks.random_models import TINY, TINY_LATENTS, random_model, random_prompts
+from benchmarks.timing import seconds_by_turns
 from saif_helpers.memory import GIB, sae_widths
 from saif_helpers.models import ModelWithSAEs
 from saif_helpers.tokens import batches
@@ -206,6 +208,7 @@ def main(arguments: list[str] | None = None) -> None:
     parser.add_argument("--tiny", action="store_true", help="a shrunk model, on the CPU")
     parser.add_argument("--out", type=Path, help=f"file to write; by default {RESULTS.name}")
     given = parser.parse_args(arguments)
+    os.environ["SAIF_BOOK_BUILD"] = "1"  # no progress bars
     if not given.tiny and not torch.cuda.is_available():
         parser.error("no CUDA device is there; --tiny tries the program out on the CPU")
     sizes = Sizes(**{field: getattr(given, field) for field in Sizes.__annotations__})

@@ -1,0 +1,103 @@
+"""Measure what this package costs beside what a user would pick instead.
+
+Prints a table and writes the rows (see benchmarks.timing), with the machine's description, into
+book/benchmarks.json. Parts that are not asked for keep their rows from there.
+"""
+
+import argparse
+import importlib
+import json
+import os
+import statistics
+from collections.abc import Sequence
+from pathlib import Path
+
+os.environ["SAIF_BOOK_BUILD"] = "1"  # no progress bars
+
+import pandas as pd
+
+from benchmarks.machine import about
+from benchmarks.timing import Options
+from saif_helpers.entries import write
+
+RESULTS = Path(__file__).parents[1] / "book" / "benchmarks.json"
+PARTS = {
+    "a": "identification",
+    "b": "generation",
+    "f": "growth",
+}
+
+
+def measured(parts: Sequence[str], options: Options, kept: dict) -> dict:
+    """Run parts, and put their rows among those of parts that were measured before.
+
+    Args:
+        parts: Letters of the parts to run.
+        options: How.
+        kept: What the file holds, or nothing.
+
+    Returns:
+        What the file is to hold: ``about`` this machine and run, with the day and commit of each
+        part; and ``rows``.
+    """
+    here = about()
+    when = {key: here[key] for key in ("machine", "date", "commit")}
+    rows = {letter: [] for letter in PARTS}
+    for found in kept.get("rows", []):
+        rows.setdefault(found["part"], []).append(found)
+    told = dict(kept.get("about", {}).get("parts", {}))
+    for letter in parts:
+        print(f"part {letter}: {PARTS[letter]}", flush=True)
+        module = importlib.import_module(f"benchmarks.{PARTS[letter]}")
+        rows[letter], told[letter] = module.measure(options), when
+    ordered = [one for letter in sorted(rows) for one in rows[letter]]
+    return {"about": here | {"parts": dict(sorted(told.items()))}, "rows": ordered}
+
+
+def table(rows: Sequence[dict]) -> pd.DataFrame:
+    """Tabulate rows: medians with their spread.
+
+    Args:
+        rows: The rows.
+
+    Returns:
+        A row for each, with columns that fit on a page.
+    """
+    lines = []
+    for one in rows:
+        values, ratio = one["values"], one["ratio"]
+        line = {"part": one["part"], "work": one["work"], "way": one["way"], "unit": one["unit"]}
+        if values:
+            line |= {"median": f"{statistics.median(values):.4g}"}
+            line |= {"least": f"{min(values):.4g}", "most": f"{max(values):.4g}"}
+        if ratio:
+            line["ratio"] = "{median:.2f} ({least:.2f} to {most:.2f})".format(**ratio)
+        lines.append(line | {"note": one["note"]})
+    columns = ["part", "work", "way", "unit", "median", "least", "most", "ratio", "note"]
+    return pd.DataFrame([dict.fromkeys(columns, "") | line for line in lines], columns=columns)
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Measure, print and write."""
+    parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
+    parser.add_argument("--parts", nargs="+", choices=[*PARTS], default=[*PARTS])
+    parser.add_argument("--repeats", type=int, default=5, help="turns; by default 5")
+    quick = "small sizes, to try it out: the figures mean little, and are only printed"
+    parser.add_argument("--quick", action="store_true", help=f"{quick} unless --out is given")
+    parser.add_argument("--out", type=Path, help=f"file to write; by default {RESULTS.name}")
+    given = parser.parse_args(arguments)
+    if given.repeats < 1:
+        parser.error(f"--repeats {given.repeats} given; give at least 1")
+    path = given.out or (None if given.quick else RESULTS)
+    exists = path is not None and path.exists()
+    kept = json.loads(path.read_text(encoding="utf-8")) if exists else {}
+    found = measured(given.parts, Options(given.quick, given.repeats), kept)
+    asked = [one for one in found["rows"] if one["part"] in given.parts]
+    print(table(asked).to_string(index=False))
+    if path is not None:
+        write(path, (json.dumps(found, indent=1) + "\n").encode())
+        print(f"written: {path}")
+
+
+if __name__ == "__main__":
+    main()

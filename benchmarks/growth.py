@@ -1,0 +1,143 @@
+"""Part f: how the cost of identification grows.
+
+Seconds with the number of pairs, of layers, of latents and of weights, and the slopes of straight
+lines through them; and the peak of memory with the number of pairs, from processes of their own.
+"""
+
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+from sae_lens import JumpReLUSAE, JumpReLUSAEConfig
+
+import saif_helpers as saif
+from benchmarks.identification import OURS, prompt_pairs
+from benchmarks.timing import Options, row, seconds_by_turns
+from saif_helpers.models import ModelWithSAEs, wrap
+from saif_helpers.prompts import PromptPair
+
+PART, UNIT = "f", "s"
+READ_OUT = "encoding and ranking the read-out rows alone"
+ROOT = Path(__file__).parents[1]
+Runs = Mapping[int, Callable[[], object]]
+
+
+def grow(work: str, unit: str, way: str, runs: Runs, repeats: int) -> list[dict]:
+    """Time one way at several sizes, and fit a straight line in each turn.
+
+    Args:
+        work: What is done, such as ``"identify"``.
+        unit: What the sizes count, in the singular, such as ``"pair"``.
+        way: With what.
+        runs: Size to what is timed at that size.
+        repeats: Number of turns.
+
+    Returns:
+        A row for each size, ``at`` which it is; and one with the seconds for each further `unit`,
+        whose ``r_squared`` says how straight the line of median seconds is.
+    """
+    seconds = seconds_by_turns({f"{at}": run for at, run in runs.items()}, repeats)
+    rows = [
+        row(PART, f"{work}, {at:,} {unit}{'s' * (at > 1)}", way, UNIT, seconds[f"{at}"], at=at)
+        for at in runs
+    ]
+    turns = np.array([seconds[f"{at}"] for at in runs])
+    slopes = np.polyfit([*runs], turns, 1)[0].tolist()
+    straight = np.corrcoef([*runs], np.median(turns, 1))[0, 1] ** 2
+    further = f"{work}, each further {unit}"
+    return [*rows, row(PART, further, way, UNIT, slopes, r_squared=float(straight))]
+
+
+def identification(
+    model: ModelWithSAEs, pairs: Sequence[PromptPair], layers: Sequence[int]
+) -> Callable[[], object]:
+    """Return what is timed: from prompts to rankings."""
+    return partial(saif.rank_layers, model, pairs, layers)
+
+
+def by_width(
+    model: ModelWithSAEs, pairs: Sequence[PromptPair], widths: Sequence[int], repeats: int
+) -> list[dict]:
+    """Time SAEs with random weights of several widths, beside their share of the work."""
+    last = model.n_layers - 1
+    whole, alone = {}, {}
+    captured = saif.capture_pairs(model, pairs, [last])
+    for width in widths:
+        sae = JumpReLUSAE(JumpReLUSAEConfig(model.d_model, width))
+        wide = wrap(model.lm, model.tokenizer, {last: sae}, name=model.name)
+        whole[width] = identification(wide, pairs, [last])
+        alone[width] = partial(saif.rank_captured, wide, *captured)
+    rows = grow("identify", "latent", OURS, whole, repeats)
+    return rows + grow("identify", "latent", READ_OUT, alone, repeats)
+
+
+def by_model(sizes: Sequence[str], number: int, repeats: int) -> list[dict]:
+    """Time the shipped models, by their number of weights."""
+    runs = {}
+    for size in sizes:
+        model = saif.load("organism", size)
+        weights = sum(tensor.numel() for tensor in model.lm._module.parameters())
+        pairs = prompt_pairs(model, number)
+        runs[weights] = identification(model, pairs, [model.n_layers - 1])
+    return grow("identify", "weight", OURS, runs, repeats)
+
+
+def by_memory(size: str, numbers: Sequence[int]) -> list[dict]:
+    """Measure how far the peak of memory rises with the number of pairs, all layers captured.
+
+    Each way has a process of its own, `growth_memory`, since a peak never goes down. The second
+    way is there to show that a copy of all tokens' streams would be seen.
+
+    Args:
+        size: The organism.
+        numbers: Numbers of pairs, rising.
+
+    Returns:
+        A row for each way and number.
+    """
+    rows = []
+    for way in ("read-out rows", "all tokens"):
+        command = [sys.executable, "-m", "benchmarks.growth_memory", way, size, *map(str, numbers)]
+        environment = os.environ | {"PYTHONPATH": str(ROOT)}
+        done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
+        if done.returncode:
+            raise RuntimeError(f"{' '.join(command[1:])} failed: {done.stderr.strip()[-500:]}")
+        for number, (peak, held) in zip(numbers, json.loads(done.stdout), strict=True):
+            name = OURS if way == "read-out rows" else "a copy of all tokens held"
+            work = f"peak memory of a capture, {number:,} pairs"
+            note = f"{held:.1f} MiB of it are what it returns"
+            rows.append(row(PART, work, name, "MiB", [peak], note=note, at=number))
+    return rows
+
+
+def measure(options: Options) -> list[dict]:
+    """Measure part f.
+
+    Args:
+        options: Whether quickly, and how often.
+
+    Returns:
+        The rows.
+    """
+    quick, repeats = options.quick, options.repeats
+    size = "S" if quick else "M"
+    model = saif.load("organism", size)
+    n, number = model.n_layers, 8 if quick else 150
+    numbers = [4, 8, 16] if quick else [75, 150, 300, 600]
+    widths = [256, 512, 1024] if quick else [1024, 4096, 16384, 65536]
+    pairs = prompt_pairs(model, numbers[-1])
+    some = pairs[:number]
+    by_pairs = {each: identification(model, pairs[:each], [n - 1]) for each in numbers}
+    by_layers = {each: identification(model, some, range(n - each, n)) for each in (1, 2, 4, n)}
+    return [
+        *grow("identify", "pair", OURS, by_pairs, repeats),
+        *grow("identify", "layer", OURS, by_layers, repeats),
+        *by_width(model, some, widths, repeats),
+        *by_model(["S", "M"] if quick else ["S", "M", "L"], number, repeats),
+        *by_memory(size, numbers),
+    ]

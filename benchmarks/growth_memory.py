@@ -1,0 +1,70 @@
+"""The process that measures peaks of memory: ``python -m benchmarks.growth_memory WAY SIZE N...``.
+
+It prints, as JSON, for each number of pairs how far the peak of the process' memory has risen since
+a first capture, and how much the result holds, both in MiB.
+"""
+
+import json
+import resource
+import sys
+from collections.abc import Callable, Sequence
+
+from torch import Tensor
+
+import saif_helpers as saif
+from benchmarks.identification import prompt_pairs
+from saif_helpers.models import ModelWithSAEs
+from saif_helpers.prompts import PromptPair
+
+MIB = 2**20
+KILO = 1 if sys.platform == "darwin" else 1024  # Linux tells the peak in KiB
+
+
+def read_out_rows(model: ModelWithSAEs, pairs: Sequence[PromptPair]) -> list[Tensor]:
+    """Capture with the package."""
+    positive, negative = saif.capture_pairs(model, pairs, range(model.n_layers))
+    return [*positive.values(), *negative.values()]
+
+
+def all_tokens(model: ModelWithSAEs, pairs: Sequence[PromptPair]) -> list[Tensor]:
+    """Hold the streams of all tokens until the end, as code does that picks the last one there."""
+    prompts = [pair.positive for pair in pairs] + [pair.negative for pair in pairs]
+    held = list(saif.capture_tokens(model, prompts, range(model.n_layers)))
+    return [stream for streams in held for stream in streams.values()]
+
+
+WAYS: dict[str, Callable[[ModelWithSAEs, Sequence[PromptPair]], list[Tensor]]] = {
+    "read-out rows": read_out_rows,
+    "all tokens": all_tokens,
+}
+
+
+def peak() -> float:
+    """Return the most memory that the process has held so far, in MiB."""
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * KILO / MIB
+
+
+def main(way: str, size: str, *numbers: str) -> list[tuple[float, float]]:
+    """Capture with rising numbers of pairs.
+
+    Args:
+        way: A key of `WAYS`.
+        size: The organism.
+        *numbers: Numbers of pairs.
+
+    Returns:
+        For each number, the rise of the peak and what the result holds.
+    """
+    model = saif.load("organism", size)
+    pairs = prompt_pairs(model, int(numbers[-1]))
+    WAYS[way](model, sorted(pairs, key=lambda pair: len(pair.positive))[-64:])  # the longest
+    first, found = peak(), []
+    for number in map(int, numbers):
+        held = WAYS[way](model, pairs[:number])
+        found.append((peak() - first, sum(tensor.nbytes for tensor in held) / MIB))
+        del held
+    return found
+
+
+if __name__ == "__main__":
+    print(json.dumps(main(*sys.argv[1:])))

@@ -1,0 +1,147 @@
+"""Part a: identification, pairs a second from prompts to the sensitivity ranking.
+
+The limit, and the reference, is plain transformers with forward hooks in batches. Every way gets
+the same model, SAEs and prompts; that it finds the same is checked before it is timed.
+"""
+
+from collections.abc import Callable, Sequence
+from functools import partial
+
+import torch
+from transformers import AutoModelForCausalLM
+
+import saif_helpers as saif
+from benchmarks.peers import plain
+from benchmarks.peers.run import Peer, peers_of
+from benchmarks.peers.with_nnterp import Nnterp
+from benchmarks.peers.work import Found, Work, agreement
+from benchmarks.timing import Options, row, seconds_by_turns
+from saif_helpers.models import ModelWithSAEs
+from saif_helpers.prompts import PromptPair
+
+PART, UNIT = "a", "pairs/s"
+LIMIT, OURS, LOOP = "transformers, hooks", "saif_helpers", "one prompt at a time"
+BATCH = 64
+
+
+def unwrapped(model: ModelWithSAEs, pairs: Sequence[PromptPair], batch_size: int = BATCH) -> Work:
+    """Copy a model, so that nothing that wraps it slows the peers, and put the work together.
+
+    Args:
+        model: The model and its SAEs.
+        pairs: Prompt pairs.
+        batch_size: Prompts in one forward pass.
+
+    Returns:
+        The work.
+    """
+    module = model.lm._module
+    attention = {"attn_implementation": module.config._attn_implementation}
+    lm = AutoModelForCausalLM.from_config(module.config, **attention).eval()
+    lm.load_state_dict(module.state_dict())
+    lm.generation_config = module.generation_config
+    positive, negative = [pair.positive for pair in pairs], [pair.negative for pair in pairs]
+    saes = {layer: model.saes[layer] for layer in model.saes.layers}
+    return Work(lm, model.tokenizer, saes, positive, negative, batch_size)
+
+
+def ours(model: ModelWithSAEs, pairs: Sequence[PromptPair], layers: Sequence[int]) -> Found:
+    """Identify with the package."""
+    positive, negative = saif.capture_pairs(model, pairs, layers)
+    rankings = saif.rank_captured(model, positive, negative)
+    residual = {layer: torch.cat([positive[layer], negative[layer]]) for layer in layers}
+    return Found(residual, {layer: ranking.order for layer, ranking in rankings.items()})
+
+
+def compare_identification(
+    model: ModelWithSAEs,
+    pairs: Sequence[PromptPair],
+    works: dict[str, list[int]],
+    repeats: int,
+    batch_size: int = BATCH,
+) -> list[dict]:
+    """Time identification by all ways; all work takes the same turns.
+
+    Args:
+        model: The model and its SAEs.
+        pairs: Prompt pairs.
+        works: Name of a work to the layers that are captured.
+        repeats: Number of turns.
+        batch_size: Prompts in one forward pass; the package has its own.
+
+    Returns:
+        The rows.
+    """
+    work = unwrapped(model, pairs, batch_size)
+    with peers_of(work) as (peers, missing):
+        ways: dict[str, Callable[[Sequence[int]], Found]] = {
+            LIMIT: partial(plain.identify, work),
+            OURS: partial(ours, model, pairs),
+            LOOP: partial(plain.identify_one_by_one, work),
+            **{peer.name: peer.identify for peer in peers},
+        }
+        notes = {
+            (name, way): check(ways, peers, way, layers)
+            for name, layers in works.items()
+            for way in ways
+        }
+        timed = {
+            f"{name}\n{way}": partial(run, layers)
+            for name, layers in works.items()
+            for way, run in ways.items()
+        }
+        seconds = seconds_by_turns(timed, repeats)
+    rows = []
+    for name in works:
+        rates = {way: [len(pairs) / each for each in seconds[f"{name}\n{way}"]] for way in ways}
+        for way, values in rates.items():
+            reference = None if way == LIMIT else rates[LIMIT]
+            note = notes[name, way]
+            rows.append(row(PART, name, way, UNIT, values, reference=reference, note=note))
+        rows += [row(PART, name, way, UNIT, note=why) for way, why in missing.items()]
+    return rows
+
+
+def check(
+    ways: dict[str, Callable[[Sequence[int]], Found]],
+    peers: Sequence[Peer],
+    way: str,
+    layers: Sequence[int],
+) -> str:
+    """Say whether a way finds what the package finds."""
+    if way == OURS:
+        return ""
+    found = ways[way](layers)
+    peer = next((peer for peer in peers if peer.name == way), None)
+    if isinstance(peer, Nnterp):
+        found = peer.found()
+    note = agreement(found, ways[OURS](layers))
+    return f"{note}; {peer.note}" if peer and peer.note else note
+
+
+def prompt_pairs(model: ModelWithSAEs, number: int) -> list[PromptPair]:
+    """Make prompt pairs of one instruction; up to 400, no two have the same content."""
+    instruction = saif.load_instructions()["french"]
+    contents = saif.load_contents("identification")
+    repeated = contents * -(-number // len(contents))
+    return saif.make_pairs(instruction, repeated[:number], model.tokenizer)
+
+
+def measure(options: Options) -> list[dict]:
+    """Measure part a.
+
+    Args:
+        options: Whether quickly, and how often.
+
+    Returns:
+        The rows.
+    """
+    model = saif.load("organism", "S" if options.quick else "M")
+    pairs = prompt_pairs(model, 16 if options.quick else 200)
+    last = model.n_layers - 1
+    works = {
+        "identify, middle layer": [last // 2],
+        "identify, last layer": [last],
+        "identify, all layers": [*range(model.n_layers)],
+    }
+    return compare_identification(model, pairs, works, options.repeats)

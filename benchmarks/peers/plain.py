@@ -1,0 +1,133 @@
+"""Plain transformers: the limit in batches, and the loop over single prompts."""
+
+import contextlib
+from collections.abc import Callable, Sequence
+
+import torch
+from torch import Tensor
+from transformers import PreTrainedModel, PreTrainedTokenizerBase
+
+from benchmarks.peers.work import Asked, Found, Work, decoded, in_order, order, rank
+from saif_helpers.tokens import batches
+
+
+class _Enough(Exception):  # noqa: N818 (nothing went wrong)
+    """Ends a forward pass after the last layer that is asked for."""
+
+
+@torch.no_grad()
+def identify(work: Work, layers: Sequence[int]) -> Found:
+    """Find latents with forward hooks that keep the last token and end the pass: the limit.
+
+    Args:
+        work: What to do it with.
+        layers: Layers, in order.
+
+    Returns:
+        What was found.
+    """
+    kept: dict[int, list[tuple[list[int], Tensor]]] = {layer: [] for layer in layers}
+    rows: list[int] = []
+
+    def keep(layer: int) -> Callable[..., None]:
+        def hook(_module: object, _inputs: object, output: Tensor) -> None:
+            kept[layer].append((rows, output[:, -1].clone()))
+            if layer == layers[-1]:
+                raise _Enough
+
+        return hook
+
+    handles = [work.lm.model.layers[at].register_forward_hook(keep(at)) for at in layers]
+    try:
+        prompts = work.positive + work.negative
+        for batch, tokens in batches(prompts, work.tokenizer, work.batch_size):
+            rows = batch
+            with contextlib.suppress(_Enough):
+                work.lm.model(**tokens, use_cache=False)
+    finally:
+        for handle in handles:
+            handle.remove()
+    return rank(work.saes, {layer: in_order(parts) for layer, parts in kept.items()})
+
+
+@torch.no_grad()
+def identify_one_by_one(work: Work, layers: Sequence[int]) -> Found:
+    """Find latents prompt by prompt, from all hidden states and the latents of all tokens.
+
+    The last of transformers' hidden states has been through the final norm, which would give other
+    latents, so the stream after the last layer is taken from the layer itself.
+
+    Args:
+        work: What to do it with.
+        layers: Layers.
+
+    Returns:
+        What was found.
+    """
+    residual: dict[int, list[Tensor]] = {layer: [] for layer in layers}
+    latents: dict[int, list[Tensor]] = {layer: [] for layer in layers}
+    last: list[Tensor] = []
+    handle = work.lm.model.layers[-1].register_forward_hook(lambda *given: last.append(given[-1]))
+    for prompt in work.positive + work.negative:
+        tokens = work.tokenizer(prompt, add_special_tokens=False, return_tensors="pt")
+        output = work.lm(**tokens, output_hidden_states=True)
+        states = [*output.hidden_states[1:-1], last.pop()]
+        for layer in layers:
+            residual[layer].append(states[layer][0, -1])
+            latents[layer].append(work.saes[layer].encode(states[layer])[0, -1])
+    handle.remove()
+    found = Found({layer: torch.stack(rows) for layer, rows in residual.items()})
+    for layer, rows in latents.items():
+        found.order[layer] = order(*torch.stack(rows).tensor_split(2))
+    return found
+
+
+@torch.no_grad()
+def generate(lm: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, asked: Asked) -> list[str]:
+    """Generate with transformers alone, in batches of like length, and decode.
+
+    Args:
+        lm: The model.
+        tokenizer: Its tokenizer.
+        asked: What to generate.
+
+    Returns:
+        The texts, in the order of the prompts.
+    """
+    texts = [""] * len(asked.prompts)
+    for rows, tokens in batches(asked.prompts, tokenizer, asked.batch_size):
+        ids = lm.generate(
+            input_ids=tokens["input_ids"].to(lm.device),
+            attention_mask=tokens["attention_mask"].to(lm.device),
+            max_new_tokens=asked.new_tokens,
+            do_sample=False,
+            eos_token_id=asked.stop_ids,
+            pad_token_id=tokenizer.pad_token_id,
+        )
+        new = decoded(tokenizer, ids[:, tokens["input_ids"].shape[1] :], asked)
+        for row, text in zip(rows, new, strict=True):
+            texts[row] = text
+    return texts
+
+
+def generate_hooked(work: Work, asked: Asked, layer: int, vector: Tensor) -> list[str]:
+    """Generate as `generate` does, with a hook that adds a vector at the end of every pass.
+
+    Args:
+        work: The model.
+        asked: What to generate.
+        layer: The layer after which it is added.
+        vector: What is added.
+
+    Returns:
+        The texts.
+    """
+
+    def hook(_module: object, _inputs: object, output: Tensor) -> None:
+        output[:, -1] += vector
+
+    handle = work.lm.model.layers[layer].register_forward_hook(hook)
+    try:
+        return generate(work.lm, work.tokenizer, asked)
+    finally:
+        handle.remove()

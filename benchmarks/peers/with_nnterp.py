@@ -1,0 +1,102 @@
+"""nnterp, in a process of its own: it does not start with the nnsight that this package needs."""
+
+import contextlib
+import json
+import os
+import subprocess
+import sys
+import tempfile
+from collections.abc import Sequence
+from pathlib import Path
+
+import torch
+from safetensors.torch import load_file, save_file
+from torch import Tensor
+
+from benchmarks.peers import Unavailable
+from benchmarks.peers.work import Asked, Found, Work
+from saif_helpers.loading import no_loading_bar
+
+FOLDER = Path(sys.prefix) / "nnterp"
+ROOT = Path(__file__).parents[2]
+
+
+class Nnterp:
+    """Sends what is to be done to `nnterp_process`, a line of JSON each, and waits until it is."""
+
+    name = "nnterp"
+
+    def __init__(self, work: Work, folder: Path = FOLDER) -> None:
+        """Start the process with a copy of the model; raise `Unavailable` where it cannot."""
+        if not folder.is_dir():
+            raise Unavailable(
+                "not installed: it needs an nnsight before 0.8, which it gets in a folder of its "
+                "own; see benchmarks/peers/__init__.py"
+            )
+        self.temporary = tempfile.TemporaryDirectory()
+        self.folder = Path(self.temporary.name)
+        with no_loading_bar():
+            work.lm.save_pretrained(self.folder / "model")
+        work.tokenizer.save_pretrained(self.folder / "model")
+        for layer, sae in work.saes.items():
+            sae.save_model(self.folder / f"sae_{layer}")
+        prompts = work.positive + work.negative
+        about = {"prompts": prompts, "layers": list(work.saes), "batch_size": work.batch_size}
+        about |= {"threads": torch.get_num_threads()}
+        about |= {"attention": work.lm.config._attn_implementation}
+        (self.folder / "about.json").write_text(json.dumps(about), encoding="utf-8")
+        path = os.pathsep.join([str(folder), str(ROOT)])
+        with (self.folder / "errors.txt").open("w") as errors:
+            self.process = subprocess.Popen(
+                [sys.executable, "-m", "benchmarks.peers.nnterp_process", str(self.folder)],
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                stderr=errors,
+                env=os.environ | {"PYTHONPATH": path},
+                text=True,
+            )
+        ready = self._answer()
+        self.note = f"with nnsight {ready['nnsight']}, in a process of its own"
+
+    def identify(self, layers: Sequence[int]) -> Found:
+        """Find latents in the process; what was found comes back through a file."""
+        self._ask(do="identify", layers=list(layers))
+        return Found()
+
+    def found(self) -> Found:
+        """Read what the last identification found."""
+        self._ask(do="save")
+        tensors = load_file(self.folder / "found.safetensors")
+        found = Found()
+        for name, tensor in tensors.items():
+            what, layer = name.split()
+            getattr(found, what)[int(layer)] = tensor
+        return found
+
+    def generate(self, asked: Asked, layer: int, vector: Tensor) -> list[str]:
+        """Generate with a vector at the last position of every pass."""
+        if not (self.folder / "vector.safetensors").exists() or not vector.equal(self.vector):
+            self.vector = vector
+            save_file({"vector": vector}, self.folder / "vector.safetensors")
+        return self._ask(do="generate", layer=layer, **asked.__dict__)["texts"]
+
+    def close(self) -> None:
+        """End the process."""
+        with contextlib.suppress(BrokenPipeError):
+            self.process.stdin.close()
+        self.process.wait(timeout=60)
+        self.process.stdout.close()
+        self.temporary.cleanup()
+
+    def _ask(self, **what: object) -> dict:
+        self.process.stdin.write(json.dumps(what) + "\n")
+        self.process.stdin.flush()
+        return self._answer()
+
+    def _answer(self) -> dict:
+        line = self.process.stdout.readline()
+        if not line:
+            last = (self.folder / "errors.txt").read_text(encoding="utf-8").strip().splitlines()
+            self.close()
+            raise Unavailable(f"its process ended: {last[-1] if last else 'no message'}")
+        return json.loads(line)

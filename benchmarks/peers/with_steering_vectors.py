@@ -1,0 +1,44 @@
+"""The library steering-vectors, which hooks a transformers model."""
+
+import importlib.util
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+
+from benchmarks.peers import Unavailable
+from benchmarks.peers.plain import generate
+from benchmarks.peers.work import Asked, Found, Work, rank
+
+
+class SteeringVectors:
+    """Extracts activations in batches of pairs, and adds a vector by hooks."""
+
+    name = "steering-vectors"
+    note = ""
+
+    def __init__(self, work: Work) -> None:
+        """Take the work; raise `Unavailable` where the library is not installed."""
+        if importlib.util.find_spec("steering_vectors") is None:
+            raise Unavailable("not installed: pip install --no-deps steering-vectors scikit-learn")
+        self.work = work
+
+    def identify(self, layers: Sequence[int]) -> Found:
+        """Find latents; it runs whole passes, logits and all."""
+        from steering_vectors.train_steering_vector import extract_activations
+
+        work = self.work
+        pairs = list(zip(work.positive, work.negative, strict=True))
+        options = {"layers": list(layers), "read_token_index": -1, "batch_size": work.batch_size}
+        positive, negative = extract_activations(work.lm, work.tokenizer, pairs, **options)
+        rows = {layer: torch.cat([*positive[layer], *negative[layer]]) for layer in layers}
+        return rank(work.saes, rows)
+
+    @torch.no_grad()
+    def generate(self, asked: Asked, layer: int, vector: Tensor) -> list[str]:
+        """Generate with a vector at the last position of every pass."""
+        from steering_vectors import SteeringVector
+
+        where = {"min_token_index": None, "token_indices": [-1]}
+        with SteeringVector({layer: vector}).apply(self.work.lm, **where):
+            return generate(self.work.lm, self.work.tokenizer, asked)

@@ -1,0 +1,131 @@
+"""What every peer is asked for, and the ranking that plain PyTorch makes.
+
+Nothing of `saif_helpers` is imported here, so that `nnterp_process` can import it.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+
+import torch
+from sae_lens import SAE
+from torch import Tensor
+from transformers import PreTrainedModel, PreTrainedTokenizerBase
+
+TOP = 15  # latents whose order must be the same whichever way they were found
+
+
+@dataclass(frozen=True)
+class Work:
+    """A model without any wrapping, its SAEs, and prompts.
+
+    Attributes:
+        lm: The model as transformers loads it.
+        tokenizer: Its tokenizer, which pads on the left.
+        saes: An SAE for each layer.
+        positive: Prompts with the instruction.
+        negative: The same prompts without it.
+        batch_size: Prompts in one forward pass.
+    """
+
+    lm: PreTrainedModel
+    tokenizer: PreTrainedTokenizerBase
+    saes: Mapping[int, SAE]
+    positive: list[str]
+    negative: list[str]
+    batch_size: int
+
+
+@dataclass(frozen=True)
+class Found:
+    """What an identification gives.
+
+    Attributes:
+        residual: Layer to residual stream at the last token, first of the positive prompts, then
+            of the negative ones.
+        order: Layer to latents, the most sensitive first.
+    """
+
+    residual: dict[int, Tensor] = field(default_factory=dict)
+    order: dict[int, Tensor] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Asked:
+    """What to generate from: whole answers, greedily.
+
+    Attributes:
+        prompts: The prompts.
+        batch_size: Prompts generated from at once.
+        new_tokens: Most tokens to generate for a prompt.
+        stop_ids: Tokens that end an answer.
+    """
+
+    prompts: list[str]
+    batch_size: int
+    new_tokens: int
+    stop_ids: list[int]
+
+
+def decoded(tokenizer: PreTrainedTokenizerBase, ids: Tensor, asked: Asked) -> list[str]:
+    """Decode answers up to the token that ends them; some ways go on writing behind it.
+
+    Args:
+        tokenizer: The tokenizer.
+        ids: Generated tokens, a row for each answer.
+        asked: What ends an answer.
+
+    Returns:
+        The texts.
+    """
+    ended = torch.isin(ids, torch.tensor(asked.stop_ids, device=ids.device)).cumsum(1) > 0
+    ids = ids.masked_fill(ended, tokenizer.pad_token_id)
+    return tokenizer.batch_decode(ids, skip_special_tokens=True)
+
+
+@torch.no_grad()
+def rank(saes: Mapping[int, SAE], residual: Mapping[int, Tensor]) -> Found:
+    """Encode and rank by sensitivity, as `saif_helpers.rank_latents` does, in plain PyTorch.
+
+    Args:
+        saes: An SAE for each layer.
+        residual: As in `Found`.
+
+    Returns:
+        What was found.
+    """
+    found = Found(dict(residual))
+    for layer, rows in residual.items():
+        positive, negative = saes[layer].encode(rows).tensor_split(2)
+        found.order[layer] = order(positive, negative)
+    return found
+
+
+def order(positive: Tensor, negative: Tensor) -> Tensor:
+    """Order latents by sensitivity, then by their mean, then by their index."""
+    sensitivity = ((positive > 0) & (negative == 0)).float().mean(0)
+    by_mean = positive.mean(0).sort(descending=True, stable=True).indices
+    return by_mean[sensitivity[by_mean].sort(descending=True, stable=True).indices]
+
+
+def agreement(found: Found, ours: Found) -> str:
+    """Say in words how far two identifications agree.
+
+    Args:
+        found: Another way's.
+        ours: This package's.
+
+    Returns:
+        A note on the largest difference of the read-out activations, and on the top latents.
+    """
+    largest = max((found.residual[at] - rows).abs().max() for at, rows in ours.residual.items())
+    other = [at for at, order in ours.order.items() if not order[:TOP].equal(found.order[at][:TOP])]
+    note = f"read-out activations differ by at most {largest:.1g}; top {TOP} latents "
+    if not other:
+        return f"agrees: {note}equal"
+    return f"differs: {note}not equal after layer {', '.join(map(str, other))}"
+
+
+def in_order(parts: Sequence[tuple[list[int], Tensor]]) -> Tensor:
+    """Put the rows of batches back into the order of their prompts."""
+    rows = [row for numbers, _ in parts for row in numbers]
+    return torch.cat([part for _, part in parts])[torch.tensor(rows).argsort()]
