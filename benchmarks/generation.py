@@ -11,17 +11,17 @@ from collections.abc import Callable, Sequence
 from functools import partial
 
 import torch
-from torch import Tensor
 
 import saif_helpers as saif
 from benchmarks.identification import prompt_pairs, unwrapped
 from benchmarks.peers import plain
-from benchmarks.peers.run import peers_of
+from benchmarks.peers.run import peers_of, those_that_run
 from benchmarks.peers.work import Asked, Work
-from benchmarks.timing import Options, row, seconds_by_turns
+from benchmarks.timing import Named, Options, rate_rows, seconds_by_turns
 from saif_helpers.models import ModelWithSAEs
 from saif_helpers.prompts import PromptPair
 from saif_helpers.steering import PLACEMENTS
+from saif_helpers.tokens import token_ids
 from saif_helpers.vectors import SteeringVector
 
 PART, UNIT = "b", "tokens/s"
@@ -68,46 +68,52 @@ def compare_generation(
     """
     work = unwrapped(model, pairs)
     asked = Asked(work.positive, batch_size, new_tokens, model.stop_ids)
-    layer, zeros = model.n_layers // 2, torch.zeros(model.d_model)
-    nothing = SteeringVector(layer, zeros, "zeros")
+    zeros = SteeringVector(model.n_layers // 2, torch.zeros(model.d_model), "zeros")
+    vector = effective(model, work)
+    unsteered = plain.generate(work.lm, work.tokenizer, asked)
+    expected = plain.generate_hooked(work, asked, vector)
     with peers_of(work) as (peers, missing):
-        hooked: dict[str, Callable[[Asked, int, Tensor], list[str]]] = {
-            HOOKED: partial(plain.generate_hooked, work),
-            **{peer.name: peer.generate for peer in peers},
+        shared = {
+            HOOKED: partial(plain.generate_hooked, work, asked),
+            OURS: partial(steered, model, asked, placement="decaying", decay=1.0),
+            **{peer.name: partial(peer.generate, asked) for peer in peers},
         }
-        ways: dict[tuple[str, str], Callable[[], list[str]]] = {
+        ways: dict[Named, Callable[[], list[str]]] = {
             (UNSTEERED, PLAIN): partial(plain.generate, work.lm, work.tokenizer, asked),
             (UNSTEERED, OURS): partial(steered, model, asked, None),
+            **{
+                (f"generate, steered at {placement}", OURS): partial(
+                    steered, model, asked, zeros, placement=placement
+                )
+                for placement in PLACEMENTS
+            },
+            **{(SHARED, name): partial(way, zeros) for name, way in shared.items()},
         }
-        for placement in PLACEMENTS:
-            way = partial(steered, model, asked, nothing, placement=placement)
-            ways[f"generate, steered at {placement}", OURS] = way
-        ways[SHARED, OURS] = partial(
-            steered, model, asked, nothing, placement="decaying", decay=1.0
-        )
-        ways |= {(SHARED, name): partial(run, asked, layer, zeros) for name, run in hooked.items()}
-        texts = ways[UNSTEERED, PLAIN]()
-        notes = {key: same(way(), texts) for key, way in ways.items()}
-        notes |= {
-            (SHARED, name): f"{notes[SHARED, name]}; {note}"
-            for name, note in check_steered(model, work, asked, hooked).items()
-        }
-        for peer in peers:
-            notes[SHARED, peer.name] += f"; {peer.note}" if peer.note else ""
-        timed = {"\n".join(key): way for key, way in ways.items()}
-        seconds = seconds_by_turns(timed, repeats)
-    counts = sum(map(len, model.tokenizer(texts, add_special_tokens=False)["input_ids"]))
-    rates = {key: [counts / each for each in seconds["\n".join(key)]] for key in ways}
-    reference = rates[UNSTEERED, PLAIN]
-    rows = []
-    for (name, way), values in rates.items():
-        other = None if way == PLAIN else reference
-        rows.append(row(PART, name, way, UNIT, values, reference=other, note=notes[name, way]))
-    return rows + [row(PART, SHARED, way, UNIT, note=why) for way, why in missing.items()]
+        own = {peer.name: peer.note for peer in peers}
+        checks = {key: partial(check, way, unsteered) for key, way in ways.items()}
+        for name, way in shared.items():
+            checks[SHARED, name] = partial(
+                check_steered, way, zeros, vector, unsteered, expected, own.get(name, "")
+            )
+        runs, notes = those_that_run(ways, checks, missing, [SHARED])
+        seconds = seconds_by_turns(runs, repeats)
+    tokens = sum(map(len, token_ids(unsteered, model.tokenizer)))
+    return rate_rows(PART, UNIT, tokens, seconds, notes, lambda _: (UNSTEERED, PLAIN))
 
 
-def same(texts: Sequence[str], reference: Sequence[str]) -> str:
+def effective(model: ModelWithSAEs, work: Work) -> SteeringVector:
+    """Make a vector that changes answers: away from the instruction, in the middle of the model."""
+    layer = model.n_layers // 2
+    positive, negative = (
+        saif.capture(model, prompts, [layer])[layer].mean(0)
+        for prompts in (work.positive, work.negative)
+    )
+    return SteeringVector(layer, negative - positive, "negative - positive")
+
+
+def check(way: Callable[[], list[str]], reference: Sequence[str]) -> str:
     """Say in words how many texts are those of plain transformers."""
+    texts = way()
     differ = sum(text != other for text, other in zip(texts, reference, strict=True))
     if not differ:
         return f"agrees: all {len(texts)} texts equal"
@@ -115,28 +121,18 @@ def same(texts: Sequence[str], reference: Sequence[str]) -> str:
 
 
 def check_steered(
-    model: ModelWithSAEs,
-    work: Work,
-    asked: Asked,
-    hooked: dict[str, Callable[[Asked, int, Tensor], list[str]]],
-) -> dict[str, str]:
-    """Compare the ways with a vector that changes the answers, the hooks' answers the reference."""
-    layer = model.n_layers // 2
-    positive, negative = (
-        saif.capture(model, prompts, [layer])[layer].mean(0)
-        for prompts in (work.positive, work.negative)
-    )
-    vector = negative - positive
-    reference = hooked[HOOKED](asked, layer, vector)
-    unsteered = plain.generate(work.lm, work.tokenizer, asked)
-    changed = sum(text != other for text, other in zip(reference, unsteered, strict=True))
-    given = SteeringVector(layer, vector, "negative - positive")
-    texts = {OURS: steered(model, asked, given, placement="decaying", decay=1.0)}
-    texts |= {name: run(asked, layer, vector) for name, run in hooked.items() if name != HOOKED}
-    return {
-        name: f"with a vector that changes {changed} of them, {same(found, reference)}"
-        for name, found in texts.items()
-    }
+    way: Callable[[SteeringVector], list[str]],
+    zeros: SteeringVector,
+    vector: SteeringVector,
+    unsteered: Sequence[str],
+    expected: Sequence[str],
+    own: str,
+) -> str:
+    """Say the same of texts steered with zeros, and with a vector that changes them."""
+    changed = sum(text != other for text, other in zip(expected, unsteered, strict=True))
+    note = f"{check(partial(way, zeros), unsteered)}; with a vector that changes {changed} of "
+    note += f"them, {check(partial(way, vector), expected)}"
+    return f"{note}; {own}" if own else note
 
 
 def measure(options: Options) -> list[dict]:

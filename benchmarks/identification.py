@@ -12,16 +12,17 @@ from transformers import AutoModelForCausalLM
 
 import saif_helpers as saif
 from benchmarks.peers import plain
-from benchmarks.peers.run import Peer, peers_of
+from benchmarks.peers.run import Peer, peers_of, those_that_run
 from benchmarks.peers.with_nnterp import Nnterp
 from benchmarks.peers.work import Found, Work, agreement
-from benchmarks.timing import Options, row, seconds_by_turns
+from benchmarks.timing import Options, rate_rows, seconds_by_turns
 from saif_helpers.models import ModelWithSAEs
 from saif_helpers.prompts import PromptPair
 
 PART, UNIT = "a", "pairs/s"
 LIMIT, OURS, LOOP = "transformers, hooks", "saif_helpers", "one prompt at a time"
 BATCH = 64
+Way = Callable[[Sequence[int]], Found]
 
 
 def unwrapped(model: ModelWithSAEs, pairs: Sequence[PromptPair], batch_size: int = BATCH) -> Work:
@@ -74,45 +75,32 @@ def compare_identification(
     """
     work = unwrapped(model, pairs, batch_size)
     with peers_of(work) as (peers, missing):
-        ways: dict[str, Callable[[Sequence[int]], Found]] = {
+        ways: dict[str, Way] = {
             LIMIT: partial(plain.identify, work),
             OURS: partial(ours, model, pairs),
             LOOP: partial(plain.identify_one_by_one, work),
             **{peer.name: peer.identify for peer in peers},
         }
-        notes = {
-            (name, way): check(ways, peers, way, layers)
-            for name, layers in works.items()
-            for way in ways
-        }
-        timed = {
-            f"{name}\n{way}": partial(run, layers)
-            for name, layers in works.items()
-            for way, run in ways.items()
-        }
-        seconds = seconds_by_turns(timed, repeats)
-    rows = []
-    for name in works:
-        rates = {way: [len(pairs) / each for each in seconds[f"{name}\n{way}"]] for way in ways}
-        for way, values in rates.items():
-            reference = None if way == LIMIT else rates[LIMIT]
-            note = notes[name, way]
-            rows.append(row(PART, name, way, UNIT, values, reference=reference, note=note))
-        rows += [row(PART, name, way, UNIT, note=why) for way, why in missing.items()]
-    return rows
+        of_peer = {peer.name: peer for peer in peers}
+        keys = {(name, way): layers for name, layers in works.items() for way in ways}
+        runs, notes = those_that_run(
+            {key: partial(ways[key[1]], layers) for key, layers in keys.items()},
+            {
+                key: partial(check, ways, key[1], of_peer.get(key[1]), layers)
+                for key, layers in keys.items()
+            },
+            missing,
+            [*works],
+        )
+        seconds = seconds_by_turns(runs, repeats)
+    return rate_rows(PART, UNIT, len(pairs), seconds, notes, lambda name: (name, LIMIT))
 
 
-def check(
-    ways: dict[str, Callable[[Sequence[int]], Found]],
-    peers: Sequence[Peer],
-    way: str,
-    layers: Sequence[int],
-) -> str:
+def check(ways: dict[str, Way], way: str, peer: Peer | None, layers: Sequence[int]) -> str:
     """Say whether a way finds what the package finds."""
+    found = ways[way](layers)
     if way == OURS:
         return ""
-    found = ways[way](layers)
-    peer = next((peer for peer in peers if peer.name == way), None)
     if isinstance(peer, Nnterp):
         found = peer.found()
     note = agreement(found, ways[OURS](layers))

@@ -10,10 +10,12 @@ import statistics
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import TypeVar
 
 import torch
 
-Ways = Mapping[str, Callable[[], object]]
+Key = TypeVar("Key")
+Named = tuple[str, str]  # a work and a way
 
 
 @dataclass(frozen=True)
@@ -29,7 +31,9 @@ class Options:
     repeats: int = 5
 
 
-def seconds_by_turns(ways: Ways, repeats: int) -> dict[str, list[float]]:
+def seconds_by_turns(
+    ways: Mapping[Key, Callable[[], object]], repeats: int
+) -> dict[Key, list[float]]:
     """Time several ways by turns, so that a busy machine slows all alike.
 
     Args:
@@ -39,7 +43,7 @@ def seconds_by_turns(ways: Ways, repeats: int) -> dict[str, list[float]]:
     Returns:
         Name to seconds, one for each turn.
     """
-    seconds: dict[str, list[float]] = {name: [] for name in ways}
+    seconds: dict[Key, list[float]] = {name: [] for name in ways}
     for repeat in range(repeats + 1):
         for name, way in ways.items():
             start = time.perf_counter()
@@ -94,3 +98,34 @@ def row(
     ratio = ratios(values, reference) if values and reference else None
     found = {"part": part, "work": work, "way": way, "unit": unit, "values": list(values)}
     return {**found, "ratio": ratio, "note": note, **more}
+
+
+def rate_rows(
+    part: str,
+    unit: str,
+    amount: float,
+    seconds: Mapping[Named, Sequence[float]],
+    notes: Mapping[Named, str],
+    reference: Callable[[str], Named],
+) -> list[dict]:
+    """Write rates as rows.
+
+    Args:
+        part: Letter of the part.
+        unit: What is done in a second, such as ``"pairs/s"``.
+        amount: How many of them each way does.
+        seconds: Work and way to seconds by turns; missing where a way cannot do the work.
+        notes: Work and way to note; the rows come in this order.
+        reference: Work to the work and way that it is compared with.
+
+    Returns:
+        The rows.
+    """
+    rates = {key: [amount / each for each in turns] for key, turns in seconds.items()}
+    rows = []
+    for (work, way), note in notes.items():
+        other = reference(work)
+        compared = None if (work, way) == other else rates[other]
+        values = rates.get((work, way), ())
+        rows.append(row(part, work, way, unit, values, reference=compared, note=note))
+    return rows

@@ -19,3 +19,18 @@ environment (here ``.venv-bench``), and a process of its own; see `nnterp_proces
 
 class Unavailable(Exception):  # noqa: N818 (nothing went wrong)
     """A peer is not installed, or cannot do what was asked; the message says why."""
+
+
+def reason(error: Exception) -> str:
+    """Say in one line why a peer cannot do something.
+
+    Args:
+        error: What it raised.
+
+    Returns:
+        The message of `Unavailable`; of any other error that it failed, and how.
+    """
+    if isinstance(error, Unavailable):
+        return str(error)
+    lines = str(error).strip().splitlines() or ["no message"]
+    return f"fails: {type(error).__name__}: {lines[-1]}"

@@ -7,8 +7,9 @@ import torch
 from torch import Tensor
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
-from benchmarks.peers.work import Asked, Found, Work, decoded, in_order, order, rank
+from benchmarks.peers.work import Asked, Found, Work, decoded, order, rank
 from saif_helpers.tokens import batches
+from saif_helpers.vectors import SteeringVector
 
 
 class _Enough(Exception):  # noqa: N818 (nothing went wrong)
@@ -26,12 +27,12 @@ def identify(work: Work, layers: Sequence[int]) -> Found:
     Returns:
         What was found.
     """
-    kept: dict[int, list[tuple[list[int], Tensor]]] = {layer: [] for layer in layers}
-    rows: list[int] = []
+    kept: dict[int, list[Tensor]] = {layer: [] for layer in layers}
+    order_of_rows: list[int] = []
 
     def keep(layer: int) -> Callable[..., None]:
         def hook(_module: object, _inputs: object, output: Tensor) -> None:
-            kept[layer].append((rows, output[:, -1].clone()))
+            kept[layer].append(output[:, -1].clone())
             if layer == layers[-1]:
                 raise _Enough
 
@@ -40,14 +41,15 @@ def identify(work: Work, layers: Sequence[int]) -> Found:
     handles = [work.lm.model.layers[at].register_forward_hook(keep(at)) for at in layers]
     try:
         prompts = work.positive + work.negative
-        for batch, tokens in batches(prompts, work.tokenizer, work.batch_size):
-            rows = batch
+        for rows, tokens in batches(prompts, work.tokenizer, work.batch_size):
+            order_of_rows += rows
             with contextlib.suppress(_Enough):
                 work.lm.model(**tokens, use_cache=False)
     finally:
         for handle in handles:
             handle.remove()
-    return rank(work.saes, {layer: in_order(parts) for layer, parts in kept.items()})
+    back = torch.tensor(order_of_rows).argsort()
+    return rank(work.saes, {layer: torch.cat(parts)[back] for layer, parts in kept.items()})
 
 
 @torch.no_grad()
@@ -110,23 +112,22 @@ def generate(lm: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, asked: Ask
     return texts
 
 
-def generate_hooked(work: Work, asked: Asked, layer: int, vector: Tensor) -> list[str]:
+def generate_hooked(work: Work, asked: Asked, steering: SteeringVector) -> list[str]:
     """Generate as `generate` does, with a hook that adds a vector at the end of every pass.
 
     Args:
         work: The model.
         asked: What to generate.
-        layer: The layer after which it is added.
-        vector: What is added.
+        steering: What is added, and after which layer.
 
     Returns:
         The texts.
     """
 
     def hook(_module: object, _inputs: object, output: Tensor) -> None:
-        output[:, -1] += vector
+        output[:, -1] += steering.vector
 
-    handle = work.lm.model.layers[layer].register_forward_hook(hook)
+    handle = work.lm.model.layers[steering.layer].register_forward_hook(hook)
     try:
         return generate(work.lm, work.tokenizer, asked)
     finally:

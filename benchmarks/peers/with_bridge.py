@@ -8,6 +8,7 @@ from sae_lens.analysis.sae_transformer_bridge import SAETransformerBridge
 from torch import Tensor
 
 from benchmarks.peers.work import Asked, Found, Work, decoded, rank
+from saif_helpers.vectors import SteeringVector
 
 
 class Bridge:
@@ -41,17 +42,17 @@ class Bridge:
         return rank(self.work.saes, {layer: torch.cat(parts) for layer, parts in kept.items()})
 
     @torch.no_grad()
-    def generate(self, asked: Asked, layer: int, vector: Tensor) -> list[str]:
+    def generate(self, asked: Asked, steering: SteeringVector) -> list[str]:
         """Generate with a vector at the last position of every pass."""
 
         def add(residual: Tensor, hook: object) -> Tensor:
-            residual[:, -1] += vector
+            residual[:, -1] += steering.vector
             return residual
 
         options = {"max_new_tokens": asked.new_tokens, "do_sample": False, "verbose": False}
         options |= {"prepend_bos": False, "return_type": "tokens", "eos_token_id": asked.stop_ids}
         texts = []
-        with self.model.hooks(fwd_hooks=[(f"blocks.{layer}.hook_out", add)]):
+        with self.model.hooks(fwd_hooks=[(f"blocks.{steering.layer}.hook_out", add)]):
             for start in range(0, len(asked.prompts), asked.batch_size):
                 prompts = asked.prompts[start : start + asked.batch_size]
                 width = self.model.to_tokens(prompts, prepend_bos=False).shape[1]

@@ -11,11 +11,11 @@ from pathlib import Path
 
 import torch
 from safetensors.torch import load_file, save_file
-from torch import Tensor
 
 from benchmarks.peers import Unavailable
 from benchmarks.peers.work import Asked, Found, Work
 from saif_helpers.loading import no_loading_bar
+from saif_helpers.vectors import SteeringVector
 
 FOLDER = Path(sys.prefix) / "nnterp"
 ROOT = Path(__file__).parents[2]
@@ -33,6 +33,7 @@ class Nnterp:
                 "not installed: it needs an nnsight before 0.8, which it gets in a folder of its "
                 "own; see benchmarks/peers/__init__.py"
             )
+        self.steering: SteeringVector | None = None
         self.temporary = tempfile.TemporaryDirectory()
         self.folder = Path(self.temporary.name)
         with no_loading_bar():
@@ -73,12 +74,12 @@ class Nnterp:
             getattr(found, what)[int(layer)] = tensor
         return found
 
-    def generate(self, asked: Asked, layer: int, vector: Tensor) -> list[str]:
+    def generate(self, asked: Asked, steering: SteeringVector) -> list[str]:
         """Generate with a vector at the last position of every pass."""
-        if not (self.folder / "vector.safetensors").exists() or not vector.equal(self.vector):
-            self.vector = vector
-            save_file({"vector": vector}, self.folder / "vector.safetensors")
-        return self._ask(do="generate", layer=layer, **asked.__dict__)["texts"]
+        if steering is not self.steering:
+            self.steering = steering
+            save_file({"vector": steering.vector}, self.folder / "vector.safetensors")
+        return self._ask(do="generate", layer=steering.layer, **vars(asked))["texts"]
 
     def close(self) -> None:
         """End the process."""

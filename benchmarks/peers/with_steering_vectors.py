@@ -4,11 +4,11 @@ import importlib.util
 from collections.abc import Sequence
 
 import torch
-from torch import Tensor
 
 from benchmarks.peers import Unavailable
 from benchmarks.peers.plain import generate
 from benchmarks.peers.work import Asked, Found, Work, rank
+from saif_helpers.vectors import SteeringVector
 
 
 class SteeringVectors:
@@ -35,10 +35,11 @@ class SteeringVectors:
         return rank(work.saes, rows)
 
     @torch.no_grad()
-    def generate(self, asked: Asked, layer: int, vector: Tensor) -> list[str]:
+    def generate(self, asked: Asked, steering: SteeringVector) -> list[str]:
         """Generate with a vector at the last position of every pass."""
-        from steering_vectors import SteeringVector
+        import steering_vectors
 
+        given = steering_vectors.SteeringVector({steering.layer: steering.vector})
         where = {"min_token_index": None, "token_indices": [-1]}
-        with SteeringVector({layer: vector}).apply(self.work.lm, **where):
+        with given.apply(self.work.lm, **where):
             return generate(self.work.lm, self.work.tokenizer, asked)

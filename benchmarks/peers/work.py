@@ -3,7 +3,7 @@
 Nothing of `saif_helpers` is imported here, so that `nnterp_process` can import it.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 import torch
@@ -123,9 +123,3 @@ def agreement(found: Found, ours: Found) -> str:
     if not other:
         return f"agrees: {note}equal"
     return f"differs: {note}not equal after layer {', '.join(map(str, other))}"
-
-
-def in_order(parts: Sequence[tuple[list[int], Tensor]]) -> Tensor:
-    """Put the rows of batches back into the order of their prompts."""
-    rows = [row for numbers, _ in parts for row in numbers]
-    return torch.cat([part for _, part in parts])[torch.tensor(rows).argsort()]
