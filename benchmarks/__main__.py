@@ -28,30 +28,25 @@ PARTS = {
 }
 
 
-def measured(parts: Sequence[str], options: Options, kept: dict) -> dict:
-    """Run parts, and put their rows among those of parts that were measured before.
+def measured(letter: str, options: Options, kept: dict) -> dict:
+    """Run a part, and put its rows among those of parts that were measured before.
 
     Args:
-        parts: Letters of the parts to run.
+        letter: The part to run.
         options: How.
-        kept: What the file holds, or nothing.
+        kept: What was measured before, or nothing.
 
     Returns:
         What the file is to hold: ``about`` this machine and run, with the day and commit of each
         part; and ``rows``.
     """
     here = about()
-    when = {key: here[key] for key in ("machine", "date", "commit")}
-    rows = {letter: [] for letter in PARTS}
-    for found in kept.get("rows", []):
-        rows.setdefault(found["part"], []).append(found)
-    told = dict(kept.get("about", {}).get("parts", {}))
-    for letter in parts:
-        print(f"part {letter}: {PARTS[letter]}", flush=True)
-        module = importlib.import_module(f"benchmarks.{PARTS[letter]}")
-        rows[letter], told[letter] = module.measure(options), when
-    ordered = [one for letter in sorted(rows) for one in rows[letter]]
-    return {"about": here | {"parts": dict(sorted(told.items()))}, "rows": ordered}
+    when = {key: here[key] for key in ("machine", "date", "commit")} | {"quick": options.quick}
+    told = kept.get("about", {}).get("parts", {}) | {letter: when}
+    rows = [one for one in kept.get("rows", []) if one["part"] != letter]
+    rows += importlib.import_module(f"benchmarks.{PARTS[letter]}").measure(options)
+    rows.sort(key=lambda one: one["part"])  # within a part they stay in their order
+    return {"about": here | {"parts": dict(sorted(told.items()))}, "rows": rows}
 
 
 def table(rows: Sequence[dict]) -> pd.DataFrame:
@@ -72,9 +67,18 @@ def table(rows: Sequence[dict]) -> pd.DataFrame:
             line |= {"least": f"{min(values):.4g}", "most": f"{max(values):.4g}"}
         if ratio:
             line["ratio"] = "{median:.2f} ({least:.2f} to {most:.2f})".format(**ratio)
-        lines.append(line | {"note": one["note"]})
-    columns = ["part", "work", "way", "unit", "median", "least", "most", "ratio", "note"]
+        lines.append(line)
+    columns = ["part", "work", "way", "unit", "median", "least", "most", "ratio"]
     return pd.DataFrame([dict.fromkeys(columns, "") | line for line in lines], columns=columns)
+
+
+def notes(rows: Sequence[dict]) -> list[str]:
+    """List the rows' notes, each once with the ways and works that it is of."""
+    found: dict[tuple[str, str], list[str]] = {}
+    for one in rows:
+        if one["note"]:
+            found.setdefault((one["way"], one["note"]), []).append(one["work"])
+    return [f"{way} ({', '.join(works)}): {note}" for (way, note), works in found.items()]
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
@@ -90,13 +94,15 @@ def main(arguments: Sequence[str] | None = None) -> None:
         parser.error(f"--repeats {given.repeats} given; give at least 1")
     path = given.out or (None if given.quick else RESULTS)
     exists = path is not None and path.exists()
-    kept = json.loads(path.read_text(encoding="utf-8")) if exists else {}
-    found = measured(given.parts, Options(given.quick, given.repeats), kept)
-    asked = [one for one in found["rows"] if one["part"] in given.parts]
-    print(table(asked).to_string(index=False))
-    if path is not None:
-        write(path, (json.dumps(found, indent=1) + "\n").encode())
-        print(f"written: {path}")
+    found = json.loads(path.read_text(encoding="utf-8")) if exists else {}
+    for letter in given.parts:
+        print(f"part {letter}: {PARTS[letter]}", flush=True)
+        found = measured(letter, Options(given.quick, given.repeats), found)
+        rows = [one for one in found["rows"] if one["part"] == letter]
+        print(table(rows).to_string(index=False), *notes(rows), sep="\n")
+        if path is not None:
+            write(path, (json.dumps(found, indent=1) + "\n").encode())
+            print(f"written: {path}")
 
 
 if __name__ == "__main__":

@@ -1,14 +1,24 @@
 """The benchmarks run; what they measure is asserted nowhere, since it is the machine's."""
 
+import importlib
 import json
+import sys
+from types import SimpleNamespace
 
 import pandas as pd
 import pytest
 import torch
+from transformers import AutoTokenizer
 
-from benchmarks import gpu_scale
-from benchmarks.generation import compare, seconds_by_turns
+import saif_helpers as saif
+from benchmarks import __main__ as program
+from benchmarks import generation, gpu_scale, growth, growth_memory, identification
+from benchmarks.peers import Unavailable, plain, reason
+from benchmarks.peers import run as peers_run
+from benchmarks.peers.with_nnterp import Nnterp
+from benchmarks.peers.work import Asked, Found, agreement, decoded
 from benchmarks.random_models import SPECIAL, number_tokenizer, random_model, random_prompts
+from benchmarks.timing import rate_rows, ratios, row, seconds_by_turns
 from saif_helpers.memory import architectures
 from saif_helpers.tokens import tokenize
 from tests import tiny
@@ -125,4 +135,225 @@ def test_ways_take_turns_and_the_first_round_is_not_counted():
         "b": 2,
     }
     assert "".join(done) == "ababab"
-    assert compare(ways, 1).loc["a", "ratio"] == 1
+
+
+def test_rates_are_compared_turn_by_turn():
+    assert ratios([1, 4, 6], [2, 4, 3]) == {"median": 1, "least": 0.5, "most": 2}
+    seconds = {("w", "limit"): [1.0, 2.0], ("w", "other"): [2.0, 2.0]}
+    notes = {("w", "limit"): "", ("w", "other"): "agrees", ("w", "absent"): "not installed"}
+    limit, other, absent = rate_rows("a", "n/s", 4, seconds, notes, lambda work: (work, "limit"))
+    assert limit == row("a", "w", "limit", "n/s", [4, 2])
+    assert other["values"] == [2, 2]
+    assert other["ratio"] == {"median": 0.75, "least": 0.5, "most": 1}
+    assert absent == row("a", "w", "absent", "n/s", note="not installed")
+    assert absent["ratio"] is None
+
+
+INSTALLED = {peers_run.Bridge.name}  # with this package's own requirements
+
+
+@pytest.fixture(scope="module")
+def work(tmp_path_factory):
+    """A tiny model and pairs; the tokenizer from a folder, since the bridge reads it again."""
+    folder = tmp_path_factory.mktemp("tokenizer")
+    tiny.tokenizer().save_pretrained(folder)
+    saes = {layer: tiny.sae(layer) for layer in range(tiny.N_LAYERS)}
+    tokenizer = AutoTokenizer.from_pretrained(folder)
+    model = saif.wrap(tiny.causal_lm("gemma2"), tokenizer, saes, name="tiny")
+    return model, identification.prompt_pairs(model, 3)
+
+
+def check_rows(rows, part, repeats):
+    """Check that each way has values and agrees; a peer may have a reason instead."""
+    ways = set()
+    for one in rows:
+        assert set(one) == {"part", "work", "way", "unit", "values", "ratio", "note"}
+        assert one["part"] == part
+        ways.add(one["way"])
+        if one["way"] in {kind.name for kind in peers_run.PEERS} - INSTALLED and not one["values"]:
+            assert one["note"].startswith("not installed")
+            continue
+        assert len(one["values"]) == repeats
+        assert min(one["values"]) > 0
+        if one["way"] != "saif_helpers" or part == "b":
+            assert one["note"].startswith("agrees")
+        assert "differs" not in one["note"]
+    assert ways >= {kind.name for kind in peers_run.PEERS}
+
+
+def test_identification_by_every_way_finds_the_same(work):
+    layers = {"one": [1], "last": [2], "all": [0, 1, 2]}
+    rows = identification.compare_identification(*work, layers, 2, batch_size=2)
+    check_rows(rows, "a", 2)
+    assert {one["work"] for one in rows} == set(layers)
+    assert all(
+        (one["ratio"] is None) == (one["way"] == identification.LIMIT) or not one["values"]
+        for one in rows
+    )
+
+
+def test_generation_by_every_way_writes_the_same(work):
+    rows = generation.compare_generation(*work, 1, 2, new_tokens=4)
+    check_rows(rows, "b", 1)
+    shared = [one["note"] for one in rows if one["work"] == generation.SHARED and one["values"]]
+    assert len(shared) >= 3
+    for note in shared:
+        assert "changes 0 of" not in note  # or nothing was compared
+
+
+def test_other_latents_or_activations_are_seen():
+    one = Found({1: torch.ones(2, 3)}, {1: torch.arange(20)})
+    assert agreement(one, one).startswith("agrees")
+    swapped = Found(one.residual, {1: torch.arange(20).flip(0)})
+    assert agreement(swapped, one).startswith("differs")
+    assert "not equal after layer 1" in agreement(swapped, one)
+    moved = Found({1: torch.full((2, 3), 1.5)}, one.order)
+    assert "differ by at most 0.5" in agreement(moved, one)
+
+
+def test_the_plain_ranking_is_the_packages(work):
+    model, pairs = work
+    found = plain.identify(identification.unwrapped(model, pairs), [0, 2])
+    for layer, ranking in saif.rank_layers(model, pairs, [0, 2]).items():
+        assert found.order[layer].equal(ranking.order)
+
+
+def test_other_texts_are_seen():
+    assert generation.check(lambda: ["a", "b"], ["a", "b"]) == "agrees: all 2 texts equal"
+    assert generation.check(lambda: ["a", "c"], ["a", "b"]) == "differs: 1 of 2 texts"
+
+
+def test_what_is_written_behind_the_end_is_not_decoded():
+    tokenizer = number_tokenizer(20)
+    asked = Asked([], 1, 3, [tokenizer.eos_token_id])
+    ids = torch.tensor([[7, tokenizer.eos_token_id, 9], [7, 8, 9]])
+    assert decoded(tokenizer, ids, asked) == ["7", "7 8 9"]
+
+
+def test_a_peer_that_fails_is_left_out_and_says_why():
+    def fail(*_):
+        raise KeyError("no such hook")
+
+    name = peers_run.Bridge.name
+    ways = {("w", "plain"): str, ("w", name): fail}
+    left, notes = peers_run.those_that_run(
+        ways, {("w", "plain"): lambda: "agrees", ("w", name): fail}, {"x": "not installed"}, ["w"]
+    )
+    assert left == {("w", "plain"): str}
+    assert notes["w", name] == "fails: KeyError: 'no such hook'"
+    assert notes["w", "x"] == "not installed"
+    with pytest.raises(KeyError):  # what is compared with may not fail
+        peers_run.those_that_run(ways, {("w", "plain"): fail}, {}, [])
+
+
+def test_a_peer_that_does_not_know_the_model_says_so(monkeypatch):
+    class Choosy:
+        name = "choosy"
+
+        def __init__(self, work):
+            raise ValueError(f"cannot read {work}")
+
+    monkeypatch.setattr(peers_run, "PEERS", [Choosy])
+    with peers_run.peers_of("this model") as (there, missing):
+        assert there == []
+        assert missing == {"choosy": "fails: ValueError: cannot read this model"}
+
+
+def test_nnterp_says_why_it_cannot(tmp_path, work):
+    all_of_it = identification.unwrapped(*work)
+    with pytest.raises(Unavailable, match="not installed"):
+        Nnterp(all_of_it, tmp_path / "none")
+    (tmp_path / "nnsight.py").write_text("raise ImportError('too new')\n", encoding="utf-8")
+    with pytest.raises(Unavailable, match="its process ended: ImportError: too new"):
+        Nnterp(all_of_it, tmp_path)
+    assert reason(Unavailable("why")) == "why"
+
+
+@pytest.mark.parametrize(("power", "straight"), [(1, True), (3, False)])
+def test_slopes_are_fitted_turn_by_turn(monkeypatch, power, straight):
+    seconds = {str(at): [at**power, 2 * at**power] for at in (1, 2, 4, 8)}
+    monkeypatch.setattr(growth, "seconds_by_turns", lambda *_: seconds)
+    *sizes, slope = growth.grow("identify", "pair", "way", dict.fromkeys((1, 2, 4, 8)), 2)
+    assert [one["at"] for one in sizes] == [1, 2, 4, 8]
+    assert sizes[0]["work"] == "identify, 1 pair"
+    assert sizes[1]["values"] == [2**power, 2 * 2**power]
+    assert (slope["r_squared"] > 0.99) == straight
+    if straight:
+        assert slope["values"] == pytest.approx([1, 2])
+
+
+def test_widths_are_timed_with_and_without_the_capture(work):
+    rows = growth.by_width(*work, [8, 16], 1)
+    assert [(one["way"], one.get("at")) for one in rows] == [
+        (way, at) for way in (growth.OURS, growth.READ_OUT) for at in (8, 16, None)
+    ]
+    assert all(one["values"] for one in rows)
+
+
+def test_the_packages_capture_holds_nothing_but_the_read_out_rows():
+    model = saif.load("organism", "S")
+    rows = [number * 2 * model.n_layers * model.d_model * 4 / 2**20 for number in (2, 5)]
+    assert [held for _, held in growth_memory.main("read-out rows", "S", "2", "5")] == rows
+    everything = growth_memory.main("all tokens", "S", "2", "5")
+    assert [peak >= 0 for peak, _ in everything] == [True, True]
+    assert everything[1][1] > 5 * rows[1]
+
+
+def test_memory_is_measured_in_processes_of_their_own(monkeypatch):
+    given = []
+
+    def fake(command, **_):
+        given.append(command[-3:])
+        return SimpleNamespace(returncode=len(given) == 3, stdout="[[1.5, 1], [3, 2]]", stderr="no")
+
+    monkeypatch.setattr(growth.subprocess, "run", fake)
+    rows = growth.by_memory("S", [4, 8])
+    assert given == [["S", "4", "8"]] * 2
+    assert [(one["at"], one["values"]) for one in rows] == [(4, [1.5]), (8, [3])] * 2
+    with pytest.raises(RuntimeError, match="failed: no"):
+        growth.by_memory("S", [4, 8])
+
+
+@pytest.fixture
+def parts(monkeypatch):
+    """Two parts that take no time."""
+    for letter in "ab":
+        found = [row(letter, "w", "way", "s", [1.0]), row(letter, "w", "x", "s", note="absent")]
+        module = SimpleNamespace(measure=lambda options, found=found: [*found] * options.repeats)
+        monkeypatch.setitem(sys.modules, f"benchmarks.fake_{letter}", module)
+    monkeypatch.setattr(program, "PARTS", {"a": "fake_a", "b": "fake_b"})
+
+
+def test_a_part_that_is_not_run_keeps_its_rows(tmp_path, parts, capsys):
+    path = tmp_path / "out.json"
+    for arguments in (["--repeats", "1"], ["--parts", "a", "--repeats", "2", "--quick"]):
+        program.main([*arguments, "--out", str(path)])
+        assert "x (w): absent" in capsys.readouterr().out.replace("w, w", "w")
+    found = json.loads(path.read_text(encoding="utf-8"))
+    assert [one["part"] for one in found["rows"]] == ["a"] * 4 + ["b"] * 2
+    told = found["about"]["parts"]
+    assert {letter: one["quick"] for letter, one in told.items()} == {"a": True, "b": False}
+    assert found["about"]["cores"] >= 1
+    assert found["about"]["memory_gib"] > 0
+    assert found["about"]["versions"]["torch"] == torch.__version__
+
+
+def test_a_quick_run_leaves_the_books_figures_alone(tmp_path, monkeypatch, parts):
+    monkeypatch.setattr(program, "RESULTS", tmp_path / "benchmarks.json")
+    program.main(["--quick"])
+    assert not program.RESULTS.exists()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [(["--parts", "z"], "invalid choice"), (["--repeats", "0"], "least 1")],
+)
+def test_arguments_are_checked(arguments, message, capsys):
+    with pytest.raises(SystemExit):
+        program.main(arguments)
+    assert message in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("name", program.PARTS.values())
+def test_every_part_can_be_measured(name):
+    assert callable(importlib.import_module(f"benchmarks.{name}").measure)
