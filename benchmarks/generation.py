@@ -145,6 +145,6 @@ def measure(options: Options) -> list[dict]:
         The rows.
     """
     model = saif.load("organism", "S" if options.quick else "M")
-    pairs = prompt_pairs(model, 16 if options.quick else 256)
+    pairs = prompt_pairs(model, 16 if options.quick else 128)
     batch_size = 8 if options.quick else 128
     return compare_generation(model, pairs, options.repeats, batch_size)

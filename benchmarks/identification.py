@@ -125,7 +125,7 @@ def measure(options: Options) -> list[dict]:
         The rows.
     """
     model = saif.load("organism", "S" if options.quick else "M")
-    pairs = prompt_pairs(model, 16 if options.quick else 200)
+    pairs = prompt_pairs(model, 16 if options.quick else 96)
     last = model.n_layers - 1
     works = {
         "identify, middle layer": [last // 2],
