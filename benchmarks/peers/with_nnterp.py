@@ -33,6 +33,7 @@ class Nnterp:
                 "not installed: it needs an nnsight before 0.8, which it gets in a folder of its "
                 "own; see benchmarks/peers/__init__.py"
             )
+        self.ended = ""
         self.steering: SteeringVector | None = None
         self.temporary = tempfile.TemporaryDirectory()
         self.folder = Path(self.temporary.name)
@@ -90,6 +91,8 @@ class Nnterp:
         self.temporary.cleanup()
 
     def _ask(self, **what: object) -> dict:
+        if self.ended:
+            raise Unavailable(self.ended)
         self.process.stdin.write(json.dumps(what) + "\n")
         self.process.stdin.flush()
         return self._answer()
@@ -98,6 +101,7 @@ class Nnterp:
         line = self.process.stdout.readline()
         if not line:
             last = (self.folder / "errors.txt").read_text(encoding="utf-8").strip().splitlines()
+            self.ended = f"its process ended: {last[-1] if last else 'no message'}"
             self.close()
-            raise Unavailable(f"its process ended: {last[-1] if last else 'no message'}")
+            raise Unavailable(self.ended)
         return json.loads(line)

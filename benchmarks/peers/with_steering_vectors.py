@@ -15,12 +15,12 @@ class SteeringVectors:
     """Extracts activations in batches of pairs, and adds a vector by hooks."""
 
     name = "steering-vectors"
-    note = ""
+    note = "its metadata asks for transformers before 5, and it works with 5"
 
     def __init__(self, work: Work) -> None:
         """Take the work; raise `Unavailable` where the library is not installed."""
         if importlib.util.find_spec("steering_vectors") is None:
-            raise Unavailable("not installed: pip install --no-deps steering-vectors scikit-learn")
+            raise Unavailable("not installed; see benchmarks/peers/__init__.py")
         self.work = work
 
     def identify(self, layers: Sequence[int]) -> Found:
