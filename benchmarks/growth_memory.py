@@ -1,13 +1,14 @@
 """The process that measures peaks of memory: ``python -m benchmarks.growth_memory WAY SIZE N...``.
 
-It prints, as JSON, for each number of pairs how far the peak of the process' memory has risen since
-a first capture, and how much the result holds, both in MiB.
+It prints, as JSON, for each number of pairs how far the process' memory rose above what it held
+before the capture, at most, and how much the result holds, both in MiB. Linux only.
 """
 
 import json
-import resource
+import re
 import sys
 from collections.abc import Callable, Sequence
+from pathlib import Path
 
 from torch import Tensor
 
@@ -17,7 +18,7 @@ from saif_helpers.models import ModelWithSAEs
 from saif_helpers.prompts import PromptPair
 
 MIB = 2**20
-KILO = 1 if sys.platform == "darwin" else 1024  # Linux tells the peak in KiB
+STATUS, CLEAR = Path("/proc/self/status"), Path("/proc/self/clear_refs")
 
 
 def read_out_rows(model: ModelWithSAEs, pairs: Sequence[PromptPair]) -> list[Tensor]:
@@ -39,9 +40,13 @@ WAYS: dict[str, Callable[[ModelWithSAEs, Sequence[PromptPair]], list[Tensor]]] =
 }
 
 
-def peak() -> float:
-    """Return the most memory that the process has held so far, in MiB."""
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * KILO / MIB
+def memory(name: str) -> float:
+    """Return what the process holds now (``VmRSS``) or at most held (``VmHWM``), in MiB.
+
+    The peak that ``resource.getrusage`` tells begins with that of the process which started this
+    one, so it would hide everything.
+    """
+    return int(re.search(rf"{name}:\s+(\d+) kB", STATUS.read_text())[1]) / 1024
 
 
 def main(way: str, size: str, *numbers: str) -> list[tuple[float, float]]:
@@ -53,15 +58,18 @@ def main(way: str, size: str, *numbers: str) -> list[tuple[float, float]]:
         *numbers: Numbers of pairs.
 
     Returns:
-        For each number, the rise of the peak and what the result holds.
+        For each number, how far memory rose and what the result holds.
     """
     model = saif.load("organism", size)
     pairs = prompt_pairs(model, int(numbers[-1]))
     WAYS[way](model, sorted(pairs, key=lambda pair: len(pair.positive))[-64:])  # the longest
-    first, found = peak(), []
+    found = []
     for number in map(int, numbers):
+        CLEAR.write_text("5")  # the peak begins anew at what is held now
+        before = memory("VmRSS")
         held = WAYS[way](model, pairs[:number])
-        found.append((peak() - first, sum(tensor.nbytes for tensor in held) / MIB))
+        rise = memory("VmHWM") - before
+        found.append((rise, sum(tensor.nbytes for tensor in held) / MIB))
         del held
     return found
 

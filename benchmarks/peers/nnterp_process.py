@@ -6,9 +6,9 @@ the prompts from the folder, then a line of JSON for each thing to do, and answe
 
 import json
 import sys
+from importlib.metadata import version
 from pathlib import Path
 
-import nnsight
 import torch
 from nnterp import StandardizedTransformer
 from nnterp.nnsight_utils import collect_token_activations_batched
@@ -77,7 +77,8 @@ def main() -> None:
     """Answer until there is nothing more to read."""
     answers, sys.stdout = sys.stdout, sys.stderr  # whatever else is printed is no answer
     process = Process(Path(sys.argv[1]))
-    print(json.dumps({"nnsight": nnsight.__version__}), file=answers, flush=True)
+    ready = {name: version(name) for name in ("nnterp", "nnsight")}
+    print(json.dumps(ready), file=answers, flush=True)
     for line in sys.stdin:
         what = json.loads(line)
         print(json.dumps(getattr(process, what.pop("do"))(**what)), file=answers, flush=True)

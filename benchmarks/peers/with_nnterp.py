@@ -58,7 +58,7 @@ class Nnterp:
                 text=True,
             )
         ready = self._answer()
-        self.note = f"with nnsight {ready['nnsight']}, in a process of its own"
+        self.note = "in a process of its own: " + ", ".join(map(" ".join, ready.items()))
 
     def identify(self, layers: Sequence[int]) -> Found:
         """Find latents in the process; what was found comes back through a file."""
