@@ -132,7 +132,7 @@ def measure(options: Options) -> list[dict]:
     quick, repeats = options.quick, options.repeats
     size = "S" if quick else "M"
     model = saif.load("organism", size)
-    n, number = model.n_layers, 8 if quick else 150
+    n, number = model.n_layers, 8 if quick else 100
     numbers = [4, 8, 16] if quick else [75, 150, 300, 600]
     widths = [256, 512, 1024] if quick else [1024, 4096, 16384, 65536]
     pairs = prompt_pairs(model, numbers[-1])
