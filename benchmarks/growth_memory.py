@@ -1,7 +1,7 @@
 """The process that measures peaks of memory: ``python -m benchmarks.growth_memory WAY SIZE N...``.
 
 It prints, as JSON, for each number of pairs how far the process' memory rose above what it held
-before the capture, at most, and how much the result holds, both in MiB. Linux only.
+before all captures, at most, and how much the result holds, both in MiB. Linux only.
 """
 
 import json
@@ -63,10 +63,9 @@ def main(way: str, size: str, *numbers: str) -> list[tuple[float, float]]:
     model = saif.load("organism", size)
     pairs = prompt_pairs(model, int(numbers[-1]))
     WAYS[way](model, sorted(pairs, key=lambda pair: len(pair.positive))[-64:])  # the longest
-    found = []
-    for number in map(int, numbers):
-        CLEAR.write_text("5")  # the peak begins anew at what is held now
-        before = memory("VmRSS")
+    CLEAR.write_text("5")  # the peak begins anew at what is held now
+    before, found = memory("VmRSS"), []
+    for number in map(int, numbers):  # rising, so what one leaves unused serves the next
         held = WAYS[way](model, pairs[:number])
         rise = memory("VmHWM") - before
         found.append((rise, sum(tensor.nbytes for tensor in held) / MIB))
