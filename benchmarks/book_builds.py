@@ -1,0 +1,204 @@
+"""What it takes to build the book: from scratch, and after an edit to one chapter or one function.
+
+It is built in a copy of the project in a temporary folder, with the copy's package, by the steps of
+``make book``. Chapters are executed into a cache named after a hash of the package and the locked
+versions (``tools/saif_build.py``), in which a chapter is found by its code. So an edit to a chapter
+executes that chapter again, and an edit to any function executes them all; pages are laid out anew
+each time. A last cell that only the copy has says how much memory the chapter's kernel took.
+"""
+
+import json
+import os
+import re
+import shutil
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Sequence
+from pathlib import Path
+
+import nbformat
+import yaml
+from jupyter_cache import get_cache
+
+from benchmarks.timing import Options, row
+
+ROOT = Path(__file__).resolve().parents[1]
+LEFT_BEHIND = (".git", ".venv*", "_build", "__pycache__", ".*_cache", "*.egg-info", ".hypothesis")
+CACHES = Path("_build") / ".execution_caches"
+BOOK = ["-c", "from jupyter_book.cli.main import main; main()", "build", "."]
+STEPS = {
+    "chapters": [["tools/execute_chapters.py"]],
+    "pages": [[*BOOK, "--all", "-W", "-n", "--keep-going"]],
+    "checks": [["tools/check_pages.py"], ["tools/check_verdicts.py"]],
+}
+STEPS["checks"].append(["tools/check_in_browser.py"])
+EDITED_CHAPTER = "10_adapt"
+EDITED_MODULE = "graders.py"
+FEW = ("10_adapt", "12_real_models")  # two small ones, to try the program out
+MEMORY_ID = "memory-of-the-kernel"
+MEMORY = """import json, resource
+from pathlib import Path
+
+status = Path("/proc/self/status")
+if status.exists():
+    peak = int(status.read_text().split("VmHWM:")[1].split()[0]) * 1024
+else:
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+print(json.dumps({"peak": peak}))
+"""
+
+
+def copy_project(to: Path, chapters: Sequence[str] | None = None) -> Path:
+    """Copy the project, and let each chapter of the copy say what memory it took.
+
+    Args:
+        to: A folder that does not exist yet.
+        chapters: The only chapters that the copy's table of contents keeps; by default all pages.
+
+    Returns:
+        The folder.
+    """
+    shutil.copytree(ROOT, to, ignore=shutil.ignore_patterns(*LEFT_BEHIND))
+    if chapters:
+        toc = yaml.safe_load((to / "_toc.yml").read_text(encoding="utf-8"))
+        toc["chapters"] = [{"file": f"book/{name}"} for name in chapters]
+        (to / "_toc.yml").write_text(yaml.safe_dump(toc, sort_keys=False), encoding="utf-8")
+    for path in (to / "book").glob("*.ipynb"):
+        chapter = nbformat.read(path, as_version=4)
+        last = nbformat.v4.new_code_cell(MEMORY, id=MEMORY_ID, metadata={"tags": ["remove-cell"]})
+        chapter.cells.append(last)
+        nbformat.write(chapter, path)
+    return to
+
+
+def run_step(project: Path, commands: Sequence[Sequence[str]]) -> float:
+    """Run the commands of one step as the Makefile does, with the copy's package.
+
+    Args:
+        project: The copy.
+        commands: What Python is given, for each command.
+
+    Returns:
+        The seconds it took.
+
+    Raises:
+        RuntimeError: If a command fails; the message holds the end of what it printed.
+    """
+    offline = {name: "1" for name in ("HF_HUB_OFFLINE", "TRANSFORMERS_OFFLINE")}
+    start = time.perf_counter()
+    for command in commands:
+        run = subprocess.run(
+            [sys.executable, *command],
+            cwd=project,
+            env=os.environ | offline | {"PYTHONPATH": str(project)},
+            capture_output=True,
+            text=True,
+        )
+        if run.returncode:
+            said = (run.stdout + run.stderr)[-4000:]
+            raise RuntimeError(f"{' '.join(command)} ended with code {run.returncode}:\n{said}")
+    return time.perf_counter() - start
+
+
+def executed(project: Path) -> dict[str, dict]:
+    """Read what the execution cache holds.
+
+    Args:
+        project: The copy, after its chapters were executed.
+
+    Returns:
+        Chapter to its latest ``entry`` in the cache, the ``seconds`` it took, and the ``peak`` of its kernel's
+        memory in bytes.
+    """
+    (folder,) = (project / CACHES).iterdir()
+    cache, found = get_cache(folder), {}
+    for record in sorted(cache.list_cache_records(), key=lambda record: record.pk):
+        cells = cache.get_cache_bundle(record.pk).nb.cells
+        (said,) = [output.text for output in cells[-1].outputs]
+        found[Path(record.uri).stem] = {
+            "entry": (folder.name, record.pk),
+            "seconds": record.data["execution_seconds"],
+            "peak": json.loads(said)["peak"],
+        }
+    return found
+
+
+def edit_chapter(project: Path, name: str = EDITED_CHAPTER) -> None:
+    """Change a chapter's code: a comment is code to the cache."""
+    path = project / "book" / f"{name}.ipynb"
+    chapter = nbformat.read(path, as_version=4)
+    chapter.cells[-1].source += "\n# edited"
+    nbformat.write(chapter, path)
+
+
+def edit_function(project: Path, name: str = EDITED_MODULE) -> None:
+    """Change a function of the package, in a way that changes no result."""
+    path = project / "saif_helpers" / name
+    text = path.read_text(encoding="utf-8")
+    edited = re.sub(r"^    return ", "    _ = None\n    return ", text, count=1, flags=re.MULTILINE)
+    path.write_text(edited, encoding="utf-8")
+
+
+def build(project: Path, work: str, steps: Sequence[str], before: dict[str, dict]) -> list[dict]:
+    """Build the copy once.
+
+    Args:
+        project: The copy.
+        work: What to call it.
+        steps: Names of `STEPS`.
+        before: What `executed` gave for the build before; empty for the first.
+
+    Returns:
+        Rows with the seconds of each step and of all, and with the number of executed chapters.
+    """
+    shutil.rmtree(project / "_build" / "html", ignore_errors=True)
+    seconds = {}
+    for step in steps:
+        print(f"{work}: {step} ...", flush=True)
+        seconds[step] = run_step(project, STEPS[step])
+        print(f"{work}: {step} took {seconds[step]:.0f} s", flush=True)
+    now = executed(project)
+    again = [
+        name for name, each in now.items() if before.get(name, {}).get("entry") != each["entry"]
+    ]
+    note = f"all {len(now)} chapters executed"
+    if len(again) < len(now):
+        note = f"executed: {', '.join(again) or 'none'}; the others were taken from the cache"
+    rows = [row("e", work, step, "s", [took]) for step, took in seconds.items()]
+    rows.append(row("e", work, "whole", "s", [sum(seconds.values())], note=note))
+    rows.append(row("e", work, "chapters executed", "chapters", [len(again)]))
+    return rows
+
+
+def chapter_rows(found: dict[str, dict]) -> list[dict]:
+    """Make the rows with each chapter's time and memory."""
+    rows = []
+    for name, each in sorted(found.items()):
+        rows.append(row("e", "chapter", name, "s", [each["seconds"]]))
+        rows.append(row("e", "chapter, peak memory", name, "GiB", [each["peak"] / 2**30]))
+    return rows
+
+
+def measure(options: Options) -> list[dict]:
+    """Measure part e. Each build is done once: it takes minutes, and varies by seconds.
+
+    Args:
+        options: How much. Quick means the execution of two small chapters, and no pages.
+
+    Returns:
+        The rows.
+    """
+    steps = ["chapters"] if options.quick else list(STEPS)
+    chapters = FEW if options.quick else None
+    with tempfile.TemporaryDirectory(prefix="book-") as folder:
+        project = copy_project(Path(folder) / "copy", chapters)
+        rows = build(project, "book, from scratch", steps, {})
+        first = executed(project)
+        edit_chapter(project)
+        rows += build(project, "book, after an edit to one chapter", steps, first)
+        second = executed(project)
+        edit_function(project)
+        rows += build(project, "book, after an edit to one function", steps, second)
+    return rows + chapter_rows(first)

@@ -1,0 +1,13 @@
+"""The first steered output, with this package: `startup` says what is in `given`."""
+
+import torch
+
+import saif_helpers as saif
+from saif_helpers.vectors import SteeringVector
+
+model = saif.load("organism", given["size"])
+mark("load")
+vector = SteeringVector(given["layer"], torch.tensor(given["vector"]), "given")
+options = {"placement": "last_prompt_token", "max_new_tokens": given["new_tokens"]}
+answer = saif.generate(model, given["negative"][:1], vector, **options)
+mark("first steered output")
