@@ -22,15 +22,18 @@ import nbformat
 import yaml
 from jupyter_cache import get_cache
 
+from benchmarks.startup import PEAK
 from benchmarks.timing import Options, row
+from saif_helpers.memory import GIB
 
 ROOT = Path(__file__).resolve().parents[1]
 LEFT_BEHIND = (".git", ".venv*", "_build", "__pycache__", ".*_cache", "*.egg-info", ".hypothesis")
+BOOK = "make book"
 CACHES = Path("_build") / ".execution_caches"
-BOOK = ["-c", "from jupyter_book.cli.main import main; main()", "build", "."]
+JUPYTER_BOOK = ["-c", "from jupyter_book.cli.main import main; main()", "build", "."]
 STEPS = {
     "chapters": [["tools/execute_chapters.py"]],
-    "pages": [[*BOOK, "--all", "-W", "-n", "--keep-going"]],
+    "pages": [[*JUPYTER_BOOK, "--all", "-W", "-n", "--keep-going"]],
     "checks": [["tools/check_pages.py"], ["tools/check_verdicts.py"]],
 }
 STEPS["checks"].append(["tools/check_in_browser.py"])
@@ -38,15 +41,9 @@ EDITED_CHAPTER = "10_adapt"
 EDITED_MODULE = "graders.py"
 FEW = ("10_adapt", "12_real_models")  # two small ones, to try the program out
 MEMORY_ID = "memory-of-the-kernel"
-MEMORY = """import json, resource
-from pathlib import Path
-
-status = Path("/proc/self/status")
-if status.exists():
-    peak = int(status.read_text().split("VmHWM:")[1].split()[0]) * 1024
-else:
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-print(json.dumps({"peak": peak}))
+MEMORY = f"""import json
+{PEAK}
+print(json.dumps({{"peak": peak}}))
 """
 
 
@@ -86,7 +83,7 @@ def run_step(project: Path, commands: Sequence[Sequence[str]]) -> float:
     Raises:
         RuntimeError: If a command fails; the message holds the end of what it printed.
     """
-    offline = {name: "1" for name in ("HF_HUB_OFFLINE", "TRANSFORMERS_OFFLINE")}
+    offline = dict.fromkeys(("HF_HUB_OFFLINE", "TRANSFORMERS_OFFLINE"), "1")
     start = time.perf_counter()
     for command in commands:
         run = subprocess.run(
@@ -109,10 +106,13 @@ def executed(project: Path) -> dict[str, dict]:
         project: The copy, after its chapters were executed.
 
     Returns:
-        Chapter to its latest ``entry`` in the cache, the ``seconds`` it took, and the ``peak`` of its kernel's
-        memory in bytes.
+        Chapter to its latest ``entry`` in the cache, the ``seconds`` it took, and the ``peak`` of
+        its kernel's memory in bytes.
     """
-    (folder,) = (project / CACHES).iterdir()
+    caches = project / CACHES
+    if not caches.exists():
+        return {}
+    (folder,) = caches.iterdir()  # a build removes those of other inputs
     cache, found = get_cache(folder), {}
     for record in sorted(cache.list_cache_records(), key=lambda record: record.pk):
         cells = cache.get_cache_bundle(record.pk).nb.cells
@@ -151,14 +151,21 @@ def build(project: Path, work: str, steps: Sequence[str], before: dict[str, dict
         before: What `executed` gave for the build before; empty for the first.
 
     Returns:
-        Rows with the seconds of each step and of all, and with the number of executed chapters.
+        Rows with the seconds of each step and of all, and with the number of executed chapters. A
+        step that fails is the last, and its row says how.
     """
     shutil.rmtree(project / "_build" / "html", ignore_errors=True)
-    seconds = {}
+    rows, whole = [], 0.0
     for step in steps:
         print(f"{work}: {step} ...", flush=True)
-        seconds[step] = run_step(project, STEPS[step])
-        print(f"{work}: {step} took {seconds[step]:.0f} s", flush=True)
+        try:
+            took = run_step(project, STEPS[step])
+        except RuntimeError as error:  # the other parts of the run must not be lost with it
+            print(error, file=sys.stderr)
+            return [*rows, row("e", work, step, "s", note=f"failed: {error.args[0][:200]}")]
+        print(f"{work}: {step} took {took:.0f} s", flush=True)
+        rows.append(row("e", work, step, "s", [took]))
+        whole += took
     now = executed(project)
     again = [
         name for name, each in now.items() if before.get(name, {}).get("entry") != each["entry"]
@@ -166,10 +173,8 @@ def build(project: Path, work: str, steps: Sequence[str], before: dict[str, dict
     note = f"all {len(now)} chapters executed"
     if len(again) < len(now):
         note = f"executed: {', '.join(again) or 'none'}; the others were taken from the cache"
-    rows = [row("e", work, step, "s", [took]) for step, took in seconds.items()]
-    rows.append(row("e", work, "whole", "s", [sum(seconds.values())], note=note))
-    rows.append(row("e", work, "chapters executed", "chapters", [len(again)]))
-    return rows
+    executions = row("e", work, "chapters executed", "chapters", [len(again)])
+    return [*rows, row("e", work, "whole", "s", [whole], note=note), executions]
 
 
 def chapter_rows(found: dict[str, dict]) -> list[dict]:
@@ -177,7 +182,7 @@ def chapter_rows(found: dict[str, dict]) -> list[dict]:
     rows = []
     for name, each in sorted(found.items()):
         rows.append(row("e", "chapter", name, "s", [each["seconds"]]))
-        rows.append(row("e", "chapter, peak memory", name, "GiB", [each["peak"] / 2**30]))
+        rows.append(row("e", "chapter, peak memory", name, "GiB", [each["peak"] / GIB]))
     return rows
 
 
@@ -191,14 +196,13 @@ def measure(options: Options) -> list[dict]:
         The rows.
     """
     steps = ["chapters"] if options.quick else list(STEPS)
-    chapters = FEW if options.quick else None
     with tempfile.TemporaryDirectory(prefix="book-") as folder:
-        project = copy_project(Path(folder) / "copy", chapters)
-        rows = build(project, "book, from scratch", steps, {})
+        project = copy_project(Path(folder) / "copy", FEW if options.quick else None)
+        rows = build(project, f"{BOOK}, from scratch", steps, {})
         first = executed(project)
         edit_chapter(project)
-        rows += build(project, "book, after an edit to one chapter", steps, first)
+        rows += build(project, f"{BOOK}, after an edit to one chapter", steps, first)
         second = executed(project)
         edit_function(project)
-        rows += build(project, "book, after an edit to one function", steps, second)
+        rows += build(project, f"{BOOK}, after an edit to one function", steps, second)
     return rows + chapter_rows(first)

@@ -11,6 +11,7 @@ import sys
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
+from benchmarks.peers.with_nnterp import FOLDER as NNTERP
 from benchmarks.timing import Options, row
 from saif_helpers.memory import GIB
 
@@ -27,19 +28,12 @@ IMPORTS = {
     "nnterp": "import nnterp",
     "steering-vectors": "import steering_vectors",
 }
-LIMIT = "transformers with hooks"
+LIMIT = "transformers, hooks"
 FIRST = {
     "first ranking": {LIMIT: "rank_with_hooks.py", OURS: "rank_with_package.py"},
     "first steered output": {LIMIT: "steer_with_hooks.py", OURS: "steer_with_package.py"},
 }
-CHILD = """
-import json, sys, time
-told, marks = json.load(sys.stdin), {}
-start = time.perf_counter()
-def mark(name):
-    marks[name] = time.perf_counter() - start
-names = {"given": told["given"], "mark": mark, "answer": None}
-exec(compile(told["code"], told["name"], "exec"), names)
+PEAK = """
 from pathlib import Path
 status = Path("/proc/self/status")
 if status.exists():
@@ -47,10 +41,20 @@ if status.exists():
 else:
     import resource
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-print()
-print(json.dumps({"seconds": marks, "peak": peak, "answer": names["answer"]}))
 """
-"""The peak is of /proc where there is one: ``ru_maxrss`` begins with what the parent had."""
+"""Of /proc where there is one: ``ru_maxrss`` of a process begins with what its parent had."""
+CHILD = f"""
+import json, sys, time
+told, marks = json.load(sys.stdin), {{}}
+start = time.perf_counter()
+def mark(name):
+    marks[name] = time.perf_counter() - start
+names = {{"given": told["given"], "mark": mark, "answer": None}}
+exec(compile(told["code"], told["name"], "exec"), names)
+{PEAK}
+print()
+print(json.dumps({{"seconds": marks, "peak": peak, "answer": names["answer"]}}))
+"""
 
 
 def run_fresh(name: str, code: str, given: Mapping | None = None) -> dict:
@@ -84,7 +88,8 @@ def by_turns(ways: Mapping[str, Callable[[], dict]], repeats: int) -> dict[str, 
 
     Args:
         ways: Way to what runs it, see `run_fresh`.
-        repeats: How many rounds count. One before them warms up: it fills the disk's cache.
+        repeats: How many rounds count. One before them warms up: it fills the disk's
+            cache; with 0 it is all there is.
 
     Returns:
         Way to what each round gave. A way that failed is not run again.
@@ -121,9 +126,12 @@ def to_rows(
 
 def imports(repeats: int) -> list[dict]:
     """Measure how long each library's import takes and what memory it leaves in use."""
-    ways = {
-        way: lambda way=way: run_fresh(way, f"{IMPORTS[way]}\nmark('import')") for way in IMPORTS
+    # nnterp lies in a folder of its own, see benchmarks.peers.
+    path = f"import sys; sys.path[:0] = [{str(NNTERP)!r}] * {NNTERP.is_dir():d}\n"
+    codes = {
+        way: f"{path * (way == 'nnterp')}{code}\nmark('import')" for way, code in IMPORTS.items()
     }
+    ways = {way: lambda way=way: run_fresh(way, codes[way]) for way in codes}
     found = by_turns(ways, repeats)
     seconds = to_rows("import", "s", found, lambda each: each["seconds"]["import"], "")
     memory = to_rows("import, peak memory", "GiB", found, lambda each: each["peak"] / GIB, "")
