@@ -60,8 +60,10 @@ needs: setup ## compute again what each model needs of GPU memory
 picture: ## copy the README's picture out of the built book
 	$(BIN)/python tools/readme_picture.py
 
-bench: setup ## measure what capture and steered generation cost
-	$(OFFLINE) $(BIN)/python -m benchmarks.generation $(ARGS)
+bench: setup ## measure speed beside other libraries, for the book; ARGS="--parts a b" for some
+	@$(MAKE) --no-print-directory $(VENV)-bench/.installed || \
+	  echo "Not all other libraries could be installed: their rows will say so."
+	$(OFFLINE) $(VENV)-bench/bin/python -m benchmarks $(ARGS)
 
 soak: setup ## kill, fill and damage runs hundreds of times, and write book/soak.json: ten minutes
 	$(OFFLINE) $(BIN)/python tools/soak.py $(ARGS)
@@ -81,6 +83,17 @@ $(VENV)/.locked: requirements.lock | python
 
 $(VENV)/.installed: $(VENV)/.locked pyproject.toml
 	$(PIP) install -qq --no-deps --no-build-isolation --editable .
+	@touch $@
+
+# The other libraries lie beside the locked environment, which is seen from there and not changed.
+SITE = $(1)/bin/python -c 'import sysconfig; print(sysconfig.get_path("purelib"))'
+$(VENV)-bench/.installed: $(VENV)/.installed benchmarks/peers.txt benchmarks/peers_nnterp.txt
+	$(BIN)/python -m venv --clear --without-pip $(VENV)-bench
+	echo "import site; site.addsitedir('$$($(call SITE,$(VENV)))')" \
+	  > "$$($(call SITE,$(VENV)-bench))/locked.pth"
+	$(PIP) --python $(VENV)-bench install -qq --no-deps -r benchmarks/peers.txt
+	$(PIP) --python $(VENV)-bench install -qq --no-deps --target $(VENV)-bench/nnterp \
+	  -r benchmarks/peers_nnterp.txt
 	@touch $@
 
 python:
@@ -116,4 +129,4 @@ clean: ## remove the built book and its execution cache
 	rm -rf _build
 
 distclean: clean ## remove the virtual environment too
-	rm -rf $(VENV) $(VENV)-newest $(VENV)-oldest $(VENV)-colab $(VENV)-audit *.egg-info .pytest_cache .ruff_cache .hypothesis
+	rm -rf $(VENV) $(VENV)-newest $(VENV)-oldest $(VENV)-colab $(VENV)-audit $(VENV)-bench *.egg-info .pytest_cache .ruff_cache .hypothesis
