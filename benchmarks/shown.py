@@ -1,0 +1,143 @@
+"""What the page on speed shows of a run: its machine, its rows by part, and the figure."""
+
+import json
+from itertools import cycle
+from pathlib import Path
+
+import matplotlib.pyplot as plt
+import pandas as pd
+from matplotlib.figure import Figure
+from matplotlib.ticker import NullFormatter, StrMethodFormatter
+
+from benchmarks.targets import OURS, Rows, Spread, spread
+from saif_helpers.figures import GREY, INK, MARKERS, PALETTE
+
+NOT_MEASURED = "Not measured yet. `make bench` measures it."
+COLUMNS = ("work", "way", "median (least to most)", "unit", "relative to the limit")
+
+
+def read(path: Path) -> dict:
+    """Read the record of a run.
+
+    Args:
+        path: What ``make bench`` wrote.
+
+    Returns:
+        The record; without a file one that is empty.
+    """
+    if not path.exists():
+        return {"about": {}, "rows": []}
+    return json.loads(path.read_text(encoding="utf-8"))
+
+
+def sentence(about: dict) -> str:
+    """Say in a sentence what a run was measured on.
+
+    Args:
+        about: What the record says about it.
+
+    Returns:
+        The sentence, in Markdown.
+    """
+    if not about:
+        return NOT_MEASURED
+    versions = ", ".join(f"{name} {version}" for name, version in about["versions"].items())
+    text = (
+        f"Measured on {about['machine']}, {about['cores']} cores, PyTorch on {about['threads']} "
+        f"threads, {about['memory_gib']} GiB of memory, with {versions}. Last run: "
+        f"{about['date']}, commit {about['commit']}."
+    )
+    for part, told in about.get("parts", {}).items():
+        if any(told[key] != about[key] for key in ("machine", "date", "commit")):
+            text += f" Part {part}: {told['date']}, commit {told['commit']}, on {told['machine']}."
+    return text
+
+
+def rows_table(rows: Rows, part: str) -> pd.DataFrame:
+    """Tabulate a part's rows.
+
+    Args:
+        rows: The rows of a run.
+        part: Letter of the part.
+
+    Returns:
+        A row for each; a work is named once. No column that is empty throughout.
+    """
+    found, before = [], None
+    for row in (row for row in rows if row["part"] == part):
+        line = {"work": "" if row["work"] == before else row["work"], "way": row["way"]}
+        line["median (least to most)"] = "no figure, see below"
+        if row["values"]:
+            line |= {COLUMNS[2]: str(spread(row["values"])), "unit": row["unit"]}
+        if row["ratio"]:
+            line["relative to the limit"] = str(Spread(**row["ratio"]))
+        found.append(line)
+        before = row["work"]
+    table = pd.DataFrame(found, columns=list(COLUMNS)).dropna(axis="columns", how="all")
+    return table.fillna("")
+
+
+def notes(rows: Rows, part: str) -> str:
+    """List a part's notes: whether the ways agree, and why one cannot do a work.
+
+    Args:
+        rows: The rows of a run.
+        part: Letter of the part.
+
+    Returns:
+        A list in Markdown, each note once with the ways and works that it is of.
+    """
+    found: dict[tuple[str, str], list[str]] = {}
+    for row in rows:
+        if row["part"] == part and row["note"]:
+            found.setdefault((row["way"], row["note"]), []).append(row["work"])
+    return "\n".join(
+        f"- **{way}** ({'; '.join(works)}): {note}" for (way, note), works in found.items()
+    )
+
+
+def throughput_figure(rows: Rows) -> Figure | None:
+    """Draw every way's throughput relative to the limit, with its range over turns.
+
+    Args:
+        rows: The rows of a run.
+
+    Returns:
+        The figure: a panel for each piece of work, a line for each way. None without such rows.
+    """
+    works: dict[str, list[dict]] = {}
+    for row in rows:
+        if row["ratio"] and row["unit"].endswith("/s") and row["part"] in {"a", "b"}:
+            works.setdefault(row["work"], []).append(row)
+    if not works:
+        return None
+    heights = [len(ways) + 0.8 for ways in works.values()]
+    figure, panels = plt.subplots(
+        len(works),
+        figsize=(6.8, 0.9 + 0.34 * sum(heights)),
+        sharex=True,
+        squeeze=False,
+        height_ratios=heights,
+    )
+    looks = _looks(rows)
+    for axes, (work, ways) in zip(panels[:, 0], works.items(), strict=True):
+        for place, row in enumerate(ways):
+            ratio, (colour, marker) = row["ratio"], looks[row["way"]]
+            around = [[ratio["median"] - ratio["least"]], [ratio["most"] - ratio["median"]]]
+            options = {"color": colour, "ecolor": INK, "capsize": 3, "markersize": 7}
+            axes.errorbar(ratio["median"], place, xerr=around, fmt=marker, **options)
+        axes.axvline(1, color=GREY, linewidth=1.2, linestyle="--")
+        axes.set_xscale("log")
+        axes.set_yticks(range(len(ways)), [row["way"] for row in ways])
+        axes.set_ylim(len(ways) - 0.4, -0.6)
+        axes.set_title(work, loc="left", fontsize=11)
+    axes.xaxis.set_major_formatter(StrMethodFormatter("{x:g}"))
+    axes.xaxis.set_minor_formatter(NullFormatter())
+    axes.set_xlabel("Throughput relative to the limit (dashed line)")
+    return figure
+
+
+def _looks(rows: Rows) -> dict[str, tuple[str, str]]:
+    """Give each way a colour and a marker, the package the first."""
+    ways = sorted(dict.fromkeys(row["way"] for row in rows), key=lambda way: way != OURS)
+    return dict(zip(ways, zip(cycle(PALETTE), cycle(MARKERS), strict=False), strict=False))
