@@ -7,7 +7,7 @@ from pathlib import Path
 import matplotlib.pyplot as plt
 import pandas as pd
 from matplotlib.figure import Figure
-from matplotlib.ticker import NullFormatter, StrMethodFormatter
+from matplotlib.ticker import LogLocator, NullFormatter, StrMethodFormatter
 
 from benchmarks.targets import OURS, Rows, Spread, spread
 from saif_helpers.figures import GREY, INK, MARKERS, PALETTE
@@ -131,6 +131,7 @@ def throughput_figure(rows: Rows) -> Figure | None:
         axes.set_yticks(range(len(ways)), [row["way"] for row in ways])
         axes.set_ylim(len(ways) - 0.4, -0.6)
         axes.set_title(work, loc="left", fontsize=11)
+    axes.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
     axes.xaxis.set_major_formatter(StrMethodFormatter("{x:g}"))
     axes.xaxis.set_minor_formatter(NullFormatter())
     axes.set_xlabel("Throughput relative to the limit (dashed line)")
