@@ -24,6 +24,9 @@ RESULTS = Path(__file__).parents[1] / "book" / "benchmarks.json"
 PARTS = {
     "a": "identification",
     "b": "generation",
+    "c": "sweep",
+    "d": "startup",
+    "e": "book_builds",
     "f": "growth",
 }
 

@@ -1,0 +1,171 @@
+"""Part c: the sweep of the steering chapters, k by beta by layer by placement.
+
+The package steers with many vectors in one generation pass, a row for each vector and content, and
+reads equal prompts once. The plain way is a loop over the settings, each with a forward hook that
+adds its vector and a batched `generate` of transformers. A loop over single prompts is what much
+published code does. Both are timed on some of the settings. The search looks for the best setting
+without trying all of them on all contents; its rate counts the outputs that it makes unnecessary.
+"""
+
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from itertools import count
+
+import pandas as pd
+import torch
+from torch import Tensor
+
+import saif_helpers as saif
+from benchmarks.timing import Options, row, seconds_by_turns
+from saif_helpers.interventions import PLACEMENTS, position_weights
+from saif_helpers.models import ModelWithSAEs
+from saif_helpers.ranking import LatentRanking
+from saif_helpers.settings import Setting, settings_grid
+from saif_helpers.tokens import batches, without_bos
+
+WORK = "sweep of k, beta, layer and placement"
+KS, BETAS = (1, 5, 15, 30, 60), (0.0, 0.5, 1.0, 1.5, 2.0, 3.0)
+STRENGTH = 4.0
+CONTENTS, PAIRS, NEW_TOKENS = 50, 300, 26
+SAMPLE = 12  # settings that the loops are timed on
+SINGLES = 10  # contents of each that the loop over single prompts is timed on
+ROUNDS = (8, 20, CONTENTS)  # of the search
+TURNS = 3  # at most: the whole sweep takes minutes
+BATCHED = "forward hooks and generate, a setting at a time"
+SINGLE = "forward hooks and generate, a prompt at a time"
+SEARCH = "saif_helpers: search in three rounds"
+
+
+@contextmanager
+def hooked(
+    model: ModelWithSAEs, setting: Setting, vector: Tensor, tokens: Mapping[str, Tensor]
+) -> Iterator[None]:
+    """Add a vector after the setting's layer with a forward hook, while one batch is generated."""
+    counted = without_bos(tokens, model.tokenizer)
+    weights, passes = position_weights(counted, setting.placement, setting.decay), count()
+
+    def add(_: object, __: object, output: Tensor) -> Tensor:
+        factor = weights(next(passes))
+        return output if factor is None else output + factor[:, :, None] * vector
+
+    handle = model.lm._module.model.layers[setting.layer].register_forward_hook(add)
+    try:
+        yield
+    finally:
+        handle.remove()
+
+
+def one_setting(
+    model: ModelWithSAEs,
+    prompts: Sequence[str],
+    setting: Setting,
+    ranking: LatentRanking,
+    batch_size: int,
+) -> list[str]:
+    """Steer by one setting with a hook and `generate`."""
+    texts, vector = [""] * len(prompts), setting.vector(model, ranking).vector
+    for rows, tokens in batches(prompts, model.tokenizer, batch_size):
+        with torch.no_grad(), hooked(model, setting, vector, tokens):
+            ids = model.lm._module.generate(
+                input_ids=tokens["input_ids"],
+                attention_mask=tokens["attention_mask"],
+                max_new_tokens=NEW_TOKENS,
+                do_sample=False,
+                eos_token_id=model.stop_ids,
+                pad_token_id=model.tokenizer.pad_token_id,
+            )
+        new = ids[:, tokens["input_ids"].shape[1] :]
+        decoded = model.tokenizer.batch_decode(new, skip_special_tokens=True)
+        for at, text in zip(rows, decoded, strict=True):
+            texts[at] = text
+    return texts
+
+
+def measure(options: Options) -> list[dict]:
+    """Time the whole sweep, the loops, and the search that chooses among the same settings.
+
+    Args:
+        options: Sizes and turns.
+
+    Returns:
+        Rows, in outputs a second of the whole sweep.
+    """
+    model = saif.load("organism", "S" if options.quick else "M")
+    layers, betas, ks, n, rounds = range(model.n_layers), BETAS, KS, CONTENTS, ROUNDS
+    if options.quick:
+        layers, betas, ks, n, rounds = range(2), BETAS[:1], KS[:2], 4, (1, 2, 4)
+    instruction = saif.load_instructions()["french"]
+    identification = saif.load_contents("identification")[: 20 if options.quick else PAIRS]
+    pairs = saif.make_pairs(instruction, identification, model.tokenizer, seed=0)
+    contents = saif.load_contents("validation")[:n]
+    prompts = [saif.render(content.text, model.tokenizer) for content in contents]
+    settings = settings_grid(layers, ks, betas, PLACEMENTS, [STRENGTH])
+    sample = range(0, len(settings), max(1, len(settings) // SAMPLE))
+    known = saif.rank_captured(model, *saif.capture_pairs(model, pairs, layers))
+    given, kept = (model, instruction, contents), {}
+
+    def whole() -> None:
+        rankings = saif.rank_captured(model, *saif.capture_pairs(model, pairs, layers))
+        kept["whole"] = saif.grade_settings(*given, rankings, settings, max_new_tokens=NEW_TOKENS)
+
+    def search() -> None:
+        options = {"rounds": rounds, "max_new_tokens": NEW_TOKENS}
+        kept["search"] = saif.search(*given, known, settings, **options)
+
+    def loop(name: str, asked: Sequence[str], batch_size: int) -> None:
+        kept[name] = [
+            one_setting(model, asked, settings[i], known[settings[i].layer], batch_size)
+            for i in sample
+        ]
+
+    ways = {
+        BATCHED: lambda: loop(BATCHED, prompts, n),
+        SINGLE: lambda: loop(SINGLE, prompts[:SINGLES], 1),
+        "saif_helpers": whole,
+        SEARCH: search,
+    }
+    done = dict.fromkeys(ways, len(settings) * n)
+    done |= {BATCHED: len(sample) * n, SINGLE: len(sample) * len(prompts[:SINGLES])}
+    rates = {
+        name: [done[name] / one for one in seconds]
+        for name, seconds in seconds_by_turns(ways, min(TURNS, options.repeats)).items()
+    }
+    about = {
+        "saif_helpers": f"{len(settings)} settings, {n} prompts each, with capture and ranking",
+        SEARCH: _chosen(kept["search"], settings, kept["whole"]),
+    }
+    for name in (BATCHED, SINGLE):
+        outputs = [kept["whole"][i].outputs for i in sample]
+        alike = [
+            a == b
+            for one, two in zip(kept[name], outputs, strict=True)
+            for a, b in zip(one, two, strict=False)
+        ]
+        about[name] = (
+            f"timed on {len(sample)} of the settings; {sum(alike)} of {len(alike)} outputs are "
+            "those of saif_helpers"
+        )
+    rows = [
+        row(
+            "c",
+            WORK,
+            name,
+            "outputs/s",
+            values,
+            reference=None if name == BATCHED else rates[BATCHED],
+            note=about[name],
+        )
+        for name, values in rates.items()
+    ]
+    seconds = [len(settings) * n / rate for rate in rates["saif_helpers"]]
+    return [*rows, row("c", "the whole sweep", "saif_helpers", "s", seconds)]
+
+
+def _chosen(found: pd.DataFrame, settings: Sequence[Setting], graded: Sequence[saif.Grades]) -> str:
+    """Say how good the setting is that the search chose, among all that the sweep measured."""
+    shares = [grades.proportion("strict").value for grades in graded]
+    chosen = shares[settings.index(saif.best_setting(found))]
+    return (
+        f"the setting it chooses passes strictly in {chosen:.2f}, the best of all in "
+        f"{max(shares):.2f}, of the same outputs"
+    )
