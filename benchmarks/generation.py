@@ -21,7 +21,6 @@ from benchmarks.timing import Named, Options, rate_rows, seconds_by_turns
 from saif_helpers.models import ModelWithSAEs
 from saif_helpers.prompts import PromptPair
 from saif_helpers.steering import PLACEMENTS
-from saif_helpers.tokens import token_ids
 from saif_helpers.vectors import SteeringVector
 
 PART, UNIT = "b", "tokens/s"
@@ -97,7 +96,7 @@ def compare_generation(
             )
         runs, notes = those_that_run(ways, checks, missing, [SHARED])
         seconds = seconds_by_turns(runs, repeats)
-    tokens = sum(map(len, token_ids(unsteered, model.tokenizer)))
+    tokens = sum(map(len, model.tokenizer(unsteered, add_special_tokens=False)["input_ids"]))
     return rate_rows(PART, UNIT, tokens, seconds, notes, lambda _: (UNSTEERED, PLAIN))
 
 
