@@ -18,7 +18,7 @@ from saif_helpers.memory import GIB
 OURS, LOOP = "saif_helpers", "one prompt at a time"
 ALL, LAST = "identify, all layers", "identify, last layer"
 MEMORY = "chapter, peak memory"
-PEAK, COPY = "peak memory of a capture", "a copy of all tokens held"
+PEAK, COPY = "rise of memory during a capture", "a copy of all tokens held"
 FURTHER_PAIR = "identify, each further pair"
 READ_OUT = "encoding and ranking the read-out rows alone"
 Rows = Sequence[dict]

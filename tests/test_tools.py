@@ -170,11 +170,13 @@ def project(tmp_path) -> Path:
         ("saif_helpers/new.py", ""),
         ("saif_helpers/data/organism/m.safetensors", "other"),
         ("requirements.lock", "torch==2"),
+        ("book/results/gemma-2-2b-it-65k.json", "{}"),
     ],
 )
-def test_cache_moves_with_package_weights_and_lock(project, name, content):
+def test_cache_moves_with_package_weights_lock_and_results(project, name, content):
     before = saif_build.prepare_cache(project, project / "_build")
     (before / "cached").touch()
+    (project / name).parent.mkdir(parents=True, exist_ok=True)
     (project / name).write_text(content)
     after = saif_build.prepare_cache(project, project / "_build")
     assert after != before

@@ -14,6 +14,7 @@ from pathlib import Path
 
 CACHES = ".execution_caches"
 INPUTS = ("saif_helpers", "requirements.lock")
+RESULTS = "book/results"  # of real models, where a reader has made some; a chapter shows them
 
 
 def input_files(root: Path) -> list[Path]:
@@ -23,14 +24,16 @@ def input_files(root: Path) -> list[Path]:
         root: Top folder of the project.
 
     Returns:
-        The files of `INPUTS` under `root`, sorted; no compiled or hidden ones.
+        The files of `INPUTS` and `RESULTS` under `root`, sorted; no compiled or hidden ones.
 
     Raises:
         FileNotFoundError: If one of `INPUTS` does not exist.
     """
     found = []
-    for name in INPUTS:
+    for name in (*INPUTS, RESULTS):
         path = root / name
+        if not path.exists() and name == RESULTS:
+            continue
         if not path.exists():
             raise FileNotFoundError(f"{path} is missing: is {root} the top folder of the project?")
         found += [path] if path.is_file() else [file for file in path.rglob("*") if file.is_file()]
