@@ -2,8 +2,10 @@
 
 from collections.abc import Iterator, Mapping, Sequence
 
+import torch
 from jaxtyping import Bool, Int
 from torch import Tensor
+from torch.nn.utils.rnn import pad_sequence
 from transformers import PreTrainedTokenizerBase
 
 
@@ -61,11 +63,12 @@ def pad(
     Returns:
         As `tokenize`.
     """
-    ids = {"input_ids": list(sequences)}
-    padded = tokenizer.pad(ids, padding_side="left", return_tensors="pt")
-    mask = padded["attention_mask"]
+    rows = [torch.tensor(ids) for ids in sequences]
+    left = {"batch_first": True, "padding_side": "left"}
+    padded = pad_sequence(rows, padding_value=tokenizer.pad_token_id, **left)
+    mask = pad_sequence([torch.ones_like(row) for row in rows], **left)
     positions = (mask.cumsum(-1) - 1).clamp(min=0)
-    return {"input_ids": padded["input_ids"], "attention_mask": mask, "position_ids": positions}
+    return {"input_ids": padded, "attention_mask": mask, "position_ids": positions}
 
 
 def without_bos(

@@ -65,7 +65,7 @@ def made_up(one, all, loop, steered, sweep, **f):  # noqa: A002
     further = {"r_squared": f["straight"]}
     rows.append(row("f", "identify, each further pair", OURS, "s", [0.1], **further))
     for at in (8, 80):
-        work = f"peak memory of a capture, {at} pairs"
+        work = f"rise of memory during a capture, {at} pairs"
         rows.append(row("f", work, OURS, "MiB", [f["held"] * (at - 8)], at=at))
         rows.append(row("f", work, COPY, "MiB", [float(at - 8)], at=at))
     return rows
