@@ -45,11 +45,15 @@ def sentence(about: dict) -> str:
     text = (
         f"Measured on {about['machine']}, {about['cores']} cores, PyTorch on {about['threads']} "
         f"threads, {about['memory_gib']} GiB of memory, with {versions}. Last run: "
-        f"{about['date']}, commit {about['commit']}."
+        f"{about['date']}, commit {about['commit'][:7]}."
     )
+    earlier: dict[str, list[str]] = {}
     for part, told in about.get("parts", {}).items():
         if any(told[key] != about[key] for key in ("machine", "date", "commit")):
-            text += f" Part {part}: {told['date']}, commit {told['commit']}, on {told['machine']}."
+            run = f"{told['date']}, commit {told['commit'][:7]}, on {told['machine']}"
+            earlier.setdefault(run, []).append(part)
+    for run, parts in earlier.items():
+        text += f" Part{'s' * (len(parts) > 1)} {', '.join(parts)}: {run}."
     return text
 
 
