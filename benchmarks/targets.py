@@ -24,6 +24,12 @@ READ_OUT = "encoding and ranking the read-out rows alone"
 Rows = Sequence[dict]
 
 
+def short(value: float) -> str:
+    """Write a number with three digits that count, thousands as in 3,370."""
+    digits = f"{value:.3g}"
+    return f"{float(digits):,.0f}" if "e+" in digits else digits
+
+
 @dataclass(frozen=True)
 class Spread:
     """A figure over turns.
@@ -40,9 +46,8 @@ class Spread:
 
     def __str__(self) -> str:
         """Write the median with the range behind it, where there is one."""
-        if self.least == self.most:
-            return f"{self.median:.3g}"
-        return f"{self.median:.3g} ({self.least:.3g} to {self.most:.3g})"
+        median, least, most = map(short, (self.median, self.least, self.most))
+        return median if self.least == self.most else f"{median} ({least} to {most})"
 
 
 def spread(values: Sequence[float]) -> Spread:

@@ -10,7 +10,7 @@ from myst_nb.core.read import read_myst_markdown_notebook
 from nbclient import NotebookClient
 
 from benchmarks import book_builds, shown, startup
-from benchmarks.targets import COPY, LOOP, MEMORY, OURS, READ_OUT, TARGETS, targets_table
+from benchmarks.targets import COPY, LOOP, MEMORY, OURS, READ_OUT, TARGETS, short, targets_table
 from benchmarks.timing import row
 from saif_helpers.memory import GIB
 
@@ -261,3 +261,11 @@ def test_the_function_edit_changes_the_module_that_there_is(tmp_path):
     assert edited != text
     compile(edited, name, "exec")
     assert (ROOT / "book" / f"{book_builds.EDITED_CHAPTER}.ipynb").exists()
+
+
+@pytest.mark.parametrize(
+    ("value", "written"),
+    [(3367.2, "3,370"), (999.6, "1,000"), (97.13, "97.1"), (0.02841, "0.0284"), (2.0, "2")],
+)
+def test_numbers_have_three_digits_that_count_and_no_exponent(value, written):
+    assert short(value) == written

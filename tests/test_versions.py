@@ -77,7 +77,10 @@ def test_supported_versions_are_not_mentioned(installed):
 @pytest.mark.parametrize(
     ("changed", "said"),
     [
-        ({"nnsight": "0.9.2"}, 'installed: nnsight 0.9.2; .* Run: pip install "nnsight>=0.8,<0.9"'),
+        (
+            {"nnsight": "0.9.2"},
+            'installed: nnsight 0.9.2; .* Run: pip install "nnsight>=0.8.1,<0.9"',
+        ),
         ({"torch": "2.5.1+cu121"}, r"installed: torch 2.5.1\+cu121; .* supports torch >=2.6\."),
         (
             {"transformers": "4.57.1", "sae-lens": "7.0.0"},
