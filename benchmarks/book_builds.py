@@ -34,9 +34,12 @@ JUPYTER_BOOK = ["-c", "from jupyter_book.cli.main import main; main()", "build",
 STEPS = {
     "chapters": [["tools/execute_chapters.py"]],
     "pages": [[*JUPYTER_BOOK, "--all", "-W", "-n", "--keep-going"]],
-    "checks": [["tools/check_pages.py"], ["tools/check_verdicts.py"]],
+    "checks": [
+        ["tools/check_pages.py"],
+        ["tools/check_verdicts.py"],
+        ["tools/check_in_browser.py"],
+    ],
 }
-STEPS["checks"].append(["tools/check_in_browser.py"])
 EDITED_CHAPTER = "10_adapt"
 EDITED_MODULE = "graders.py"
 FEW = ("10_adapt", "12_real_models")  # two small ones, to try the program out

@@ -9,19 +9,21 @@ without trying all of them on all contents; its rate counts the outputs that it 
 
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from functools import partial
 from itertools import count
 
 import pandas as pd
-import torch
 from torch import Tensor
 
 import saif_helpers as saif
+from benchmarks.peers import plain
+from benchmarks.peers.work import Asked
 from benchmarks.timing import Options, row, seconds_by_turns
 from saif_helpers.interventions import PLACEMENTS, position_weights
 from saif_helpers.models import ModelWithSAEs
 from saif_helpers.ranking import LatentRanking
 from saif_helpers.settings import Setting, settings_grid
-from saif_helpers.tokens import batches, without_bos
+from saif_helpers.tokens import without_bos
 
 WORK = "sweep of k, beta, layer and placement"
 KS, BETAS = (1, 5, 15, 30, 60), (0.0, 0.5, 1.0, 1.5, 2.0, 3.0)
@@ -63,22 +65,9 @@ def one_setting(
     batch_size: int,
 ) -> list[str]:
     """Steer by one setting with a hook and `generate`."""
-    texts, vector = [""] * len(prompts), setting.vector(model, ranking).vector
-    for rows, tokens in batches(prompts, model.tokenizer, batch_size):
-        with torch.no_grad(), hooked(model, setting, vector, tokens):
-            ids = model.lm._module.generate(
-                input_ids=tokens["input_ids"],
-                attention_mask=tokens["attention_mask"],
-                max_new_tokens=NEW_TOKENS,
-                do_sample=False,
-                eos_token_id=model.stop_ids,
-                pad_token_id=model.tokenizer.pad_token_id,
-            )
-        new = ids[:, tokens["input_ids"].shape[1] :]
-        decoded = model.tokenizer.batch_decode(new, skip_special_tokens=True)
-        for at, text in zip(rows, decoded, strict=True):
-            texts[at] = text
-    return texts
+    asked = Asked([*prompts], batch_size, NEW_TOKENS, model.stop_ids)
+    around = partial(hooked, model, setting, setting.vector(model, ranking).vector)
+    return plain.generate(model.lm._module, model.tokenizer, asked, around)
 
 
 def measure(options: Options) -> list[dict]:

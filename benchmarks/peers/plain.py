@@ -11,6 +11,8 @@ from benchmarks.peers.work import Asked, Found, Work, decoded, order, rank
 from saif_helpers.tokens import batches
 from saif_helpers.vectors import SteeringVector
 
+Around = Callable[[dict[str, Tensor]], contextlib.AbstractContextManager]
+
 
 class _Enough(Exception):  # noqa: N818 (nothing went wrong)
     """Ends a forward pass after the last layer that is asked for."""
@@ -85,27 +87,34 @@ def identify_one_by_one(work: Work, layers: Sequence[int]) -> Found:
 
 
 @torch.no_grad()
-def generate(lm: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, asked: Asked) -> list[str]:
+def generate(
+    lm: PreTrainedModel,
+    tokenizer: PreTrainedTokenizerBase,
+    asked: Asked,
+    around: Around = contextlib.nullcontext,
+) -> list[str]:
     """Generate with transformers alone, in batches of like length, and decode.
 
     Args:
         lm: The model.
         tokenizer: Its tokenizer.
         asked: What to generate.
+        around: Gets each batch; what it returns is entered while the batch is generated from.
 
     Returns:
         The texts, in the order of the prompts.
     """
     texts = [""] * len(asked.prompts)
     for rows, tokens in batches(asked.prompts, tokenizer, asked.batch_size):
-        ids = lm.generate(
-            input_ids=tokens["input_ids"].to(lm.device),
-            attention_mask=tokens["attention_mask"].to(lm.device),
-            max_new_tokens=asked.new_tokens,
-            do_sample=False,
-            eos_token_id=asked.stop_ids,
-            pad_token_id=tokenizer.pad_token_id,
-        )
+        with around(tokens):
+            ids = lm.generate(
+                input_ids=tokens["input_ids"].to(lm.device),
+                attention_mask=tokens["attention_mask"].to(lm.device),
+                max_new_tokens=asked.new_tokens,
+                do_sample=False,
+                eos_token_id=asked.stop_ids,
+                pad_token_id=tokenizer.pad_token_id,
+            )
         new = decoded(tokenizer, ids[:, tokens["input_ids"].shape[1] :], asked)
         for row, text in zip(rows, new, strict=True):
             texts[row] = text
