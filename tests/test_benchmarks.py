@@ -2,6 +2,7 @@
 
 import importlib
 import json
+import re
 import sys
 from pathlib import Path
 from types import SimpleNamespace
@@ -13,13 +14,13 @@ from transformers import AutoTokenizer
 
 import saif_helpers as saif
 from benchmarks import __main__ as program
-from benchmarks import generation, gpu_scale, growth, growth_memory, identification
+from benchmarks import generation, gpu_scale, growth, growth_memory, identification, sweep
 from benchmarks.peers import Unavailable, plain, reason
 from benchmarks.peers import run as peers_run
 from benchmarks.peers.with_nnterp import Nnterp
 from benchmarks.peers.work import Asked, Found, agreement, decoded
 from benchmarks.random_models import SPECIAL, number_tokenizer, random_model, random_prompts
-from benchmarks.timing import rate_rows, ratios, row, seconds_by_turns
+from benchmarks.timing import Options, rate_rows, ratios, row, seconds_by_turns
 from saif_helpers.memory import architectures
 from saif_helpers.tokens import tokenize
 from tests import tiny
@@ -375,3 +376,19 @@ def test_arguments_are_checked(arguments, message, capsys):
 @pytest.mark.parametrize("name", program.PARTS.values())
 def test_every_part_can_be_measured(name):
     assert callable(importlib.import_module(f"benchmarks.{name}").measure)
+
+
+def test_the_loops_of_the_sweep_write_what_the_package_writes():
+    *rows, whole = sweep.measure(Options(quick=True, repeats=1))
+    assert [row["way"] for row in rows] == [
+        sweep.BATCHED,
+        sweep.SINGLE,
+        "saif_helpers",
+        sweep.SEARCH,
+    ]
+    assert all(each["part"] == "c" and each["values"] for each in [*rows, whole])
+    for each in rows[:2]:
+        same, outputs = re.findall(r"(\d+) of (\d+) outputs", each["note"])[0]
+        assert same == outputs != "0"
+    assert [each["ratio"] is None for each in rows] == [True, False, False, False]
+    assert whole["unit"] == "s"
