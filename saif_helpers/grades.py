@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 import pandas as pd
+from scipy.optimize import brentq
 from scipy.stats import norm
 
 from saif_helpers.asking import GraderError, ask_check
@@ -212,10 +213,10 @@ def paired_difference(
 ) -> Interval:
     """Return how much more often `first` passes than `second` on the same contents.
 
-    The interval is Bonett and Price's adjusted Wald interval for paired proportions
-    (doi 10.3102/1076998611411915): one is added to each of the two counts of disagreement. A 95 %
-    interval misses 4 % of the time on average, at worst 6 % (60 to 200 contents); it then lies
-    nearer to 0 than the truth, where one method passes hardly anything that the other fails.
+    The interval is Tango's for paired proportions (doi
+    10.1002/(SICI)1097-0258(19980430)17:8<891::AID-SIM780>3.0.CO;2-B): it holds the differences that
+    a score test does not reject. A 95 % interval misses 4.7 % of the time on average, at worst
+    6.6 % (60 to 200 contents).
 
     Args:
         first: Grades of one method.
@@ -224,7 +225,7 @@ def paired_difference(
         confidence: Coverage of the interval.
 
     Returns:
-        The difference of the two shares and its interval, clipped to -1 and 1.
+        The difference of the two shares and its interval.
 
     Raises:
         ValueError: If the two were not graded on the same contents.
@@ -233,12 +234,28 @@ def paired_difference(
         raise ValueError("the two grades are of different contents; grade both on the same ones")
     pairs = list(zip(passed(first, kind), passed(second, kind), strict=True))
     n = len(pairs)
-    only_first = sum(a and not b for a, b in pairs)
-    only_second = sum(b and not a for a, b in pairs)
-    p, q = (only_first + 1) / (n + 2), (only_second + 1) / (n + 2)
-    half = norm.ppf((1 + confidence) / 2) * math.sqrt((p + q - (p - q) ** 2) / (n + 2))
-    low, high = max(-1.0, p - q - half), min(1.0, p - q + half)
-    return Interval((only_first - only_second) / n, float(low), float(high), n)
+    first_alone = sum(a and not b for a, b in pairs)
+    second_alone = sum(b and not a for a, b in pairs)
+    value = (first_alone - second_alone) / n
+    high = _highest(first_alone, second_alone, n, confidence)
+    low = -_highest(second_alone, first_alone, n, confidence)
+    return Interval(value, min(low, value), max(high, value), n)
+
+
+def _highest(first_alone: int, second_alone: int, n: int, confidence: float) -> float:
+    """Return the highest difference that Tango's score test does not reject."""
+
+    def rejected_by(difference: float) -> float:  # how far the score is below its lowest allowed
+        middle = (2 * n - first_alone + second_alone) * difference - first_alone - second_alone
+        last = 8 * n * second_alone * difference * (1 - difference)
+        alone = (math.sqrt(max(middle**2 + last, 0.0)) - middle) / (4 * n)  # likeliest, of second's
+        variance = n * (2 * alone + difference * (1 - difference))
+        score = first_alone - second_alone - n * difference
+        return -z - score / math.sqrt(variance) if variance > 0 else -z
+
+    z, value = norm.ppf((1 + confidence) / 2), (first_alone - second_alone) / n
+    nearly = math.nextafter(1.0, 0.0)
+    return float(brentq(rejected_by, value, nearly)) if rejected_by(nearly) > 0 else 1.0
 
 
 def passed(grades: Grades, kind: Kind) -> tuple[bool, ...]:

@@ -1,4 +1,7 @@
 import pytest
+from scipy.optimize import minimize_scalar
+from scipy.special import xlogy
+from scipy.stats import norm
 
 from saif_helpers.graders import Grader, Item
 from saif_helpers.grades import Grades, grade, paired_difference, pool, wilson
@@ -48,18 +51,52 @@ def test_the_interval_is_wilsons():
             wilson(count, n)
 
 
-def test_paired_difference_equals_the_hand_worked_example():
-    # 10 pairs: 5 only the first passes, 1 only the second. p = 6/12, q = 2/12,
-    # half width = 1.96 * sqrt((8/12 - (4/12)^2) / 12) = 0.4217
-    first, second = graded([1] * 5 + [0] + [1] * 4), graded([0] * 5 + [1] + [1] * 4)
-    interval = paired_difference(first, second, "strict")
-    assert interval.value == pytest.approx(0.4)
-    assert (interval.low, interval.high) == pytest.approx(
-        (4 / 12 - 0.4217, 4 / 12 + 0.4217), abs=1e-4
+def disagreeing(first_alone, second_alone, n):
+    """Grades of two methods, by how many of n contents one alone passes."""
+    neither = n - first_alone - second_alone
+    return (
+        graded([1] * first_alone + [0] * second_alone + [0] * neither),
+        graded([0] * first_alone + [1] * second_alone + [0] * neither),
     )
+
+
+def test_paired_difference_equals_a_published_example():
+    """Airway responsiveness in Fagerland, Lydersen and Laake (2014)."""
+    first, second = disagreeing(1, 7, 21)
+    interval = paired_difference(first, second, "strict")
+    assert interval.value == pytest.approx(-6 / 21)
+    assert (interval.low, interval.high) == pytest.approx((-0.517, -0.026), abs=5e-4)
     turned = paired_difference(second, first, "strict")
-    assert (turned.value, turned.low) == pytest.approx((-0.4, -interval.high))
+    assert (turned.value, turned.low) == pytest.approx((6 / 21, -interval.high))
     assert paired_difference(first, first, "loose").value == 0
+
+
+@pytest.mark.parametrize("counts", [(5, 1, 10), (0, 20, 200), (3, 0, 60), (70, 30, 100)])
+@pytest.mark.parametrize("confidence", [0.8, 0.95, 0.99])
+def test_the_ends_of_a_difference_are_where_the_score_test_just_does_not_reject(counts, confidence):
+    """The score at each end, with the likeliest shares there found by a search."""
+    first_alone, second_alone, n = counts
+    interval = paired_difference(*disagreeing(*counts), "strict", confidence)
+    for end, sign in ((interval.low, 1), (interval.high, -1)):
+
+        def unlikely(alone, end=end):  # how often the second alone passes, if `end` is the truth
+            shares = (alone + end, alone, 1 - 2 * alone - end)
+            found = (first_alone, second_alone, n - first_alone - second_alone)
+            return -sum(xlogy(count, share) for count, share in zip(found, shares, strict=True))
+
+        bounds = (max(0, -end), (1 - end) / 2)
+        alone = minimize_scalar(unlikely, bounds=bounds, options={"xatol": 1e-10}).x
+        variance = n * (2 * alone + end - end**2)
+        score = (first_alone - second_alone - n * end) / variance**0.5
+        assert score == pytest.approx(sign * norm.ppf((1 + confidence) / 2), abs=1e-4)
+
+
+def test_the_far_end_of_a_difference_is_that_of_a_share_where_only_one_method_fails():
+    share = wilson(20, 200)
+    assert paired_difference(*disagreeing(0, 20, 200), "strict").low == pytest.approx(-share.high)
+    alike = paired_difference(*disagreeing(0, 0, 100), "strict")
+    assert (alike.low, alike.high) == pytest.approx((-wilson(0, 100).high, wilson(0, 100).high))
+    assert paired_difference(*disagreeing(9, 0, 9), "strict").high == 1
 
 
 def test_wrong_arguments_are_refused():
