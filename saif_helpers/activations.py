@@ -26,8 +26,9 @@ def capture(
 ) -> dict[int, Float[Tensor, "prompts d_model"]]:
     """Capture the residual stream at the read-out position, a prompt's last token.
 
-    One nnsight trace for each batch; the forward pass stops after the last layer asked for. Of a
-    remote model nothing but these rows comes back, one request for each batch.
+    One nnsight trace for each batch; the forward pass stops after the last layer asked for, whose
+    MLP is computed for the read-out position alone. Of a remote model nothing but these rows comes
+    back, one request for each batch.
 
     >>> residual = capture(organism, [pair.positive for pair in pairs], layers=[0, 5])
     >>> residual[5].shape == (len(pairs), organism.d_model)
@@ -167,12 +168,19 @@ def _trace(
     layers: Sequence[int],
     positions: slice,
 ) -> dict[int, Float[Tensor, "rows positions d_model"]]:
-    """Run one batch up to the last of the layers and keep the residual stream at some positions."""
+    """Run one batch up to the last of the layers and keep the residual stream at some positions.
+
+    Nothing mixes tokens after a layer's attention, so the last layer's MLP gets those alone. Its
+    output is then added to the stream at every position, which is right only where it was asked.
+    """
     modules = {layer: model.layer(layer) for layer in layers}
+    mlp = getattr(modules[layers[-1]], "mlp", None) if positions != slice(None) else None
     options = {"use_cache": False, "remote": model.remote}
     with torch.no_grad(), model.lm.trace(**tokens, **options) as tracer:
         streams = nnsight.save({})
         for layer, module in modules.items():
+            if mlp is not None and layer == layers[-1]:
+                mlp.input = mlp.input[:, positions]
             streams[layer] = module.output[:, positions].detach().clone()
         tracer.stop()
     return streams

@@ -78,6 +78,27 @@ def test_the_forward_pass_stops_after_the_last_layer_asked_for(model):
     assert "head" not in runs
 
 
+@pytest.mark.parametrize("layers", [[1], [0, 2]])
+def test_the_last_mlp_sees_the_read_out_position_alone(model, layers):
+    widths = {index: [] for index in range(3)}
+    handles = [
+        layer.mlp.register_forward_hook(
+            lambda *given, seen=widths[index]: seen.append(given[-1].shape[1])
+        )
+        for index, layer in enumerate(model.lm._module.model.layers)
+    ]
+    try:
+        capture(model, tiny.PROMPTS, layers)
+        (lengths,) = {tuple(widths[index]) for index in range(layers[-1])}
+        assert min(lengths) > 1
+        assert widths[layers[-1]] == [1] * len(lengths)
+        list(capture_tokens(model, tiny.PROMPTS, layers))
+        assert widths[layers[-1]] == [*[1] * len(lengths), *lengths]
+    finally:
+        for handle in handles:
+            handle.remove()
+
+
 def test_layers_may_come_in_any_order_and_twice(model):
     residual = capture(model, tiny.PROMPTS, [2, 0, 2])
     assert list(residual) == [2, 0]

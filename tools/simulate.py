@@ -44,7 +44,7 @@ HIGHER = {
     "share, five or more expected on both sides: worst": 0.0725,
     "share near 0 or 1: worst": 0.1481,
     "pooled share, both runs alike: worst": 0.0668,
-    "paired difference: worst": 0.0622,
+    "paired difference: worst": 0.0658,
     "area, 150 positive samples, values that vary most: worst": 0.0567,
     "area, 10 positive samples, values that vary most: worst": 0.0861,
     "area, 5 positive samples, values that vary most: worst": 0.0815,
@@ -56,13 +56,11 @@ HIGHER = {
     "kappa, one in thirty fails, n = 200": 0.102,
     "C2, area of one latent: fails": 0.0023,
     "C3, strict share: holds": 0.0284,
-    "C3, loose share behind prompting that never fails: holds": 0.0430,
-    "C3, loose share behind prompting that fails too: holds": 0.0363,
-    "C6, difference of one style: holds": 0.0128,
-    "C6, difference of one style: fails": 0.0264,
-    "C6, both styles at the bar: not supported": 0.0522,
-    "rules, difference of one method: holds": 0.0031,
-    "rules, difference of one method: fails": 0.0031,
+    "C3, loose share behind prompting that fails too: fails": 0.0275,
+    "C4 and C5, difference: holds": 0.0262,
+    "C4 and C5, difference: fails": 0.0262,
+    "C6, difference of one style: holds": 0.0238,
+    "C6, difference of one style: fails": 0.0127,
 }
 """The rates that are higher than the nominal ones, as measured; docstrings and pages say so."""
 TABLES = {
