@@ -17,7 +17,7 @@ os.environ["SAIF_BOOK_BUILD"] = "1"  # no progress bars
 import pandas as pd
 
 from benchmarks.machine import about
-from benchmarks.timing import Options
+from benchmarks.timing import Options, grouped_notes
 from saif_helpers.entries import write
 
 RESULTS = Path(__file__).parents[1] / "book" / "benchmarks.json"
@@ -75,15 +75,6 @@ def table(rows: Sequence[dict]) -> pd.DataFrame:
     return pd.DataFrame([dict.fromkeys(columns, "") | line for line in lines], columns=columns)
 
 
-def notes(rows: Sequence[dict]) -> list[str]:
-    """List the rows' notes, each once with the ways and works that it is of."""
-    found: dict[tuple[str, str], list[str]] = {}
-    for one in rows:
-        if one["note"]:
-            found.setdefault((one["way"], one["note"]), []).append(one["work"])
-    return [f"{way} ({', '.join(works)}): {note}" for (way, note), works in found.items()]
-
-
 def main(arguments: Sequence[str] | None = None) -> None:
     """Measure, print and write."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
@@ -102,7 +93,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
         print(f"part {letter}: {PARTS[letter]}", flush=True)
         found = measured(letter, Options(given.quick, given.repeats), found)
         rows = [one for one in found["rows"] if one["part"] == letter]
-        print(table(rows).to_string(index=False), *notes(rows), sep="\n")
+        print(table(rows).to_string(index=False), sep="\n")
+        for way, works, note in grouped_notes(rows):
+            print(f"{way} ({'; '.join(works)}): {note}")
         if path is not None:
             write(path, (json.dumps(found, indent=1) + "\n").encode())
             print(f"written: {path}")

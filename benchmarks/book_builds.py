@@ -7,6 +7,7 @@ executes that chapter again, and an edit to any function executes them all; page
 each time. A last cell that only the copy has says how much memory the chapter's kernel took.
 """
 
+import inspect
 import json
 import os
 import re
@@ -22,7 +23,7 @@ import nbformat
 import yaml
 from jupyter_cache import get_cache
 
-from benchmarks.startup import PEAK
+from benchmarks import process_memory
 from benchmarks.timing import Options, row
 from saif_helpers.memory import GIB
 
@@ -44,10 +45,13 @@ EDITED_CHAPTER = "10_adapt"
 EDITED_MODULE = "graders.py"
 FEW = ("10_adapt", "12_real_models")  # two small ones, to try the program out
 MEMORY_ID = "memory-of-the-kernel"
-MEMORY = f"""import json
-{PEAK}
-print(json.dumps({{"peak": peak}}))
+MEMORY = (
+    inspect.getsource(process_memory)
+    + """
+import json
+print(json.dumps({"peak": peak()}))
 """
+)
 
 
 def copy_project(to: Path, chapters: Sequence[str] | None = None) -> Path:

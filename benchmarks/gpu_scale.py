@@ -7,12 +7,9 @@ program out without a GPU; its figures mean nothing and are only printed.
 """
 
 import argparse
-import datetime
 import gc
-import importlib.metadata
 import json
 import os
-import platform
 import statistics
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -24,6 +21,7 @@ from transformers import AutoConfig
 
 import saif_helpers as saif
 from benchmarks.generation import plain_generate
+from benchmarks.machine import about
 from benchmarks.random_models import TINY, TINY_LATENTS, random_model, random_prompts
 from benchmarks.timing import seconds_by_turns
 from saif_helpers.memory import GIB, sae_widths
@@ -149,21 +147,6 @@ def run(name: str, sizes: Sizes, dtype: str, device: str, tiny: bool) -> dict:
         return record | {"work": [], "error": "out of memory"}
 
 
-def surroundings() -> dict:
-    """Describe the machine and the versions, as far as they bear on speed."""
-    packages = ["transformers", "nnsight", "sae-lens"]
-    versions = {package: importlib.metadata.version(package) for package in packages}
-    versions |= {"torch": torch.__version__, "saif_helpers": saif.__version__}
-    versions |= {"python": platform.python_version()}
-    hardware = {"processor": platform.machine(), "gpu": None}
-    if torch.cuda.is_available():
-        gpu = torch.cuda.get_device_properties(0)
-        hardware |= {"gpu": gpu.name, "gpu_memory_gib": round(gpu.total_memory / GIB, 2)}
-        versions["cuda"] = torch.version.cuda
-    today = datetime.datetime.now(datetime.UTC).date().isoformat()
-    return {"date": today, "hardware": hardware, "versions": versions}
-
-
 def gpu_scale_table(path: Path = RESULTS) -> tuple[pd.DataFrame, str]:
     """Tabulate the results, with a sentence on where they come from.
 
@@ -190,7 +173,7 @@ def gpu_scale_table(path: Path = RESULTS) -> tuple[pd.DataFrame, str]:
             rows.append(head + [record.get(key) for key in ("work", "unit")])
             rows[-1] += [record.get(key) for key in ("median", "least", "most", "peak_gib")]
             rows[-1].append(one[f"estimated_gib_{part}"] if compared else None)
-    gpu, torch_version = found["hardware"]["gpu"], found["versions"]["torch"]
+    gpu, torch_version = found["gpu"], found["versions"]["torch"]
     sentence = f"Measured on {found['date']} on one {gpu}, PyTorch {torch_version}, random weights."
     return pd.DataFrame(rows, columns=COLUMNS), sentence
 
@@ -213,7 +196,7 @@ def main(arguments: list[str] | None = None) -> None:
         parser.error("no CUDA device is there; --tiny tries the program out on the CPU")
     sizes = Sizes(**{field: getattr(given, field) for field in Sizes.__annotations__})
     device = "cpu" if given.tiny else "cuda"
-    results = surroundings() | {"runs": []}
+    results = about() | {"runs": []}
     for name in given.models:
         results["runs"].append(run(name, sizes, given.dtype, device, given.tiny))
         gc.collect()

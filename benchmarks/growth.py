@@ -16,8 +16,9 @@ import numpy as np
 from sae_lens import JumpReLUSAE, JumpReLUSAEConfig
 
 import saif_helpers as saif
-from benchmarks import growth_memory
+from benchmarks import process_memory
 from benchmarks.identification import OURS, prompt_pairs
+from benchmarks.targets import COPY
 from benchmarks.timing import Options, row, seconds_by_turns
 from saif_helpers.models import ModelWithSAEs, wrap
 from saif_helpers.prompts import PromptPair
@@ -26,6 +27,12 @@ PART, UNIT = "f", "s"
 READ_OUT = "encoding and ranking the read-out rows alone"
 ROOT = Path(__file__).parents[1]
 MEMORY = "rise of memory during a capture"
+GIVE_BACK = {
+    "MALLOC_ARENA_MAX": "1",
+    "MALLOC_MMAP_THRESHOLD_": "65536",
+    "MALLOC_TRIM_THRESHOLD_": "65536",
+}
+"""Lets the allocator of Linux give large blocks back at once, so what is seen is what is held."""
 Runs = Mapping[int, Callable[[], object]]
 
 
@@ -92,31 +99,34 @@ def by_model(sizes: Sequence[str], number: int, repeats: int) -> list[dict]:
 def by_memory(size: str, numbers: Sequence[int]) -> list[dict]:
     """Measure how far memory rises during a capture of all layers, by the number of pairs.
 
-    Each way has a process of its own, `growth_memory`. The second way is there to show that a copy
-    of all tokens' streams would be seen. What a forward pass takes in between is part of every
-    figure, and the same whatever the number of pairs.
+    Each way has a process of its own, `growth_memory`, whose allocator gives large blocks back at
+    once. The second way is there to show that a copy of all tokens' streams would be seen. What one
+    forward pass takes is part of every figure and the same whatever the number of pairs, so what
+    counts is what a further pair takes.
 
     Args:
         size: The organism.
         numbers: Numbers of pairs, rising.
 
     Returns:
-        A row for each way and number.
+        A row for each way and number; and for each way one with the slope, of a further pair.
     """
-    if not growth_memory.CLEAR.exists():
+    if not process_memory.CLEAR.exists():
         return [row(PART, MEMORY, OURS, "MiB", note="only Linux tells a process' peak anew")]
     rows = []
     for way in ("read-out rows", "all tokens"):
         command = [sys.executable, "-m", "benchmarks.growth_memory", way, size, *map(str, numbers)]
-        environment = os.environ | {"PYTHONPATH": str(ROOT)}
+        environment = os.environ | {"PYTHONPATH": str(ROOT)} | GIVE_BACK
         done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
         if done.returncode:
             raise RuntimeError(f"{' '.join(command[1:])} failed: {done.stderr.strip()[-500:]}")
-        for number, (peak, held) in zip(numbers, json.loads(done.stdout), strict=True):
-            name = OURS if way == "read-out rows" else "a copy of all tokens held"
+        name, found = OURS if way == "read-out rows" else COPY, json.loads(done.stdout)
+        for number, (peak, held) in zip(numbers, found, strict=True):
             work = f"{MEMORY}, {number:,} pairs"
             note = f"{held:.1f} MiB of it are what it returns"
             rows.append(row(PART, work, name, "MiB", [peak], note=note, at=number))
+        slope, _ = np.polyfit(numbers, [peak for peak, _ in found], 1).tolist()
+        rows.append(row(PART, f"{MEMORY}, each further pair", name, "MiB", [slope]))
     return rows
 
 

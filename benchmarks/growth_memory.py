@@ -5,20 +5,18 @@ before all captures, at most, and how much the result holds, both in MiB. Linux 
 """
 
 import json
-import re
 import sys
 from collections.abc import Callable, Sequence
-from pathlib import Path
 
 from torch import Tensor
 
 import saif_helpers as saif
+from benchmarks import process_memory
 from benchmarks.identification import prompt_pairs
 from saif_helpers.models import ModelWithSAEs
 from saif_helpers.prompts import PromptPair
 
 MIB = 2**20
-STATUS, CLEAR = Path("/proc/self/status"), Path("/proc/self/clear_refs")
 
 
 def read_out_rows(model: ModelWithSAEs, pairs: Sequence[PromptPair]) -> list[Tensor]:
@@ -40,15 +38,6 @@ WAYS: dict[str, Callable[[ModelWithSAEs, Sequence[PromptPair]], list[Tensor]]] =
 }
 
 
-def memory(name: str) -> float:
-    """Return what the process holds now (``VmRSS``) or at most held (``VmHWM``), in MiB.
-
-    The peak that ``resource.getrusage`` tells begins with that of the process which started this
-    one, so it would hide everything.
-    """
-    return int(re.search(rf"{name}:\s+(\d+) kB", STATUS.read_text())[1]) / 1024
-
-
 def main(way: str, size: str, *numbers: str) -> list[tuple[float, float]]:
     """Capture with rising numbers of pairs.
 
@@ -63,11 +52,11 @@ def main(way: str, size: str, *numbers: str) -> list[tuple[float, float]]:
     model = saif.load("organism", size)
     pairs = prompt_pairs(model, int(numbers[-1]))
     WAYS[way](model, sorted(pairs, key=lambda pair: len(pair.positive))[-64:])  # the longest
-    CLEAR.write_text("5")  # the peak begins anew at what is held now
-    before, found = memory("VmRSS"), []
+    process_memory.begin_anew()
+    before, found = process_memory.held(), []
     for number in map(int, numbers):  # rising, so what one leaves unused serves the next
         held = WAYS[way](model, pairs[:number])
-        rise = memory("VmHWM") - before
+        rise = (process_memory.peak() - before) / MIB
         found.append((rise, sum(tensor.nbytes for tensor in held) / MIB))
         del held
     return found

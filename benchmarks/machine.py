@@ -1,4 +1,4 @@
-"""What the measurements were made on: machine, versions, day, commit."""
+"""What something was measured on: machine, versions, day, commit; no host and no place."""
 
 import datetime
 import os
@@ -12,16 +12,18 @@ import torch
 
 ROOT = Path(__file__).parents[1]
 LIBRARIES = ("saif-helpers", "torch", "transformers", "nnsight", "sae-lens", "transformer-lens")
+LIBRARIES += ("safetensors",)
 PEERS = ("steering-vectors",)
+UNKNOWN = "not known"
 
 
 def about() -> dict:
-    """Describe the machine and the versions, as far as they bear on speed.
+    """Describe the machine and the versions.
 
     Returns:
-        Plain values, ready for JSON.
+        Plain values, ready for JSON. Of a GPU, its name and memory.
     """
-    return {
+    found = {
         "machine": f"{platform.system()}, {processor()}",
         "cores": len(os.sched_getaffinity(0))
         if hasattr(os, "sched_getaffinity")
@@ -32,6 +34,11 @@ def about() -> dict:
         "date": datetime.datetime.now(datetime.UTC).date().isoformat(),
         "commit": commit(),
     }
+    if torch.cuda.is_available():
+        gpu = torch.cuda.get_device_properties(0)
+        found |= {"gpu": gpu.name, "gpu_memory_gib": round(gpu.total_memory / 2**30, 2)}
+        found["versions"]["cuda"] = torch.version.cuda
+    return found
 
 
 def processor() -> str:
@@ -53,12 +60,11 @@ def versions() -> dict[str, str]:
     return found
 
 
-def commit() -> str | None:
-    """Name the commit that was measured; None outside a repository."""
+def commit() -> str:
+    """Name the commit, with ``-dirty`` behind it if files were changed after it."""
+    describe = ["git", "describe", "--always", "--dirty", "--exclude=*", "--abbrev=7"]
     try:
-        done = subprocess.run(
-            ["git", "rev-parse", "HEAD"], cwd=ROOT, capture_output=True, text=True, check=False
-        )
-    except OSError:
-        return None
-    return done.stdout.strip() or None
+        done = subprocess.run(describe, cwd=ROOT, capture_output=True, text=True, check=False)
+    except OSError:  # there is no git
+        return UNKNOWN
+    return done.stdout.strip() or UNKNOWN

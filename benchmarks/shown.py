@@ -10,6 +10,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import LogLocator, NullFormatter, StrMethodFormatter
 
 from benchmarks.targets import OURS, Rows, Spread, spread
+from benchmarks.timing import grouped_notes
 from saif_helpers.figures import GREY, INK, MARKERS, PALETTE
 
 NOT_MEASURED = "Not measured yet. `make bench` measures it."
@@ -45,12 +46,12 @@ def sentence(about: dict) -> str:
     text = (
         f"Measured on {about['machine']}, {about['cores']} cores, PyTorch on {about['threads']} "
         f"threads, {about['memory_gib']} GiB of memory, with {versions}. Last run: "
-        f"{about['date']}, commit {about['commit'][:7]}."
+        f"{about['date']}, commit {about['commit']}."
     )
     earlier: dict[str, list[str]] = {}
     for part, told in about.get("parts", {}).items():
         if any(told[key] != about[key] for key in ("machine", "date", "commit")):
-            run = f"{told['date']}, commit {told['commit'][:7]}, on {told['machine']}"
+            run = f"{told['date']}, commit {told['commit']}, on {told['machine']}"
             earlier.setdefault(run, []).append(part)
     for run, parts in earlier.items():
         text += f" Part{'s' * (len(parts) > 1)} {', '.join(parts)}: {run}."
@@ -91,12 +92,9 @@ def notes(rows: Rows, part: str) -> str:
     Returns:
         A list in Markdown, each note once with the ways and works that it is of.
     """
-    found: dict[tuple[str, str], list[str]] = {}
-    for row in rows:
-        if row["part"] == part and row["note"]:
-            found.setdefault((row["way"], row["note"]), []).append(row["work"])
+    of_part = [row for row in rows if row["part"] == part]
     return "\n".join(
-        f"- **{way}** ({'; '.join(works)}): {note}" for (way, note), works in found.items()
+        f"- **{way}** ({'; '.join(works)}): {note}" for way, works, note in grouped_notes(of_part)
     )
 
 

@@ -33,27 +33,17 @@ FIRST = {
     "first ranking": {LIMIT: "rank_with_hooks.py", OURS: "rank_with_package.py"},
     "first steered output": {LIMIT: "steer_with_hooks.py", OURS: "steer_with_package.py"},
 }
-PEAK = """
-from pathlib import Path
-status = Path("/proc/self/status")
-if status.exists():
-    peak = int(status.read_text().split("VmHWM:")[1].split()[0]) * 1024
-else:
-    import resource
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-"""
-"""Of /proc where there is one: ``ru_maxrss`` of a process begins with what its parent had."""
-CHILD = f"""
+CHILD = """
 import json, sys, time
-told, marks = json.load(sys.stdin), {{}}
+told, marks = json.load(sys.stdin), {}
 start = time.perf_counter()
 def mark(name):
     marks[name] = time.perf_counter() - start
-names = {{"given": told["given"], "mark": mark, "answer": None}}
+names = {"given": told["given"], "mark": mark, "answer": None}
 exec(compile(told["code"], told["name"], "exec"), names)
-{PEAK}
+from benchmarks.process_memory import peak
 print()
-print(json.dumps({{"seconds": marks, "peak": peak, "answer": names["answer"]}}))
+print(json.dumps({"seconds": marks, "peak": peak(), "answer": names["answer"]}))
 """
 
 

@@ -16,12 +16,11 @@ import pandas as pd
 from torch import Tensor
 
 import saif_helpers as saif
+from benchmarks.identification import unwrapped
 from benchmarks.peers import plain
-from benchmarks.peers.work import Asked
+from benchmarks.peers.work import Asked, Work
 from benchmarks.timing import Options, row, seconds_by_turns
 from saif_helpers.interventions import PLACEMENTS, position_weights
-from saif_helpers.models import ModelWithSAEs
-from saif_helpers.ranking import LatentRanking
 from saif_helpers.settings import Setting, settings_grid
 from saif_helpers.tokens import without_bos
 
@@ -40,34 +39,27 @@ SEARCH = "saif_helpers: search in three rounds"
 
 @contextmanager
 def hooked(
-    model: ModelWithSAEs, setting: Setting, vector: Tensor, tokens: Mapping[str, Tensor]
+    work: Work, setting: Setting, vector: Tensor, tokens: Mapping[str, Tensor]
 ) -> Iterator[None]:
     """Add a vector after the setting's layer with a forward hook, while one batch is generated."""
-    counted = without_bos(tokens, model.tokenizer)
+    counted = without_bos(tokens, work.tokenizer)
     weights, passes = position_weights(counted, setting.placement, setting.decay), count()
 
     def add(_: object, __: object, output: Tensor) -> Tensor:
         factor = weights(next(passes))
         return output if factor is None else output + factor[:, :, None] * vector
 
-    handle = model.lm._module.model.layers[setting.layer].register_forward_hook(add)
+    handle = work.lm.model.layers[setting.layer].register_forward_hook(add)
     try:
         yield
     finally:
         handle.remove()
 
 
-def one_setting(
-    model: ModelWithSAEs,
-    prompts: Sequence[str],
-    setting: Setting,
-    ranking: LatentRanking,
-    batch_size: int,
-) -> list[str]:
+def one_setting(work: Work, asked: Asked, setting: Setting, vector: Tensor) -> list[str]:
     """Steer by one setting with a hook and `generate`."""
-    asked = Asked([*prompts], batch_size, NEW_TOKENS, model.stop_ids)
-    around = partial(hooked, model, setting, setting.vector(model, ranking).vector)
-    return plain.generate(model.lm._module, model.tokenizer, asked, around)
+    around = partial(hooked, work, setting, vector)
+    return plain.generate(work.lm, work.tokenizer, asked, around)
 
 
 def measure(options: Options) -> list[dict]:
@@ -91,7 +83,7 @@ def measure(options: Options) -> list[dict]:
     settings = settings_grid(layers, ks, betas, PLACEMENTS, [STRENGTH])
     sample = range(0, len(settings), max(1, len(settings) // SAMPLE))
     known = saif.rank_captured(model, *saif.capture_pairs(model, pairs, layers))
-    given, kept = (model, instruction, contents), {}
+    given, kept, work = (model, instruction, contents), {}, unwrapped(model, pairs)
 
     def whole() -> None:
         rankings = saif.rank_captured(model, *saif.capture_pairs(model, pairs, layers))
@@ -101,11 +93,11 @@ def measure(options: Options) -> list[dict]:
         options = {"rounds": rounds, "max_new_tokens": NEW_TOKENS}
         kept["search"] = saif.search(*given, known, settings, **options)
 
-    def loop(name: str, asked: Sequence[str], batch_size: int) -> None:
-        kept[name] = [
-            one_setting(model, asked, settings[i], known[settings[i].layer], batch_size)
-            for i in sample
-        ]
+    def loop(name: str, prompts: Sequence[str], batch_size: int) -> None:
+        asked, kept[name] = Asked([*prompts], batch_size, NEW_TOKENS, model.stop_ids), []
+        for setting in (settings[i] for i in sample):
+            vector = setting.vector(model, known[setting.layer]).vector
+            kept[name].append(one_setting(work, asked, setting, vector))
 
     ways = {
         BATCHED: lambda: loop(BATCHED, prompts, n),

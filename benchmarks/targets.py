@@ -18,7 +18,8 @@ from saif_helpers.memory import GIB
 OURS, LOOP = "saif_helpers", "one prompt at a time"
 ALL, LAST = "identify, all layers", "identify, last layer"
 MEMORY = "chapter, peak memory"
-PEAK, COPY = "rise of memory during a capture", "a copy of all tokens held"
+PEAK = "rise of memory during a capture, each further pair"
+COPY = "a copy of all tokens held"
 FURTHER_PAIR = "identify, each further pair"
 READ_OUT = "encoding and ranking the read-out rows alone"
 Rows = Sequence[dict]
@@ -162,12 +163,8 @@ def rest_by_width(rows: Rows) -> Spread | None:
 
 
 def held(rows: Rows) -> Spread | None:
-    """Return the rise of peak memory to that of a copy of all tokens, with the most pairs."""
-    most = max((row["at"] for row in of(rows, "f", PEAK)), default=None)
-    ways = {row["way"]: row["values"] for row in of(rows, "f", PEAK, "") if row["at"] == most}
-    if not ways.get(COPY) or ways[COPY][0] <= 0:
-        return None
-    return Spread(**ratios(ways[OURS], ways[COPY]))
+    """Return the memory that a further pair takes to that of a copy of all its tokens."""
+    return between(one(rows, "f", PEAK), one(rows, "f", PEAK, COPY))
 
 
 def imported(rows: Rows) -> Spread | None:
@@ -221,7 +218,12 @@ TARGETS = [
         rest_by_width,
     ),
     Target(
-        "f", "rise of peak memory to that of a copy of all tokens", "at most", 0.1, "times", held
+        "f",
+        "memory of a further pair to that of a copy of all its tokens",
+        "at most",
+        0.1,
+        "times",
+        held,
     ),
 ]
 """What is asked for, on two cores with the organism.

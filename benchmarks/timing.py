@@ -129,3 +129,19 @@ def rate_rows(
         values = rates.get((work, way), ())
         rows.append(row(part, work, way, unit, values, reference=compared, note=note))
     return rows
+
+
+def grouped_notes(rows: Sequence[Mapping]) -> list[tuple[str, list[str], str]]:
+    """Group the notes of rows.
+
+    Args:
+        rows: The rows.
+
+    Returns:
+        The way, the works that the note is of, and the note, each note of a way once.
+    """
+    found: dict[tuple[str, str], list[str]] = {}
+    for one in rows:
+        if one["note"]:
+            found.setdefault((one["way"], one["note"]), []).append(one["work"])
+    return [(way, works, note) for (way, note), works in found.items()]

@@ -8,6 +8,9 @@ from torch import Tensor
 from torch.nn.utils.rnn import pad_sequence
 from transformers import PreTrainedTokenizerBase
 
+AT_ONCE = 256
+"""Prompts tokenised together: the tokenizer's record of one takes several times its ids."""
+
 
 def tokenize(
     prompts: Sequence[str], tokenizer: PreTrainedTokenizerBase
@@ -48,7 +51,11 @@ def token_ids(prompts: Sequence[str], tokenizer: PreTrainedTokenizerBase) -> lis
                 f"the prompt {prompt[:60]!r} does not begin with {tokenizer.bos_token!r}; "
                 "make it with prompts.render or prompts.make_pairs"
             )
-    return tokenizer(list(prompts), add_special_tokens=False)["input_ids"] if prompts else []
+    ids: list[list[int]] = []
+    for start in range(0, len(prompts), AT_ONCE):
+        part = list(prompts[start : start + AT_ONCE])
+        ids += tokenizer(part, add_special_tokens=False)["input_ids"]
+    return ids
 
 
 def pad(

@@ -4,7 +4,7 @@ import torch
 from saif_helpers.activations import capture, capture_tokens
 from saif_helpers.models import wrap
 from saif_helpers.steering import generate
-from saif_helpers.tokens import tokenize, without_bos
+from saif_helpers.tokens import token_ids, tokenize, without_bos
 from saif_helpers.vectors import SteeringVector
 from tests import tiny
 
@@ -124,6 +124,15 @@ def test_without_bos_marks_exactly_the_text_tokens():
     assert marked.tolist() == [[False, False, False, True, True], [False, True, True, True, True]]
     assert tokens["position_ids"].tolist() == [[0, 0, 0, 1, 2], [0, 1, 2, 3, 4]]
     assert tokens["attention_mask"].tolist() == [[0, 0, 1, 1, 1], [1, 1, 1, 1, 1]]
+
+
+def test_prompts_are_tokenised_a_part_at_a_time(monkeypatch):
+    tokenizer = tiny.tokenizer()
+    prompts = [f"<bos>{'ab' * number}" for number in range(1, 8)]
+    whole = token_ids(prompts, tokenizer)
+    assert [len(ids) for ids in whole] == [1 + 2 * number for number in range(1, 8)]
+    monkeypatch.setattr("saif_helpers.tokens.AT_ONCE", 3)
+    assert token_ids(prompts, tokenizer) == whole
 
 
 def test_nothing_stays_attached(model):

@@ -22,6 +22,7 @@ ABOUT["parts"] = {
     "a": {"machine": ABOUT["machine"], "date": "2026-01-02", "commit": "abc"},
     "b": {"machine": "Linux, another", "date": "2025-12-31", "commit": "def"},
 }
+MEMORY_RISE = "rise of memory during a capture"
 REACHED = {
     "one": 0.96,
     "all": 0.9,
@@ -64,10 +65,11 @@ def made_up(one, all, loop, steered, sweep, **f):  # noqa: A002
         rows.append(row("f", f"identify, {at} latents", READ_OUT, "s", [float(at)], at=at))
     further = {"r_squared": f["straight"]}
     rows.append(row("f", "identify, each further pair", OURS, "s", [0.1], **further))
-    for at in (8, 80):
-        work = f"rise of memory during a capture, {at} pairs"
-        rows.append(row("f", work, OURS, "MiB", [f["held"] * (at - 8)], at=at))
-        rows.append(row("f", work, COPY, "MiB", [float(at - 8)], at=at))
+    for way, times in {OURS: f["held"], COPY: 1.0}.items():
+        for at in (8, 80):
+            values = [9 + times * at]
+            rows.append(row("f", f"{MEMORY_RISE}, {at} pairs", way, "MiB", values, at=at))
+        rows.append(row("f", f"{MEMORY_RISE}, each further pair", way, "MiB", [times]))
     return rows
 
 

@@ -12,14 +12,11 @@ of each, in about a minute, and only prints it.
 import argparse
 import json
 import os
-import platform
 import re
 import subprocess
 import sys
 import tempfile
 import time
-from datetime import UTC, datetime
-from importlib.metadata import version
 from pathlib import Path
 from random import Random
 from shutil import rmtree
@@ -28,6 +25,7 @@ from signal import SIGTERM, signal
 ROOT = Path(__file__).resolve().parents[1]
 sys.path[:0] = [str(ROOT)] * (str(ROOT) not in sys.path)
 
+from benchmarks import machine  # noqa: E402
 from saif_helpers.entries import write  # noqa: E402
 from tools.soak_rounds import damage, full_disks, kills, two_at_once  # noqa: E402
 from tools.soak_runs import Amounts, BrokenError, Soak  # noqa: E402
@@ -39,7 +37,6 @@ PROPERTIES = ROOT / "tests" / "test_properties.py"
 SIMULATIONS = ROOT / "tools" / "simulate.py"
 RATE = re.compile(r"^([\d.]+)  (.*) \(nominal ([\d.]+), stated ([\d.]+), .*\)", re.MULTILINE)
 HIGHER = "higher than nominal:"  # before the names of such rates
-LIBRARIES = ("saif-helpers", "torch", "transformers", "nnsight", "sae-lens", "safetensors")
 QUICK = Amounts(4, 4, disks=1, at_once=1, cases=20, damaged_stores=1, damaged_alike=1)
 SMALL = Sizes(pairs=8, contents=2, ks=(3,), strengths=(8.0,), max_new_tokens=6)
 
@@ -50,19 +47,10 @@ def about() -> dict:
     Returns:
         Commit, date, versions and machine.
     """
-    describe = ["git", "-C", str(ROOT), "describe", "--always", "--dirty", "--exclude=*"]
-    try:
-        commit = subprocess.run(describe, capture_output=True, text=True).stdout.strip()
-    except OSError:  # there is no git
-        commit = ""
-    memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2**30
-    return {
-        "commit": commit or "not known",
-        "date": datetime.now(UTC).date().isoformat(),
-        "machine": f"{platform.system()}, {platform.machine()}, {os.cpu_count()} cores, "
-        f"{memory:.0f} GiB of memory",
-        "versions": {"python": platform.python_version()} | {n: version(n) for n in LIBRARIES},
-    }
+    told = machine.about()
+    cores, memory = f"{told['cores']} cores", f"{told['memory_gib']:.0f} GiB of memory"
+    kept = {key: told[key] for key in ("commit", "date", "versions")}
+    return kept | {"machine": f"{told['machine']}, {cores}, {memory}"}
 
 
 def examples(report: str) -> int:
