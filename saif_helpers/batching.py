@@ -101,6 +101,27 @@ def check_room(
             )
 
 
+def checked_ids(
+    model: ModelWithSAEs, prompts: Sequence[str], new_tokens: int = 0
+) -> list[list[int]]:
+    """Return the token ids of rendered prompts, if the model has room for all of them.
+
+    Args:
+        model: The model.
+        prompts: Rendered prompts.
+        new_tokens: Most tokens to generate behind them.
+
+    Returns:
+        The ids, without padding.
+
+    Raises:
+        ValueError: As `check_room` and `tokens.token_ids`.
+    """
+    ids = token_ids(prompts, model.tokenizer)
+    check_room(model, ids, new_tokens)
+    return ids
+
+
 def in_batches(
     model: ModelWithSAEs,
     prompts: Sequence[str],
@@ -109,6 +130,7 @@ def in_batches(
     *,
     description: str,
     given: str = "",
+    ids: Sequence[Sequence[int]] | None = None,
     only: Sequence[int] | None = None,
     **sizing: int | bool,
 ) -> Parts:
@@ -124,6 +146,7 @@ def in_batches(
         batch_size: Largest number of prompts in a batch; None for one chosen by free memory.
         description: What is done, for the bar and for messages.
         given: What else takes memory, for the message if a single prompt does not fit.
+        ids: What `checked_ids` returned for the prompts, if it was asked already.
         only: Rows of the prompts to do it with; by default all.
         **sizing: What `default_batch_size` should know.
 
@@ -135,8 +158,8 @@ def in_batches(
             than the model's context.
         torch.OutOfMemoryError: If a single prompt does not fit.
     """
-    ids = token_ids(prompts, model.tokenizer)
-    check_room(model, ids, sizing.get("new_tokens", 0))
+    if ids is None:
+        ids = checked_ids(model, prompts, sizing.get("new_tokens", 0))
     if batch_size is None:
         batch_size = default_batch_size(model, max(map(len, ids), default=0), **sizing)
     if not prompts or batch_size < 1:

@@ -18,10 +18,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from saif_helpers.batching import Parts, Step, check_room, in_batches
+from saif_helpers.batching import Parts, Step, checked_ids, in_batches
 from saif_helpers.entries import digest
 from saif_helpers.models import ModelWithSAEs
-from saif_helpers.tokens import token_ids
 
 COMPUTES = (
     "activations",
@@ -66,8 +65,7 @@ def kept_batches(
     if model.store is None:
         yield from compute()
         return
-    ids = token_ids(prompts, model.tokenizer)
-    check_room(model, ids, options.get("new_tokens", 0))  # before all weights are summed up
+    ids = checked_ids(model, prompts, options.get("new_tokens", 0))  # before weights are summed up
     shared = {**settings, **_computed_with(model)}
     keys = [list(key) for key in zip(ids, each() if each else [None] * len(ids), strict=True)]
     alike: dict[str, list[int]] = {}
@@ -80,7 +78,7 @@ def kept_batches(
         part = [firsts[position] for position in found]
         missing -= set(part)
         yield _spread(part, tensors, rows_like)
-    for part, tensors in compute(only=sorted(missing)):
+    for part, tensors in compute(ids=ids, only=sorted(missing)):
         model.store.put(kind, shared, [keys[row] for row in part], tensors)
         yield _spread(part, tensors, rows_like)
 

@@ -10,7 +10,7 @@ import pandas as pd
 from matplotlib.axes import Axes
 
 from saif_helpers.activations import capture_pairs
-from saif_helpers.batching import check_room
+from saif_helpers.batching import checked_ids
 from saif_helpers.cards import LatentCard, latent_cards
 from saif_helpers.controls import random_latents_vector
 from saif_helpers.figures import interval_bars
@@ -26,7 +26,6 @@ from saif_helpers.rules import RULES, Rule, rule_sources
 from saif_helpers.selection import best_setting, check_search, refuse_test, search
 from saif_helpers.settings import Setting, grade_settings, settings_grid, steer_and_grade
 from saif_helpers.steering import PLACEMENTS, generate
-from saif_helpers.tokens import token_ids
 from saif_helpers.vectors import check_finite
 from saif_helpers.verdicts import Check, Verdict, verdict
 
@@ -232,7 +231,7 @@ def _check_room(
     """Refuse contents that a later step of the study would stop at."""
     prompts = [prompt for pair in pairs for prompt in (pair.positive, pair.negative)]
     prompts += [render(content.text, model.tokenizer) for content in validation]
-    check_room(model, token_ids(prompts, model.tokenizer), max_new_tokens)
+    checked_ids(model, prompts, max_new_tokens)
 
 
 def _grid(

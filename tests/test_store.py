@@ -20,6 +20,7 @@ from saif_helpers.loading import load
 from saif_helpers.models import wrap
 from saif_helpers.steering import generate
 from saif_helpers.store import Store, default_folder
+from saif_helpers.tokens import token_ids
 from saif_helpers.vectors import ClampedLatents, SteeringVector
 from tests import tiny
 from tools.disturb import DAMAGES, damaged, exit_code, no_space, starter, watch_writing
@@ -289,6 +290,19 @@ def test_a_capture_is_found_for_the_same_weights_layers_and_tokens_only(tmp_path
     monkeypatch.setattr("saif_helpers.kept._source_digest", lambda: "of another version")
     assert passes(same, lambda: capture(same, PROMPTS, [0, 2], SIZE))[1] == N_BATCHES
     assert set(COMPUTES) <= {path.stem for path in Path(entries.__file__).parent.glob("*.py")}
+
+
+def test_prompts_are_tokenised_once_whether_they_are_found_or_computed(tmp_path, monkeypatch):
+    model, asked = model_with(tmp_path), []
+
+    def counted(prompts, tokenizer):
+        asked.append(len(prompts))
+        return token_ids(prompts, tokenizer)
+
+    monkeypatch.setattr("saif_helpers.batching.token_ids", counted)
+    for _ in range(2):
+        capture(model, PROMPTS, [1], SIZE)
+    assert asked == [len(PROMPTS)] * 2
 
 
 def work(folder: Path, result: Path, die_after: int | None = None) -> None:
