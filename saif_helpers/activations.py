@@ -28,7 +28,8 @@ def capture(
 
     One nnsight trace for each batch; the forward pass stops after the last layer asked for, whose
     MLP is computed for the read-out position alone. Of a remote model nothing but these rows comes
-    back, one request for each batch.
+    back, one request for each batch. Rows differ by rounding (the order of sums) with the prompts
+    they share a batch with, and with whether a later layer is asked for beside.
 
     >>> residual = capture(organism, [pair.positive for pair in pairs], layers=[0, 5])
     >>> residual[5].shape == (len(pairs), organism.d_model)

@@ -1,11 +1,12 @@
 """Results of batches that are kept: taken from the model's store, or computed and put there.
 
 Each finished batch is kept, and later found row by row, so another batch size finds it too. What
-"the same" means: padding and the size of a batch change results by rounding (in bfloat16 now and
-then enough for another token), so a result from the store is the one of the batch that it was first
-computed in. A run that is cut off and repeated with the same batch size computes the batches that
-are missing exactly as it would have, and ends with the same bytes. The machine is not asked for: a
-run that lost its GPU goes on with another one, whose results differ by rounding.
+"the same" means: padding, the size of a batch and the layers of a capture change results by
+rounding (in bfloat16 now and then enough for another token), so a result from the store is the one
+of the batch that it was first computed in. A run that is cut off and repeated with the same batch
+size computes the batches that are missing exactly as it would have, and ends with the same bytes.
+The machine is not asked for: a run that lost its GPU goes on with another one, whose results differ
+by rounding.
 """
 
 from collections.abc import Callable, Mapping, Sequence

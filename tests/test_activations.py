@@ -31,7 +31,8 @@ def hooked(model, prompts, layers):
     return found, tokens
 
 
-def test_capture_equals_a_plain_hook_exactly(model):
+def test_capture_equals_a_plain_hook(model):
+    """Exactly; after the last layer, whose MLP gets fewer rows, but for the order of its sums."""
     residual = capture(model, tiny.PROMPTS, [0, 1, 2])
     by_length = sorted(tiny.PROMPTS, key=lambda p: len(p.encode()))
     by_length.sort(key=lambda p: len(model.tokenizer(p, add_special_tokens=False).input_ids))
@@ -39,7 +40,10 @@ def test_capture_equals_a_plain_hook_exactly(model):
     for layer in range(3):
         for row, prompt in enumerate(by_length):
             at = tiny.PROMPTS.index(prompt)
-            assert torch.equal(residual[layer][at], found[layer][row, -1])
+            if layer < 2:
+                assert torch.equal(residual[layer][at], found[layer][row, -1])
+            else:
+                torch.testing.assert_close(residual[layer][at], found[layer][row, -1])
 
 
 def test_rows_keep_the_order_of_the_prompts_whatever_the_batches(model):
@@ -102,7 +106,8 @@ def test_the_last_mlp_sees_the_read_out_position_alone(model, layers):
 def test_layers_may_come_in_any_order_and_twice(model):
     residual = capture(model, tiny.PROMPTS, [2, 0, 2])
     assert list(residual) == [2, 0]
-    assert torch.equal(residual[0], capture(model, tiny.PROMPTS, [0])[0])
+    assert torch.equal(residual[0], capture(model, tiny.PROMPTS, [0, 2])[0])
+    torch.testing.assert_close(residual[0], capture(model, tiny.PROMPTS, [0])[0])
 
 
 def test_capture_tokens_leaves_out_padding_and_bos(model):
