@@ -44,7 +44,7 @@ HIGHER = {
     "share, five or more expected on both sides: worst": 0.0725,
     "share near 0 or 1: worst": 0.1481,
     "pooled share, both runs alike: worst": 0.0668,
-    "paired difference: worst": 0.0658,
+    "paired difference: worst": 0.0657,
     "area, 150 positive samples, values that vary most: worst": 0.0567,
     "area, 10 positive samples, values that vary most: worst": 0.0861,
     "area, 5 positive samples, values that vary most: worst": 0.0815,
@@ -57,10 +57,11 @@ HIGHER = {
     "C2, area of one latent: fails": 0.0023,
     "C3, strict share: holds": 0.0284,
     "C3, loose share behind prompting that fails too: fails": 0.0275,
-    "C4 and C5, difference: holds": 0.0262,
-    "C4 and C5, difference: fails": 0.0262,
+    "C4 and C5, difference: holds": 0.0261,
+    "C4 and C5, difference: fails": 0.0261,
     "C6, difference of one style: holds": 0.0238,
-    "C6, difference of one style: fails": 0.0127,
+    "C6, difference of one style: fails": 0.0126,
+    "C7, all at the bars: not supported": 0.0269,
 }
 """The rates that are higher than the nominal ones, as measured; docstrings and pages say so."""
 TABLES = {
