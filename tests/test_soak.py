@@ -191,6 +191,12 @@ def test_the_page_shows_the_figures_of_a_soak_and_types_none(figures, tmp_path):
     assert not re.search(r"\d", re.sub(r"{glue:text}`.*?`", "", text))
 
 
+def test_the_page_names_tests_that_there_are():
+    named = re.findall(r"`(tests/\w+\.py)`", PAGE.read_text(encoding="utf-8"))
+    assert len(set(named)) >= 7
+    assert all((soak.ROOT / name).exists() for name in named)
+
+
 @pytest.mark.skipif(not soak.RESULT.exists(), reason="no soak run is recorded; the page says so")
 def test_the_figures_that_are_shipped_are_of_a_whole_soak():
     found = json.loads(soak.RESULT.read_text(encoding="utf-8"))
