@@ -22,6 +22,7 @@ from saif_build import prepare_cache
 ROOT = Path(__file__).resolve().parents[1]
 STORE = ".results"  # of captures and generations, in the folder of the build
 TIME_LIMIT = 600  # seconds for one cell, as in _config.yml
+TRIES = 3  # the cache can lose one of two chapters that end at the same moment
 
 
 def execute(notebooks: list[Path], folder: Path) -> dict[str, str]:
@@ -39,8 +40,13 @@ def execute(notebooks: list[Path], folder: Path) -> dict[str, str]:
     NbProjectRecord.remove_tracebacks([record.pk for record in records], cache.db)
     executor = load_executor("local-parallel", cache, logging.getLogger("chapters"))
     uris = [record.uri for record in records]
-    result = executor.run_and_cache(filter_uris=uris, timeout=TIME_LIMIT)
-    failed = [*result.excepted, *result.errored]
+    failed = []
+    for _ in range(TRIES):
+        result = executor.run_and_cache(filter_uris=uris, timeout=TIME_LIMIT)
+        failed += [*result.excepted, *result.errored]
+        uris = [record.uri for record in cache.list_unexecuted(filter_uris=result.succeeded)]
+        if not uris:
+            break
     return {uri: cache.get_project_record(uri).traceback or "no traceback" for uri in failed}
 
 
