@@ -31,19 +31,19 @@ PARTS = {
 }
 
 
-def measured(letter: str, options: Options, kept: dict) -> dict:
+def measured(letter: str, options: Options, kept: dict, here: dict) -> dict:
     """Run a part, and put its rows among those of parts that were measured before.
 
     Args:
         letter: The part to run.
         options: How.
         kept: What was measured before, or nothing.
+        here: What `about` said when the run began: it changes a file of the repository itself.
 
     Returns:
         What the file is to hold: ``about`` this machine and run, with the day and commit of each
         part; and ``rows``.
     """
-    here = about()
     when = {key: here[key] for key in ("machine", "date", "commit")} | {"quick": options.quick}
     told = kept.get("about", {}).get("parts", {}) | {letter: when}
     rows = [one for one in kept.get("rows", []) if one["part"] != letter]
@@ -89,9 +89,10 @@ def main(arguments: Sequence[str] | None = None) -> None:
     path = given.out or (None if given.quick else RESULTS)
     exists = path is not None and path.exists()
     found = json.loads(path.read_text(encoding="utf-8")) if exists else {}
+    here = about()
     for letter in given.parts:
         print(f"part {letter}: {PARTS[letter]}", flush=True)
-        found = measured(letter, Options(given.quick, given.repeats), found)
+        found = measured(letter, Options(given.quick, given.repeats), found, here)
         rows = [one for one in found["rows"] if one["part"] == letter]
         print(table(rows).to_string(index=False), sep="\n")
         for way, works, note in grouped_notes(rows):
