@@ -4,6 +4,8 @@ import execute_chapters
 import nbformat
 import pytest
 from execute_chapters import execute
+from jupyter_cache import get_cache
+from jupyter_cache.cache.db import NbCacheRecord
 from nbformat.v4 import new_code_cell, new_notebook
 
 KERNEL = {"kernelspec": {"name": "python3", "display_name": "Python 3", "language": "python"}}
@@ -31,6 +33,18 @@ def test_a_chapter_that_fails_is_told_with_its_traceback(tmp_path):
     failed = execute([good, bad], tmp_path / "cache")
     assert list(failed) == [str(bad)]
     assert ": in the chapter" in failed[str(bad)]
+
+
+def test_no_process_clears_the_cache_while_another_fills_it(tmp_path, monkeypatch):
+    """What one clears may be what another has just put there; here all would be cleared."""
+
+    def all_of_them(keep, db):
+        return [record.pk for record in NbCacheRecord.records_all(db)]
+
+    monkeypatch.setattr(NbCacheRecord, "records_to_delete", all_of_them)
+    cache = tmp_path / "cache"
+    assert execute([chapter(tmp_path, name, f"'{name}'") for name in ("one", "two")], cache) == {}
+    assert len(get_cache(cache).list_cache_records()) == 2
 
 
 @pytest.mark.parametrize("chosen", [None, "elsewhere"])

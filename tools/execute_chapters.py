@@ -22,7 +22,14 @@ from saif_build import prepare_cache
 ROOT = Path(__file__).resolve().parents[1]
 STORE = ".results"  # of captures and generations, in the folder of the build
 TIME_LIMIT = 600  # seconds for one cell, as in _config.yml
-TRIES = 3  # the cache can lose one of two chapters that end at the same moment
+
+
+def keep_all() -> None:
+    """Delete nothing, in place of the cache's own clearing after each entry.
+
+    That deletes all but the latest thousand in two steps: which to keep, and what is not among
+    them. An entry that another process makes in between is deleted. Here are never so many.
+    """
 
 
 def execute(notebooks: list[Path], folder: Path) -> dict[str, str]:
@@ -36,17 +43,13 @@ def execute(notebooks: list[Path], folder: Path) -> dict[str, str]:
         Notebooks that failed, with the traceback of each.
     """
     cache = get_cache(folder)
+    cache.truncate_caches = keep_all
     records = [cache.add_nb_to_project(str(path)) for path in notebooks]
     NbProjectRecord.remove_tracebacks([record.pk for record in records], cache.db)
     executor = load_executor("local-parallel", cache, logging.getLogger("chapters"))
     uris = [record.uri for record in records]
-    failed = []
-    for _ in range(TRIES):
-        result = executor.run_and_cache(filter_uris=uris, timeout=TIME_LIMIT)
-        failed += [*result.excepted, *result.errored]
-        uris = [record.uri for record in cache.list_unexecuted(filter_uris=result.succeeded)]
-        if not uris:
-            break
+    result = executor.run_and_cache(filter_uris=uris, timeout=TIME_LIMIT)
+    failed = [*result.excepted, *result.errored]
     return {uri: cache.get_project_record(uri).traceback or "no traceback" for uri in failed}
 
 
