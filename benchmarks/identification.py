@@ -11,6 +11,7 @@ import torch
 from transformers import AutoModelForCausalLM
 
 import saif_helpers as saif
+from benchmarks import left_out
 from benchmarks.peers import plain
 from benchmarks.peers.run import Peer, peers_of, those_that_run
 from benchmarks.peers.with_nnterp import Nnterp
@@ -21,6 +22,7 @@ from saif_helpers.prompts import PromptPair
 
 PART, UNIT = "a", "pairs/s"
 LIMIT, OURS, LOOP = "transformers, hooks", "saif_helpers", "one prompt at a time"
+SHARING = "hooks, common beginnings read once"
 BATCH = 64
 Way = Callable[[Sequence[int]], Found]
 
@@ -79,6 +81,7 @@ def compare_identification(
             LIMIT: partial(plain.identify, work),
             OURS: partial(ours, model, pairs),
             LOOP: partial(plain.identify_one_by_one, work),
+            SHARING: partial(left_out.identify_sharing, work),
             **{peer.name: peer.identify for peer in peers},
         }
         of_peer = {peer.name: peer for peer in peers}
@@ -92,6 +95,9 @@ def compare_identification(
             missing,
             [*works],
         )
+        for key in notes:
+            if key[1] == SHARING:
+                notes[key] += f"; {left_out.tokens_left(work):.0%} of the tokens are left to read"
         seconds = seconds_by_turns(runs, repeats)
     return rate_rows(PART, UNIT, len(pairs), seconds, notes, lambda name: (name, LIMIT))
 

@@ -16,6 +16,7 @@ import pandas as pd
 from torch import Tensor
 
 import saif_helpers as saif
+from benchmarks import left_out
 from benchmarks.identification import unwrapped
 from benchmarks.peers import plain
 from benchmarks.peers.work import Asked, Work
@@ -139,7 +140,11 @@ def measure(options: Options) -> list[dict]:
         for name, values in rates.items()
     ]
     seconds = [len(settings) * n / rate for rate in rates["saif_helpers"]]
-    return [*rows, row("c", "the whole sweep", "saif_helpers", "s", seconds)]
+    rows.append(row("c", "the whole sweep", "saif_helpers", "s", seconds))
+    sampled = [kept["whole"][i] for i in sample]
+    outputs = [output for grades in sampled for output in grades.outputs]
+    items = [item for grades in sampled for item in grades.items]
+    return rows + left_out.certain_rows(outputs, items, instruction.grader, model.tokenizer)
 
 
 def _chosen(found: pd.DataFrame, settings: Sequence[Setting], graded: Sequence[saif.Grades]) -> str:

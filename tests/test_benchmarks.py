@@ -4,6 +4,7 @@ import importlib
 import json
 import re
 import sys
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -20,6 +21,7 @@ from benchmarks import (
     growth,
     growth_memory,
     identification,
+    left_out,
     process_memory,
     sweep,
 )
@@ -29,6 +31,7 @@ from benchmarks.peers.with_nnterp import Nnterp
 from benchmarks.peers.work import Asked, Found, agreement, decoded
 from benchmarks.random_models import SPECIAL, number_tokenizer, random_model, random_prompts
 from benchmarks.timing import Options, rate_rows, ratios, row, seconds_by_turns
+from saif_helpers.graders import Grader, Item, equals_reference
 from saif_helpers.memory import architectures
 from saif_helpers.tokens import tokenize
 from tests import tiny
@@ -164,12 +167,16 @@ INSTALLED = {peers_run.Bridge.name}  # with this package's own requirements
 
 @pytest.fixture(scope="module")
 def work(tmp_path_factory):
-    """A tiny model and pairs; the tokenizer from a folder, since the bridge reads it again."""
+    """A tiny model and pairs; the tokenizer from a folder, since the bridge reads it again.
+
+    No prompt is longer than the sliding window, as with the organism, see `left_out`.
+    """
     folder = tmp_path_factory.mktemp("tokenizer")
     tiny.tokenizer().save_pretrained(folder)
     saes = {layer: tiny.sae(layer) for layer in range(tiny.N_LAYERS)}
     tokenizer = AutoTokenizer.from_pretrained(folder)
-    model = saif.wrap(tiny.causal_lm("gemma2"), tokenizer, saes, name="tiny")
+    lm = tiny.causal_lm("gemma2", sliding_window=512)
+    model = saif.wrap(lm, tokenizer, saes, name="tiny")
     return model, identification.prompt_pairs(model, 3)
 
 
@@ -226,6 +233,47 @@ def test_the_plain_ranking_is_the_packages(work):
     found = plain.identify(identification.unwrapped(model, pairs), [0, 2])
     for layer, ranking in saif.rank_layers(model, pairs, [0, 2]).items():
         assert found.order[layer].equal(ranking.order)
+
+
+def test_pairs_share_what_they_begin_with(work):
+    """Counted by hand on two pairs, of which one lacks a token of its own at the end."""
+    model, pairs = work
+    bos = model.tokenizer.bos_token
+    whole = identification.unwrapped(model, pairs[:2])
+    first, second = ((f"{bos}the cat", f"{bos}the dog"), (f"{bos}the cat sat", f"{bos}the cat"))
+    two = replace(whole, positive=[first[0], second[0]], negative=[first[1], second[1]])
+    sides, starts = left_out.shared_beginnings(two)
+    lengths = [[len(ids) for ids in side] for side in sides]
+    assert all(
+        start < min(both) for start, both in zip(starts, zip(*lengths, strict=True), strict=True)
+    )
+    for start, positive, negative in zip(starts, *sides, strict=True):
+        assert positive[:start] == negative[:start]
+        assert start == len(negative) - 1 or positive[start] != negative[start]
+    expected = 1 - sum(starts) / sum(map(sum, lengths))
+    assert left_out.tokens_left(two) == pytest.approx(expected)
+    assert agreement(left_out.identify_sharing(two, [1, 2]), plain.identify(two, [1, 2]))[:6] == (
+        "agrees"
+    )
+
+
+def test_padding_between_what_is_read_at_once_shifts_a_sliding_window(work):
+    """Why sharing beginnings would not do for every model."""
+    whole = identification.unwrapped(*work)
+    narrow = replace(whole, lm=tiny.causal_lm("gemma2", sliding_window=16))
+    plainly, sharing = (way(narrow, [1]) for way in (plain.identify, left_out.identify_sharing))
+    assert agreement(sharing, plainly).startswith("differs")
+    one_by_one = left_out.identify_sharing(replace(narrow, batch_size=1), [1])  # no padding
+    assert agreement(one_by_one, plainly).startswith("agrees")
+
+
+def test_grades_are_certain_where_the_output_leaves_its_reference():
+    """Three outputs: right, wrong from the second word on, and not ended."""
+    tokenizer = number_tokenizer(40)
+    grader = Grader(equals_reference, lambda output, item: "9" in output)
+    items = [Item("x", reference="7 8 9")] * 3
+    rows = left_out.certain_rows(["7 8 9", "7 9 9 10", "7 8"], items, grader, tokenizer)
+    assert [one["values"] for one in rows] == [[4], [(4 + 2 + 3) / 3], [(3 + 2 + 0) / 3]]
 
 
 def test_other_texts_are_seen():
@@ -388,7 +436,9 @@ def test_every_part_can_be_measured(name):
 
 
 def test_the_loops_of_the_sweep_write_what_the_package_writes():
-    *rows, whole = sweep.measure(Options(quick=True, repeats=1))
+    *rows, whole, first, strict, both = sweep.measure(Options(quick=True, repeats=1))
+    assert first["way"].startswith("saif_helpers")
+    assert max(strict["values"] + both["values"]) < first["values"][0]
     assert [row["way"] for row in rows] == [
         sweep.BATCHED,
         sweep.SINGLE,

@@ -51,8 +51,11 @@ def tokenizer() -> PreTrainedTokenizerFast:
     )
 
 
-def causal_lm(kind: str, seed: int = 0) -> torch.nn.Module:
-    """Return a random model of the kind "gemma2" or "llama", evaluated in float32."""
+def causal_lm(kind: str, seed: int = 0, sliding_window: int = 16) -> torch.nn.Module:
+    """Return a random model of the kind "gemma2" or "llama", evaluated in float32.
+
+    Only Gemma 2 has a sliding window, in every other layer from the first on.
+    """
     torch.manual_seed(seed)
     sizes = {
         "vocab_size": 262,
@@ -69,9 +72,8 @@ def causal_lm(kind: str, seed: int = 0) -> torch.nn.Module:
         "bos_token_id": 2,
     }
     if kind == "gemma2":
-        config = Gemma2Config(
-            **sizes, sliding_window=16, query_pre_attn_scalar=8, tie_word_embeddings=False
-        )
+        more = {"query_pre_attn_scalar": 8, "tie_word_embeddings": False}
+        config = Gemma2Config(**sizes, **more, sliding_window=sliding_window)
         return Gemma2ForCausalLM(config).eval()
     return LlamaForCausalLM(LlamaConfig(**sizes)).eval()
 

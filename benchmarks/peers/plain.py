@@ -1,7 +1,7 @@
 """Plain transformers: the limit in batches, and the loop over single prompts."""
 
 import contextlib
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 
 import torch
 from torch import Tensor
@@ -29,8 +29,30 @@ def identify(work: Work, layers: Sequence[int]) -> Found:
     Returns:
         What was found.
     """
-    kept: dict[int, list[Tensor]] = {layer: [] for layer in layers}
     order_of_rows: list[int] = []
+    with last_tokens(work.lm, layers) as (kept, run):
+        prompts = work.positive + work.negative
+        for rows, tokens in batches(prompts, work.tokenizer, work.batch_size):
+            order_of_rows += rows
+            run(**tokens, use_cache=False)
+    return rank(work.saes, in_order(kept, order_of_rows))
+
+
+@contextlib.contextmanager
+def last_tokens(
+    lm: PreTrainedModel, layers: Sequence[int]
+) -> Iterator[tuple[dict[int, list[Tensor]], Callable[..., None]]]:
+    """Keep the residual stream at the last token of every pass, with forward hooks.
+
+    Args:
+        lm: The model.
+        layers: Layers, in order.
+
+    Yields:
+        Layer to what was kept, one tensor for each pass; and what makes a pass, up to the last of
+        the layers, and is called as the model is.
+    """
+    kept: dict[int, list[Tensor]] = {layer: [] for layer in layers}
 
     def keep(layer: int) -> Callable[..., None]:
         def hook(_module: object, _inputs: object, output: Tensor) -> None:
@@ -40,18 +62,30 @@ def identify(work: Work, layers: Sequence[int]) -> Found:
 
         return hook
 
-    handles = [work.lm.model.layers[at].register_forward_hook(keep(at)) for at in layers]
+    def run(**given: object) -> None:
+        with contextlib.suppress(_Enough):
+            lm.model(**given)
+
+    handles = [lm.model.layers[at].register_forward_hook(keep(at)) for at in layers]
     try:
-        prompts = work.positive + work.negative
-        for rows, tokens in batches(prompts, work.tokenizer, work.batch_size):
-            order_of_rows += rows
-            with contextlib.suppress(_Enough):
-                work.lm.model(**tokens, use_cache=False)
+        yield kept, run
     finally:
         for handle in handles:
             handle.remove()
-    back = torch.tensor(order_of_rows).argsort()
-    return rank(work.saes, {layer: torch.cat(parts)[back] for layer, parts in kept.items()})
+
+
+def in_order(kept: Mapping[int, Sequence[Tensor]], rows: Sequence[int]) -> dict[int, Tensor]:
+    """Put rows that were kept pass by pass into the order of the prompts.
+
+    Args:
+        kept: Layer to what was kept, from `last_tokens`.
+        rows: Which prompts these were.
+
+    Returns:
+        Layer to rows in the order of the prompts.
+    """
+    back = torch.tensor(rows).argsort()
+    return {layer: torch.cat([*parts])[back] for layer, parts in kept.items()}
 
 
 @torch.no_grad()

@@ -1,0 +1,122 @@
+"""Two ideas that the package leaves out, and what each could save at most.
+
+Prompts with and without the instruction begin alike, so their common beginning could be read once.
+And an output could be cut off once its grade is certain.
+"""
+
+from collections.abc import Sequence
+from itertools import takewhile
+from statistics import mean
+
+import torch
+from transformers import DynamicCache, PreTrainedTokenizerBase
+
+from benchmarks.peers import plain
+from benchmarks.peers.work import Found, Work, rank
+from benchmarks.timing import row
+from saif_helpers.graders import Grader, Item, normalise
+from saif_helpers.tokens import by_length, pad, token_ids
+
+
+@torch.no_grad()
+def identify_sharing(work: Work, layers: Sequence[int]) -> Found:
+    """Find latents as `plain.identify` does, but read what the prompts of a pair share once.
+
+    A pass reads the common beginnings of a batch of pairs; two more read what follows, with and
+    without the instruction, from the cache of the first. What follows is padded in between, so a
+    model whose sliding window is shorter than the prompts would see less than it should.
+
+    Args:
+        work: What to do it with.
+        layers: Layers, in order.
+
+    Returns:
+        What was found.
+    """
+    sides, starts = shared_beginnings(work)
+    order_of_rows: list[int] = []
+    order = by_length(sides[0])
+    with plain.last_tokens(work.lm, layers) as (kept, run):
+        for at in range(0, len(order), work.batch_size):
+            part = order[at : at + work.batch_size]
+            before, cache = {layer: len(rows) for layer, rows in kept.items()}, DynamicCache()
+            begun = pad([sides[0][pair][: starts[pair]] for pair in part], work.tokenizer)
+            run(**begun, past_key_values=cache, use_cache=True)
+            for layer, passes in before.items():
+                del kept[layer][passes:]  # no prompt ends here
+            offsets = torch.tensor([starts[pair] for pair in part])[:, None]
+            for side, ids in enumerate(sides):
+                rest = pad([ids[pair][starts[pair] :] for pair in part], work.tokenizer)
+                rest["position_ids"] += offsets
+                masks = [begun["attention_mask"], rest["attention_mask"]]
+                run(**rest | {"attention_mask": torch.cat(masks, 1)}, past_key_values=cache)
+                cache.crop(-rest["input_ids"].shape[1])
+                order_of_rows += [pair + side * len(order) for pair in part]
+    return rank(work.saes, plain.in_order(kept, order_of_rows))
+
+
+def shared_beginnings(work: Work) -> tuple[list[list[list[int]]], list[int]]:
+    """Tokenise pairs and see how far the prompts of each are alike.
+
+    Args:
+        work: The pairs.
+
+    Returns:
+        Token ids of the prompts with and without the instruction; and for each pair the number of
+        tokens at the beginning that its prompts share, less than either has.
+    """
+    sides = [token_ids(prompts, work.tokenizer) for prompts in (work.positive, work.negative)]
+    # The last token of the shorter prompt is never shared: it is read out.
+    pairs = [zip(one[:-1], two[:-1], strict=False) for one, two in zip(*sides, strict=True)]
+    return sides, [sum(1 for _ in takewhile(lambda ids: ids[0] == ids[1], two)) for two in pairs]
+
+
+def tokens_left(work: Work) -> float:
+    """Return the share of tokens that are left to read where pairs share their beginnings.
+
+    Args:
+        work: The pairs.
+
+    Returns:
+        The share.
+    """
+    sides, starts = shared_beginnings(work)
+    return 1 - sum(starts) / sum(len(ids) for ids in sides[0] + sides[1])
+
+
+def certain_rows(
+    outputs: Sequence[str],
+    items: Sequence[Item],
+    grader: Grader,
+    tokenizer: PreTrainedTokenizerBase,
+) -> list[dict]:
+    """Count the tokens of outputs, and those written before their grades are certain.
+
+    The strict grade is certain once the output is no beginning of its reference. When the loose
+    grade changes for the last time one can only know afterwards, so that no way can save more.
+
+    Args:
+        outputs: Whole outputs.
+        items: What they are graded against; each with a reference.
+        grader: The grader; strict for it is the reference itself.
+        tokenizer: Splits the outputs.
+
+    Returns:
+        Rows of part c, in tokens an output, on average.
+    """
+    counts: dict[str, list[int]] = {"saif_helpers: to the end": []}
+    strict = counts["cut off where its strict grade is certain"] = []
+    both = counts["cut off after the last change of either grade, known only afterwards"] = []
+    for output, item in zip(outputs, items, strict=True):
+        ids = tokenizer(output, add_special_tokens=False)["input_ids"]
+        begun = [tokenizer.decode(ids[:n]) for n in range(len(ids) + 1)]
+        grades = [(grader.strict(text, item), grader.loose(text, item)) for text in begun]
+        reference = normalise(item.reference or "")
+        left = [not reference.startswith(normalise(text)) for text in begun]
+        changes = [n for n in range(1, len(grades)) if grades[n] != grades[n - 1]]
+        whole = len(ids) + 1  # with the token that ends it
+        counts["saif_helpers: to the end"].append(whole)
+        strict.append(left.index(True) if True in left else whole)
+        both.append(max(changes, default=0))
+    work = "tokens that an output takes"
+    return [row("c", work, way, "tokens", [mean(each)]) for way, each in counts.items()]
