@@ -1,3 +1,5 @@
+import copy
+
 import pytest
 import torch
 
@@ -101,6 +103,30 @@ def test_the_last_mlp_sees_the_read_out_position_alone(model, layers):
     finally:
         for handle in handles:
             handle.remove()
+
+
+class Enclosed(torch.nn.Module):
+    """A layer whose parts have other names than most models give them."""
+
+    def __init__(self, layer):
+        super().__init__()
+        self.parts = layer
+
+    def forward(self, *given, **named):
+        return self.parts(*given, **named)
+
+
+def test_a_layer_whose_mlp_is_not_known_is_computed_as_a_whole(model):
+    expected = capture(model, tiny.PROMPTS, [1, 2])
+    lm = copy.deepcopy(model.lm._module)
+    lm.model.layers[2] = Enclosed(lm.model.layers[2])
+    enclosed = wrap(lm, model.tokenizer, {}, name="enclosed")
+    widths = []
+    lm.model.layers[2].parts.mlp.register_forward_hook(lambda *io: widths.append(io[-1].shape[1]))
+    found = capture(enclosed, tiny.PROMPTS, [1, 2])
+    assert min(widths) > 1
+    for layer in (1, 2):
+        torch.testing.assert_close(found[layer], expected[layer])
 
 
 def test_layers_may_come_in_any_order_and_twice(model):
