@@ -107,7 +107,7 @@ def capture_tokens(
         model: The model.
         prompts: Rendered prompts or longer texts.
         layers: Layers to capture.
-        batch_size: Prompts in one forward pass, by default as in `capture`.
+        batch_size: Prompts in one forward pass, by default as in `capture`, but 64 at most.
 
     Yields:
         For one batch at a time, so that memory stays bounded: layer to residual stream, a row for
@@ -134,7 +134,7 @@ def capture_batches(
         model: The model.
         prompts: Rendered prompts or longer texts.
         layers: Layers to capture.
-        batch_size: Prompts in one forward pass, by default as in `capture`.
+        batch_size: Prompts in one forward pass, by default as in `capture`, but 64 at most.
 
     Yields:
         The rows of the batch's prompts; the batch from `tokens.tokenize`, and its streams.

@@ -5,7 +5,7 @@ import hashlib
 import io
 import json
 import os
-import tempfile
+import secrets
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -148,9 +148,10 @@ def write(path: Path, data: bytes) -> None:
     Raises:
         OSError: If it cannot be written; then nothing is left of it.
     """
-    handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.stem}.", suffix=".tmp")
+    # Not by tempfile, whose files nobody else may read: a folder may be shared.
+    temporary = path.with_name(f".{path.stem}.{secrets.token_hex(4)}.tmp")
     try:
-        with os.fdopen(handle, "wb") as file:
+        with temporary.open("xb") as file:
             file.write(data)
             file.flush()
             os.fsync(file.fileno())

@@ -227,8 +227,11 @@ def _checked_groups(
 ) -> dict[str, pd.DataFrame]:
     """Return the rows of each hue, in the order in which the frame brings them."""
     keys = [x] if hue is None else [x, hue]
-    if frame.empty or frame.duplicated(keys).any():
-        raise ValueError(f"give at least one row, and one only for each {' and '.join(keys)}")
+    if frame.empty:
+        raise ValueError("a figure was asked for of an empty table; give at least one row")
+    if frame.duplicated(keys).any():
+        double = frame.loc[frame.duplicated(keys), keys].iloc[0].to_dict()
+        raise ValueError(f"more than one row has {double}; give one for each {' and '.join(keys)}")
     outside = frame[(frame[low] > frame[value] + 1e-9) | (frame[value] > frame[high] + 1e-9)]
     if len(outside):
         raise ValueError(f"the interval does not hold the value in the rows {list(outside.index)}")

@@ -4,7 +4,8 @@ The paper's strict and loose accuracy are not known in its own words; see `grade
 """
 
 import math
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -159,7 +160,25 @@ def check_lengths(outputs: Sequence[str], items: Sequence[Item]) -> None:
     """
     if len(outputs) != len(items) or not outputs:
         raise ValueError(
-            f"{len(outputs)} outputs and {len(items)} items given; give one item for each output"
+            f"{len(outputs)} outputs and {len(items)} items given; give at least one output, and "
+            "one item for each"
+        )
+
+
+def check_distinct(contents: Iterable[str]) -> None:
+    """Refuse a content that comes twice where outputs are counted as independent of one another.
+
+    Args:
+        contents: The contents.
+
+    Raises:
+        ValueError: If one of them comes twice.
+    """
+    text, times = Counter(contents).most_common(1)[0]
+    if times > 1:
+        raise ValueError(
+            f"the content {text!r} comes {times} times, and outputs for one content are not "
+            "independent; give each content that is reported on once"
         )
 
 
@@ -228,10 +247,11 @@ def paired_difference(
         The difference of the two shares and its interval.
 
     Raises:
-        ValueError: If the two were not graded on the same contents.
+        ValueError: If the two were not graded on the same contents, or on one more than once.
     """
     if [item.content for item in first.items] != [item.content for item in second.items]:
         raise ValueError("the two grades are of different contents; grade both on the same ones")
+    check_distinct(item.content for item in first.items)
     pairs = list(zip(passed(first, kind), passed(second, kind), strict=True))
     n = len(pairs)
     first_alone = sum(a and not b for a, b in pairs)

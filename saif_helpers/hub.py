@@ -157,7 +157,7 @@ def load_tokenizer(repo_id: str) -> PreTrainedTokenizerBase:
 
 
 def load_sae(release: str, sae_id: str, device: str) -> SAE:
-    """Load a published SAE in float32, its norms folded, through SAE-Lens.
+    """Load a published SAE in float32 through SAE-Lens.
 
     Args:
         release: A release of SAE-Lens' list, or a Hugging Face repository in SAE-Lens' format.

@@ -102,11 +102,18 @@ class InstructionType:
             ]
             if kept:
                 chosen[language] = kept
+        if languages is not None and not languages:
+            raise ValueError("an empty list of languages given; give at least one, or None for all")
+        if not chosen:
+            raise ValueError(
+                f"instruction {self.name!r} has no {wordings} wordings: held_out_language and "
+                "held_out_wordings say which are unseen; set them, or ask for other wordings"
+            )
         missing = [language for language in languages or () if language not in chosen]
-        if missing or not chosen:
+        if missing:
             raise ValueError(
                 f"instruction {self.name!r} has no {wordings} wordings in {', '.join(missing)}; "
-                f"it has them in {', '.join(chosen) or 'no language'}"
+                f"it has them in {', '.join(chosen)}"
             )
         return chosen if languages is None else {key: chosen[key] for key in languages}
 

@@ -8,6 +8,7 @@ and what was answered once is kept on disk (`answers`). See `rubric` for what is
 import json
 import math
 import os
+import warnings
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from dataclasses import dataclass, replace
@@ -226,7 +227,14 @@ class Judge:
 
     def _ask(self, client: Any, digest: str, body: Body) -> Answer:
         answer, model = ask(client, body, self.attempts)
-        self._cache.write(digest, answer, model)
+        try:
+            self._cache.write(digest, answer, model)
+        except OSError as error:  # the answer was paid for
+            warnings.warn(
+                f"answers cannot be kept in {self.cache} ({error}); grading goes on, but they will "
+                "be asked for again another time: free space there or give another cache",
+                stacklevel=2,
+            )
         return answer
 
     def _report(

@@ -164,7 +164,7 @@ def reconstruction_quality(
     ):
         n_losses += n
         totals = {name: total + sums[name] for name, total in totals.items()}
-    losses = {name: total / n_losses for name, total in totals.items()}
+    losses = {name: total / n_losses if n_losses else math.nan for name, total in totals.items()}
     return ReconstructionQuality(layer, width, **statistics, **losses)
 
 
@@ -231,6 +231,8 @@ def reconstruction_table(
 
 def _in_words(quality: ReconstructionQuality) -> str:
     """Name what is wrong with an SAE's reconstruction, or say that it is good."""
+    if math.isnan(quality.explained_variance):
+        return "not known: give prompts that differ"
     wrong = []
     if quality.explained_variance < EXPLAINED_BAR:
         wrong.append(f"explains less than {EXPLAINED_BAR:.0%} of the variance")
@@ -261,7 +263,8 @@ def _error_statistics(
     variance = squares - total.square().sum().item() / n
     return {
         "n_tokens": n,
-        "explained_variance": 1 - errors / variance,
+        # Of one token, or of tokens that are all alike, there is nothing to explain.
+        "explained_variance": 1 - errors / variance if variance > 1e-9 * squares else math.nan,
         "l0": active / n,
         "dead": 1 - fired.double().mean().item(),
     }

@@ -10,7 +10,6 @@ from contextlib import contextmanager
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
-from typing import Literal
 
 import torch
 from sae_lens import SAE
@@ -53,7 +52,7 @@ def load(
     dtype: torch.dtype | None = None,
     root: Path | None = None,
     remote: Remote = False,
-    store: Store | Literal["usual"] | None = "usual",
+    store: Store | str | Path | None = "usual",
 ) -> ModelWithSAEs:
     """Load a model with its SAEs.
 
@@ -73,19 +72,20 @@ def load(
         layers: The layers to have SAEs for, see `zoo.choose_layers`. By default all layers of the
             organism and the final one of any other model.
         saes: SAEs named one by one: layer to release and id in SAE-Lens' list, or to a folder that
-            ``sae.save_model`` made.
+            ``sae.save_model`` made. `size`, `layers` and `release` then say nothing.
         release: Another release of SAE-Lens' list than the zoo's.
         device: Where to put model and SAEs; by default the CPU for the organism, otherwise a GPU
-            where there is one. ``"auto"`` spreads a model over several GPUs.
+            where there is one. ``"auto"`` spreads a model over several GPUs, but the organism.
         dtype: Number format of the model; by default float32 for the organism, otherwise what
             `hub.default_dtype` chooses. SAEs are always float32.
         root: A folder laid out like the shipped one, for organisms that you trained yourself.
         remote: True to run the model on NDIF: its weights are not fetched, and the number format is
             the one there. ``"local"`` to rehearse that here, also with the organism.
         store: Where to keep finished captures and generations, so that a run that was cut off goes
-            on where it was. Usually in `store.default_folder`; nowhere for the organism, which is
-            quick, unless ``SAIF_STORE`` says where, and for a remote model, whose weights cannot be
-            told apart from here.
+            on where it was: a store or a folder, None for nowhere. ``"usual"`` is
+            `store.default_folder`; but nowhere for the organism, which is quick, unless
+            ``SAIF_STORE`` says where, and nowhere for a model whose weights cannot be told apart
+            from here, since they are remote or lie outside the memory.
 
     Returns:
         The model, its tokenizer and its SAEs, each of which is fetched and read when first used.
@@ -94,14 +94,17 @@ def load(
         OSError: If files cannot be fetched; the message says what to do.
         ValueError: If there is no such model, layer, width or release, if a file is not the one
             that the organism's manifest lists, if a file could run code, if an SAE does not fit the
-            model, if the number format is too narrow for the model, or for the organism with
-            ``remote=True``.
+            model, if the number format is too narrow for the model, if NDIF cannot run it, or if
+            SAEs are named for the organism.
     """
     if layers is None:  # and not by `or`: 0 is a layer
         layers = "all" if name == "organism" else "final"
     if name == "organism":
-        root = root or DATA / "organism"
-        found = _load_organism(size or "M", layers, device or "cpu", root, remote)
+        if saes or release:
+            raise ValueError("saes and release name SAEs of other models; the organism has its own")
+        device, root = device or "cpu", root or DATA / "organism"
+        device = default_device() if device == "auto" else device
+        found = _load_organism(size or "M", layers, device, dtype or torch.float32, root, remote)
     else:
         device = device or default_device()
         found = _load_pretrained(name, size, layers, saes, release, device, dtype, remote)
@@ -109,12 +112,12 @@ def load(
         weights_here = not any(w.is_meta for w in found.lm._module.parameters())
         worth_it = name != "organism" or "SAIF_STORE" in os.environ
         keep = worth_it and not remote and weights_here
-        store = Store(default_folder()) if keep else None
-    return replace(found, store=store)
+        store = default_folder() if keep else None
+    return replace(found, store=Store(store) if isinstance(store, str | Path) else store)
 
 
 def _load_organism(
-    size: str, layers: Layers, device: str, root: Path, remote: Remote
+    size: str, layers: Layers, device: str, dtype: torch.dtype, root: Path, remote: Remote
 ) -> ModelWithSAEs:
     if remote is True:
         raise ValueError("NDIF does not serve the organism; to rehearse, give remote='local'")
@@ -127,7 +130,7 @@ def _load_organism(
         here = {"local_files_only": True, "trust_remote_code": False}
         model = AutoModelForCausalLM.from_pretrained(
             folder,
-            dtype=torch.float32,
+            dtype=dtype,
             use_safetensors=True,
             # transformers' own choice for Gemma 2 was "sdpa" in 5.9, which leaves out the soft cap.
             attn_implementation=default_attention(load_config(str(folder))),
@@ -161,7 +164,13 @@ def _load_pretrained(
     entry = ZOO.get(name) or _unlisted(name, named=bool(saes or release))
     d_sae, releases = width_of(size or entry.width), (release,) if release else entry.releases
     listed = {} if saes else pretrained_saes(releases)
-    config = load_config(entry.repo_id).get_text_config()
+    config = load_config(entry.repo_id)
+    if remote is True and config.get_text_config() is not config:
+        raise ValueError(
+            f"{name} cannot be run on NDIF from here: there its text model is a part of a larger "
+            "one, which reads pictures too; take a model of text alone"
+        )
+    config = config.get_text_config()
     chosen = [] if saes else choose_layers(layers, config.num_hidden_layers, name)
     for layer in chosen:
         _check_listed(listed, layer, d_sae, name, releases)
@@ -175,7 +184,8 @@ def _load_pretrained(
         found[layer, d_sae] = ({"d_sae": d_sae}, loader, str(sae))
     for layer, where in (saes or {}).items():
         sae, path = _named_sae(where, sae_device)
-        found[layer, sae.cfg.d_sae] = (sae.cfg.to_dict(), lambda sae=sae: sae, path)
+        again = partial(_named_sae, where, sae_device)  # many would not fit beside the model
+        found[layer, sae.cfg.d_sae] = (sae.cfg.to_dict(), lambda again=again: again()[0], path)
     tokenizer = load_tokenizer(entry.repo_id)
     if remote is True:
         model = skeleton(entry.repo_id, tokenizer)

@@ -180,7 +180,7 @@ class Playground(widgets.VBox):
         instructions: Mapping[str, InstructionType] | None = None,
         *,
         settings: Mapping[str, Setting] | None = None,
-        sentence: str = "The old baker sells warm bread.",
+        sentence: str = "The old baker sells red flowers.",
         n_pairs: int = 100,
         max_new_tokens: int = 40,
         seed: int = 0,
@@ -196,6 +196,9 @@ class Playground(widgets.VBox):
             n_pairs: Prompt pairs, of shipped sentences, that latents are found on.
             max_new_tokens: Most tokens of an answer.
             seed: Seed of the wordings' order.
+
+        Raises:
+            ValueError: If a layer is to be steered that has no SAE.
         """
         self._lm, self._settings = model, settings or {}
         self._instructions = (
@@ -203,6 +206,12 @@ class Playground(widgets.VBox):
         )
         self._n_pairs, self._max_new_tokens, self._seed = n_pairs, max_new_tokens, seed
         self._captured, self._held = {}, False
+        for name, setting in self._settings.items():
+            if setting.layer not in self._lm.saes:
+                raise ValueError(
+                    f"layer {setting.layer} is to be steered for {name!r}; there are SAEs for the "
+                    f"layers {self._lm.saes.layers}"
+                )
         self.shown: SideBySide | None = None
         self._make_controls(sentence)
         self._status, self._answers = widgets.HTML(), widgets.HTML()
@@ -250,7 +259,10 @@ class Playground(widgets.VBox):
         start = self._settings.get(self.instruction.value, start)
         self._held = True
         for name, dial in self._dials.items():
-            dial.value = getattr(start, name)
+            value = getattr(start, name)
+            if hasattr(dial, "max"):  # or it would be moved into the range without a word
+                dial.min, dial.max = min(dial.min, value), max(dial.max, value)
+            dial.value = value
         self._held = False
         self._update()
 

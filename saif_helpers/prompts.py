@@ -39,6 +39,13 @@ class Content:
     slots: Mapping[str, str] = field(default_factory=dict)
     split: str = ""
 
+    def __post_init__(self) -> None:
+        """Refuse what is not text, which would fail far from here."""
+        for name, texts in (("reference", self.references), ("slot", self.slots)):
+            for key, text in texts.items():
+                if not isinstance(text, str):
+                    raise ValueError(f"{name} {key!r} of {self.text!r} is {text!r}; give a text")
+
     def item(self, instruction: InstructionType) -> Item:
         """Return what an output for this content under `instruction` is graded against."""
         return Item(self.text, self.references.get(instruction.name), self.slots)
@@ -80,17 +87,33 @@ def load_contents(
         The contents, in the file's order.
 
     Raises:
-        ValueError: If the corpus is unknown, or the file has no line of this split.
+        ValueError: If the corpus is unknown, a line of the file is not as it should be, or the file
+            has no line of this split.
     """
     if corpus not in SENTENCES:
         raise ValueError(f"corpus {corpus!r} asked for; give 'grammar' or 'natural'")
-    lines = (path or DATA / SENTENCES[corpus]).read_text(encoding="utf-8").splitlines()
-    entries = [json.loads(line) for line in lines if line.strip()]
+    path = path or DATA / SENTENCES[corpus]
+    lines = enumerate(path.read_text(encoding="utf-8").splitlines(), start=1)
+    entries = [_entry(line, f"{path}, line {number}") for number, line in lines if line.strip()]
     found = [_content(entry) for entry in entries if entry["split"] == split]
     if not found:
         splits = sorted({entry["split"] for entry in entries})
         raise ValueError(f"split {split!r} asked for; the file has {', '.join(splits)}")
     return found
+
+
+def _entry(line: str, where: str) -> dict:
+    try:
+        entry = json.loads(line)
+    except ValueError as error:
+        raise ValueError(f"{where} is not JSON: {error}") from error
+    texts = [entry.get(name) for name in ("split", "content")] if isinstance(entry, dict) else [0]
+    if not all(isinstance(text, str) for text in texts):
+        raise ValueError(
+            f'{where} needs "split" and "content", both text; it is {line[:80]!r}. Other texts in '
+            'it fill slots; "references" may hold right answers by the name of the instruction'
+        )
+    return entry
 
 
 def _content(entry: dict) -> Content:

@@ -249,12 +249,18 @@ def enrichment(
         that score at least as high.
 
     Raises:
-        ValueError: If the pool has too few latents.
+        ValueError: If the pool has too few latents, none is chosen, a score of one is not a finite
+            number, or there is no draw.
     """
     if len(pool) < len(chosen):
         raise ValueError(
             f"{len(pool)} latents to draw from given; give at least {len(chosen)}, as many as are "
             "chosen"
+        )
+    if not len(chosen) or draws < 1 or not scores[chosen].isfinite().all():
+        raise ValueError(
+            f"{len(chosen)} latents chosen and draws={draws}; give at least one of each, and a "
+            "finite score for each latent"
         )
     generator = torch.Generator().manual_seed(seed)
     drawn = torch.stack(

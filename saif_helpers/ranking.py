@@ -147,7 +147,8 @@ def rank_latents(
     """
     if len(positive) == 0:
         raise ValueError("rank_latents was given no pairs; give at least one")
-    sensitivity = switched_on(positive, negative).to(positive.dtype).mean(0)
+    positive, negative = positive.float(), negative.float()  # shares in 16 bits would tie
+    sensitivity = switched_on(positive, negative).float().mean(0)
     mean = positive.mean(0)
     by_mean = mean.sort(descending=True, stable=True).indices
     order = by_mean[sensitivity[by_mean].sort(descending=True, stable=True).indices]

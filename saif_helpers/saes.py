@@ -100,6 +100,10 @@ class SAECollection(Mapping):
             del self._loaded[next(iter(self._loaded))]
         return sae
 
+    def __contains__(self, key: object) -> bool:
+        """Say whether there is an SAE, without loading it."""
+        return key in (self._loaders if isinstance(key, tuple) else self.layers)
+
     def _bytes(self) -> int:
         return sum(p.nbytes for sae in self._loaded.values() for p in sae.parameters())
 

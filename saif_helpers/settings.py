@@ -61,10 +61,18 @@ class Setting:
 
         Returns:
             The paper's vector, or what was given, times the strength.
+
+        Raises:
+            ValueError: If a vector was given that was made for another layer.
         """
         if isinstance(source, LatentRanking):
             sae = model.saes[self.layer]
             source = saif_vector(source, sae, self.k, self.beta, layer=self.layer)
+        elif source.layer != self.layer:
+            raise ValueError(
+                f"layer {self.layer} is to be steered with a vector that was made for layer "
+                f"{source.layer}; give each layer its own"
+            )
         return source.scaled(self.strength)
 
 

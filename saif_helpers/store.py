@@ -58,7 +58,7 @@ class Store:
     def __init__(self, folder: str | os.PathLike) -> None:
         """Use a folder, which is made when the first result is put into it."""
         self.folder = Path(folder).expanduser()
-        self._rows: dict[Path, dict[str, Path]] = {}  # shelf -> digest of a row -> its file
+        self._rows: dict[Path, dict[str, list[Path]]] = {}  # shelf -> digest of a row -> its files
         self._seen: set[Path] = set()
         self._writable = True
 
@@ -79,25 +79,18 @@ class Store:
         shelf = self._shelf(kind, shared)
         known = self._look_through(shelf)
         sums = [digest(row) for row in rows]
-        files: dict[Path, list[int]] = {}
-        for position, row_sum in enumerate(sums):
-            if row_sum in known:
-                files.setdefault(known[row_sum], []).append(position)
-        for path, positions in files.items():
-            try:
-                key, tensors = unpack(path.read_bytes())
-                if canonical([key.get("kind"), key.get("shared")]) != canonical([kind, shared]):
-                    raise ValueError("of another computation")
-                at = {digest(row): number for number, row in enumerate(key["rows"])}
-                positions = [position for position in positions if sums[position] in at]
-                chosen = [at[sums[position]] for position in positions]
-                found = {name: tensor[chosen] for name, tensor in tensors.items()}
-            except FileNotFoundError:  # another process has cleared the store
-                continue
-            except (OSError, ValueError, IndexError) as error:
-                _warn_about(path, error)
-                continue
-            yield positions, found
+        left = {at: [*known[row_sum]] for at, row_sum in enumerate(sums) if row_sum in known}
+        while left:  # a row whose file is damaged may be in another one too
+            files: dict[Path, list[int]] = {}
+            for position, paths in left.items():
+                files.setdefault(paths.pop(), []).append(position)
+            for path, positions in files.items():
+                found = _read(path, [kind, shared], [sums[position] for position in positions])
+                if found is not None:
+                    yield positions, found
+                    for position in positions:
+                        del left[position]
+            left = {position: paths for position, paths in left.items() if paths}
 
     def put(
         self,
@@ -130,8 +123,10 @@ class Store:
                 )
             self._writable = False
             return
+        known = self._rows.setdefault(shelf, {})
+        for row in () if path in self._seen else rows:
+            known.setdefault(digest(row), []).append(path)
         self._seen.add(path)
-        self._rows.setdefault(shelf, {}).update((digest(row), path) for row in rows)
 
     def size(self) -> int:
         """Return how many bytes `clear` would free: entries, and what interrupted writing left."""
@@ -170,14 +165,15 @@ class Store:
         """Return the folder of the entries that share all but their rows: Drive lists few files."""
         return self.folder / f"{kind}-{digest(shared)[:16]}"
 
-    def _look_through(self, shelf: Path) -> dict[str, Path]:
-        """Return which file each row is in, after a look at the files that are new."""
+    def _look_through(self, shelf: Path) -> dict[str, list[Path]]:
+        """Return which files each row is in, after a look at the files that are new."""
         known = self._rows.setdefault(shelf, {})
         for path in self._entries(shelves=shelf.name):
             if path not in self._seen:
                 self._seen.add(path)
                 try:
-                    known |= {digest(row): path for row in read_key(path)["rows"]}
+                    for row in read_key(path)["rows"]:
+                        known.setdefault(digest(row), []).append(path)
                 except (OSError, ValueError, KeyError, TypeError) as error:
                     _warn_about(path, error)
         return known
@@ -198,6 +194,22 @@ class Store:
             for path in found
             if re.fullmatch(_SHELF, path.parent.name) and re.fullmatch(name, path.name)
         ]
+
+
+def _read(path: Path, computation: list, rows: Sequence[str]) -> dict[str, Tensor] | None:
+    """Read some rows of an entry, by their digests; None, and mostly a warning, if that fails."""
+    try:
+        key, tensors = unpack(path.read_bytes())
+        if canonical([key.get("kind"), key.get("shared")]) != canonical(computation):
+            raise ValueError("of another computation")
+        at = {digest(row): number for number, row in enumerate(key["rows"])}
+        chosen = [at[row] for row in rows]
+        return {name: tensor[chosen] for name, tensor in tensors.items()}
+    except FileNotFoundError:  # another process has cleared the store
+        return None
+    except (OSError, ValueError, LookupError) as error:
+        _warn_about(path, error)
+        return None
 
 
 def _warn_about(path: Path, error: Exception) -> None:

@@ -3,6 +3,7 @@
 What the chapters do step by step, for a reader who brings an instruction of their own.
 """
 
+import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 
@@ -14,7 +15,14 @@ from saif_helpers.batching import checked_ids
 from saif_helpers.cards import LatentCard, latent_cards
 from saif_helpers.controls import random_latents_vector
 from saif_helpers.figures import interval_bars
-from saif_helpers.grades import Grades, check_grader, grade, paired_difference, pool
+from saif_helpers.grades import (
+    Grades,
+    check_distinct,
+    check_grader,
+    grade,
+    paired_difference,
+    pool,
+)
 from saif_helpers.instructions import InstructionType
 from saif_helpers.interventions import check_placement
 from saif_helpers.latents import encode, reconstruction_table
@@ -26,7 +34,7 @@ from saif_helpers.rules import RULES, Rule, rule_sources
 from saif_helpers.selection import best_setting, check_search, refuse_test, search
 from saif_helpers.settings import Setting, grade_settings, settings_grid, steer_and_grade
 from saif_helpers.steering import PLACEMENTS, generate
-from saif_helpers.vectors import check_finite
+from saif_helpers.vectors import SteeringVector, check_finite
 from saif_helpers.verdicts import Check, Verdict, verdict
 
 KEEP = (1, 6)
@@ -42,11 +50,12 @@ class Study:
         instruction: The instruction.
         model_name: Name of the model.
         grades: Method to the grades of its outputs for the test contents: ``"no instruction"``,
-            ``"prompting"``, the rules, and ``"random latents"`` (the control of ``"paper"``).
+            ``"prompting"``, the rules, and ``"random latents"``, the control of ``"paper"`` (or of
+            the first rule, without it).
         settings: Rule to the setting that the search chose for it on the validation contents.
         rankings: Layer to the ranking of its SAE's latents.
         checks: Rule to the checks that its verdict rests on.
-        cards: Cards of the best latents of the layer that the paper's rule steers.
+        cards: Cards of the best latents of the layer that ``"paper"`` (or the first rule) steers.
         reconstruction: How good the SAEs are on the prompts, see `latents.reconstruction_table`.
     """
 
@@ -120,7 +129,9 @@ def study_instruction(
 
     A rule's verdict is *supported* if the whole 95 % intervals say that its strict share lies above
     `strict_bar`, that it is loosely no further behind prompting than `loose_bar` allows (as a share
-    of prompting's own), and that random latents of the paper's norm stay below `random_bar`.
+    of prompting's own), and that random latents of the norm of ``"paper"`` (or of the first rule,
+    without it) stay below `random_bar`. A layer whose SAE has too few living latents for these is
+    left out, with a warning.
 
     >>> found = study_instruction(model, polite)
     >>> found.table()
@@ -152,15 +163,17 @@ def study_instruction(
         ValueError: Before anything runs, if a test content is among the others, see
             `selection.refuse_test`; if the grader fails on an output, does not answer with True or
             False, or passes strictly what does not pass loosely; if a rule is unknown, k, a
-            strength, a decay or the rounds are out of range; or if a content is empty, gives no
-            slot, holds a marker or is too long.
-            After the baseline, if the model does not follow the instruction even when it is asked.
+            strength, a decay, the rounds or the cards are out of range; or if a content is empty,
+            gives no slot, holds a marker, is too long, or is reported on twice.
+            After the baseline, if the model does not follow the instruction even when it is asked,
+            or no layer has enough living latents.
     """
     unknown = [rule for rule in rules if rule not in RULES]
     if unknown or not rules:
         raise ValueError(f"rules {list(rules)} asked for; give one or more of {', '.join(RULES)}")
     if n_random < 1:
         raise ValueError(f"n_random={n_random} asked for; the verdict needs at least 1")
+    basis: Rule = "paper" if "paper" in rules else rules[0]  # the control and the cards are its own
     identification = (
         load_contents("identification", model.corpus)[:200]
         if identification is None
@@ -172,6 +185,7 @@ def study_instruction(
         else validation
     )
     test = load_contents("test", model.corpus)[-100:] if test is None else test
+    check_distinct(content.text for content in test)
     for others in (identification, validation):
         refuse_test(others, test)
     for content in [*validation, *test]:
@@ -181,13 +195,16 @@ def study_instruction(
     pairs = make_pairs(instruction, identification, model.tokenizer, seed=seed)
     _check_room(model, [*asked, *pairs], validation, max_new_tokens)
     check_search(validation, rounds, KEEP, test)
-    grid = _grid(model, k, strengths, decays)
+    _check_settings(model, k, strengths, decays, n_cards)
     grades = _baseline(model, instruction, asked, max_new_tokens)
     layers = model.saes.layers
     reconstruction = reconstruction_table(model, [pair.positive for pair in pairs[:20]], layers)
     streams = capture_pairs(model, pairs, layers)
     rankings = rank_captured(model, *streams)
-    sources = rule_sources(rules, model, rankings, *streams, k)
+    drawn = _controls(model, rankings, k, n_random, seed)
+    steered = {layer: rankings[layer] for layer in drawn}
+    sources = rule_sources(rules, model, steered, *streams, k)
+    grid = settings_grid(steered, [k], [0.0], PLACEMENTS, strengths, decays)
     settings = {}
     for rule in rules:
         tried = search(
@@ -205,14 +222,9 @@ def study_instruction(
         (grades[rule],) = grade_settings(
             model, instruction, test, sources[rule], [settings[rule]], **longest
         )
-    at = settings[rules[0]]
-    vector = at.vector(model, sources[rules[0]][at.layer])
-    controls = []
-    for number in range(n_random):
-        drawn = random_latents_vector(
-            rankings[at.layer], model.saes[at.layer], k, seed=seed + number
-        )
-        controls.append(drawn.scaled(vector.norm / drawn.norm))
+    at = settings[basis]
+    norm = at.vector(model, sources[basis][at.layer]).norm
+    controls = [control.scaled(norm / control.norm) for control in drawn[at.layer]]
     where = {"placement": at.placement, "decay": at.decay} | longest
     grades[RANDOM] = pool(steer_and_grade(model, instruction, test, controls, **where))
     bars = (strict_bar, loose_bar, random_bar)
@@ -234,23 +246,51 @@ def _check_room(
     checked_ids(model, prompts, max_new_tokens)
 
 
-def _grid(
-    model: ModelWithSAEs, k: int, strengths: Sequence[float], decays: Sequence[float]
-) -> list[Setting]:
-    """List the settings to try, or refuse what a later step of the study would stop at."""
+def _check_settings(
+    model: ModelWithSAEs,
+    k: int,
+    strengths: Sequence[float],
+    decays: Sequence[float],
+    n_cards: int,
+) -> None:
+    """Refuse settings that a later step of the study would stop at."""
     layers = model.saes.layers
     if not layers:
         raise ValueError(f"{model.name} has no SAE; load it with SAEs of at least one layer")
     fewest = min(model.saes.default_width(layer) for layer in layers)
     if not 1 <= k <= fewest:
         raise ValueError(f"k = {k} asked for; give 1 to {fewest}, the number of latents")
+    if n_cards > fewest:
+        raise ValueError(f"n_cards={n_cards} asked for; there are no more than {fewest} latents")
     if not strengths or not decays:
         raise ValueError("no strengths or no decays given; give at least one of each")
     for strength in strengths:
         check_finite("strength", strength)
     for decay in decays:
         check_placement("decaying", decay)
-    return settings_grid(layers, [k], [0.0], PLACEMENTS, strengths, decays)
+
+
+def _controls(
+    model: ModelWithSAEs, rankings: Mapping[int, LatentRanking], k: int, n_random: int, seed: int
+) -> dict[int, list[SteeringVector]]:
+    """Draw each layer's random latents before the search, which could choose any of the layers.
+
+    A layer that has too few living latents is left out, with a warning.
+    """
+    drawn, problems = {}, {}
+    for layer, ranking in rankings.items():
+        sae, seeds = model.saes[layer], range(seed, seed + n_random)
+        try:
+            drawn[layer] = [
+                random_latents_vector(ranking, sae, k, seed=each, layer=layer) for each in seeds
+            ]
+        except ValueError as error:
+            problems[layer] = error
+    if not drawn:
+        raise next(iter(problems.values()))
+    for layer, error in problems.items():
+        warnings.warn(f"layer {layer} is left out of the study: {error}", stacklevel=3)
+    return drawn
 
 
 def _baseline(
@@ -274,6 +314,13 @@ def _baseline(
             f"{grades[PROMPTING].proportion('loose')} of its outputs pass loosely, and "
             f"{grades[NOTHING].proportion('loose')} with no instruction, for example "
             f"{prompted[0]!r}. Reword it, mend the grader, or take a model that follows it"
+        )
+    if not any(grades[PROMPTING].strict):
+        warnings.warn(
+            f"not even a prompted output passes the strict check of {instruction.name!r}, for "
+            f"example {prompted[0]!r}, so no rule will; does the check compare with a reference "
+            "that the contents do not have?",
+            stacklevel=3,
         )
     return grades
 

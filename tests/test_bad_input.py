@@ -329,7 +329,7 @@ def test_outputs_that_are_all_empty_are_measured_and_shown():
 SMALL = {
     "identification": [CONTENT] * 2,
     "validation": [CONTENT] * 3,
-    "test": [Content("The snow falls.")] * 4,
+    "test": [Content(f"The {what} falls.") for what in ("snow", "rain", "leaf", "night")],
     "rounds": (1, 2, 3),
 }
 
@@ -349,6 +349,8 @@ def test_a_study_of_a_silent_model_ends_with_the_baseline_and_shows_why():
         ({"strengths": ()}, "no strengths or no decays given"),
         ({"decays": (1.5,)}, "decay=1.5 asked for"),
         ({"n_random": 0}, "n_random=0 asked for; the verdict needs at least 1"),
+        ({"n_cards": 65}, "n_cards=65 asked for; there are no more than 64 latents"),
+        ({"test": [Content("The snow falls.")] * 4}, "'The snow falls.' comes 4 times"),
         ({"rounds": (1, 2, 9)}, "3 contents given, the last round wants 9"),
         ({"rounds": (2, 2, 3)}, "each round must steer more"),
         ({"validation": [replace(CONTENT, split="test")] * 3}, "choose settings on the validation"),

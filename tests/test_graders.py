@@ -14,6 +14,7 @@ from saif_helpers.graders import (
     repetition,
     word_count,
 )
+from saif_helpers.prompts import load_contents
 
 SENTENCES = {
     "en": "The old baker sells warm bread in the market.",
@@ -111,10 +112,14 @@ def test_uppercase_needs_no_reference_but_translation_does():
             GRADERS[name].strict("anything", item)
 
 
-def test_repetition_counts_words_that_repeat_the_word_before():
-    assert repetition(["a b a b", ""]) == 0.0
-    assert repetition(["le le le le"]) == 0.75
-    assert repetition(["A a.", "b c"]) == 0.25
+def test_repetition_counts_what_repeats_the_text_before_it():
+    assert repetition([""]) == repetition(["le chat dort", "maman"]) == 0.0
+    assert repetition(["le le le le"]) == 0.75  # of twelve characters, spaces counted, nine
+    assert repetition(["Le. le!", "un chat"]) == 3 / 14
+    assert repetition(["le chat le chat"]) == 0.5
+    assert repetition(["Deuxeuxeuxeux"]) == 9 / 14  # a part of a word, three times more
+    shipped = [content.references["french"] for content in load_contents("test")]
+    assert repetition(shipped) < 0.003
 
 
 def test_checks_that_need_no_reference():

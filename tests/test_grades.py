@@ -60,6 +60,15 @@ def disagreeing(first_alone, second_alone, n):
     )
 
 
+def test_contents_that_come_twice_are_not_counted_as_independent():
+    first, second = disagreeing(3, 0, 10)
+    assert paired_difference(first, second, "strict").low < 0
+    doubled = [pool([grades, grades]) for grades in (first, second)]
+    assert doubled[0].proportion("strict").n == 10
+    with pytest.raises(ValueError, match="the content '0' comes 2 times"):
+        paired_difference(*doubled, "strict")
+
+
 def test_paired_difference_equals_a_published_example():
     """Airway responsiveness in Fagerland, Lydersen and Laake (2014)."""
     first, second = disagreeing(1, 7, 21)

@@ -136,6 +136,11 @@ def test_prompts_longer_than_the_sliding_window_are_continued_as_by_plain_genera
     assert generate(model, prompts, max_new_tokens=12) == expected
 
 
+def test_a_model_that_reads_pictures_too_is_not_asked_of_ndif(cache):
+    with pytest.raises(ValueError, match="gemma-3-4b-it cannot be run on NDIF from here"):
+        load("gemma-3-4b-it", remote=True)
+
+
 def test_another_width_layer_and_release(cache):
     with pytest.raises(ValueError, match=r"layer 7 asked for; gemma-3-270m-it has layers 0-2"):
         loaded("gemma-3-270m-it", layers=[7])
@@ -153,6 +158,8 @@ def test_any_other_model_with_saes_named_one_by_one(cache, tmp_path):
     mine = load(str(tmp_path / "mine"), saes={1: tmp_path / "sae"}, device="cpu")
     assert list(mine.saes) == [(1, tiny.D_SAE)]
     assert mine.sae_paths == {(1, tiny.D_SAE): str(tmp_path / "sae")}
+    assert not mine.saes._loaded  # though it was read to be checked
+    assert mine.saes[1].cfg.d_sae == tiny.D_SAE
     release, sae_id = "gemma-scope-2-270m-it-res-all", "layer_0_width_16k_l0_small"
     listed = load(str(tmp_path / "mine"), saes={0: (release, sae_id)}, device="cpu")
     torch.testing.assert_close(

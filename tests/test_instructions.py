@@ -1,5 +1,6 @@
 import doctest
 import json
+from dataclasses import replace
 
 import pytest
 
@@ -57,6 +58,17 @@ def test_seen_and_unseen_wordings_are_apart_and_together_all():
 def test_what_would_fail_later_is_refused_at_once(changes, message):
     with pytest.raises(ValueError, match=message):
         made(**changes)
+
+
+def test_wordings_that_there_are_not_are_refused_with_what_to_do():
+    shout = load_instructions()["french"]
+    with pytest.raises(ValueError, match="an empty list of languages given; give at least one"):
+        shout.select("all", [])
+    with pytest.raises(ValueError, match="has no seen wordings in xx; it has them in en"):
+        shout.select("seen", ["xx"])
+    everything_seen = replace(shout, held_out_language=None, held_out_wordings=())
+    with pytest.raises(ValueError, match="no unseen wordings: held_out_language and"):
+        everything_seen.select("unseen")
 
 
 def test_slots_are_filled():

@@ -247,10 +247,13 @@ def test_answers_are_kept_whole_or_not_at_all(judge, monkeypatch, tmp_path):
     def full(source, target):
         raise OSError("no space left")
 
-    monkeypatch.setattr("os.replace", full)
-    with pytest.raises(OSError, match="no space left"):
-        judge().grade(OUTPUTS[:1], ITEMS[:1], FRENCH)
+    said = pytest.warns(UserWarning, match=r"answers cannot be kept in .* \(no space left\)")
+    with monkeypatch.context() as patched, said:
+        patched.setattr("os.replace", full)
+        grades = judge().grade(OUTPUTS, ITEMS, FRENCH)  # what was paid for is used
     assert list(tmp_path.iterdir()) == []
+    assert judge().grade(OUTPUTS, ITEMS, FRENCH) == grades
+    assert len(list(tmp_path.iterdir())) == len(OUTPUTS)
 
 
 @pytest.mark.parametrize(

@@ -61,6 +61,18 @@ def test_the_organism_is_loaded_in_float32_with_everything_that_belongs_to_it(sh
     assert capfd.readouterr().err == ""
 
 
+def test_what_the_organism_is_asked_for_it_gets_or_refuses(tmp_path):
+    model = load(size="S", layers=[0], dtype=torch.bfloat16, device="auto", store=tmp_path)
+    assert model.lm.dtype == torch.bfloat16
+    assert model.saes[0].W_dec.dtype == torch.float32
+    assert model.store.folder == tmp_path
+    assert load(size="S", layers=[0], store=str(tmp_path)).store.folder == tmp_path
+    assert load(size="S", layers=[0], store=None).store is None
+    for named in ({"saes": {0: tmp_path}}, {"release": "a-release"}):
+        with pytest.raises(ValueError, match="saes and release name SAEs of other models"):
+            load(size="S", **named)
+
+
 def test_the_weights_are_those_that_were_saved(shipped):
     loaded = dict(load(root=shipped).lm._module.named_parameters())
     saved = dict(tiny.causal_lm("gemma2").named_parameters())
@@ -146,6 +158,10 @@ def test_saes_are_loaded_once_and_only_when_asked_for():
 
     keys = [(0, 64), (1, 64), (1, 128), (2, 32), (2, 16)]
     saes = SAECollection({key: loader(*key) for key in keys})
+    assert (0, 64) in saes
+    assert 2 in saes  # though it has no usual width
+    assert (0, 9) not in saes
+    assert 7 not in saes
     assert loaded == []
     assert saes[1] is saes[1, 64]
     assert loaded == [(1, 64)]

@@ -125,6 +125,15 @@ def test_the_controls_begin_where_they_were_told_to(controls):
     assert controls.setting == START
 
 
+def test_settings_beyond_the_usual_range_are_shown_as_they_are():
+    instructions = {"french": load_instructions()["french"]}
+    far = replace(SETTING, strength=40.0, beta=-6.0, k=62)
+    options = {"sentence": SENTENCE, "n_pairs": 6, "max_new_tokens": NEW}
+    assert Playground(MODEL, instructions, settings={"french": far}, **options).setting == far
+    with pytest.raises(ValueError, match=r"layer 9 .* 'french'; there are SAEs for the layers"):
+        Playground(MODEL, instructions, settings={"french": replace(SETTING, layer=9)}, **options)
+
+
 def test_each_control_changes_what_is_steered_with(controls):
     seen = [controls.shown]
     for name, value in {

@@ -1,5 +1,6 @@
 import json
 from collections import Counter
+from types import SimpleNamespace
 
 import pytest
 
@@ -63,6 +64,32 @@ def test_pairs_are_balanced_over_languages_and_wordings():
     )
     three = make_pairs(FRENCH, CONTENTS[:3], TOKENIZER)
     assert sorted(Counter(pair.language for pair in three).values()) == [1, 2]
+
+
+@pytest.mark.parametrize(
+    ("line", "message"),
+    [
+        ("{", "line 2 is not JSON"),
+        ('{"content": "A dog sleeps."}', 'line 2 needs "split" and "content", both text'),
+        ('{"content": 3, "split": "test"}', "line 2 needs"),
+        ("[]", "line 2 needs"),
+    ],
+)
+def test_a_line_of_ones_own_file_that_is_not_as_it_should_be_is_named(tmp_path, line, message):
+    path = tmp_path / "mine.jsonl"
+    path.write_text('{"content": "A cat sleeps.", "split": "test"}\n' + line)
+    with pytest.raises(ValueError, match=f"mine.jsonl, {message}"):
+        load_contents("test", path=path)
+
+
+def test_references_and_slots_are_text():
+    """Asked of the check alone, since the tests' own type checks would come first."""
+    given = {"text": "A cat.", "references": {}, "slots": {"n": "3"}}
+    Content.__post_init__(SimpleNamespace(**given))
+    with pytest.raises(ValueError, match=r"slot 'n' of 'A cat\.' is 3; give a text"):
+        Content.__post_init__(SimpleNamespace(**given | {"slots": {"n": 3}}))
+    with pytest.raises(ValueError, match=r"reference 'french' of 'A cat\.' is None"):
+        Content.__post_init__(SimpleNamespace(**given | {"references": {"french": None}}))
 
 
 def test_the_seed_decides():

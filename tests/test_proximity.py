@@ -121,6 +121,15 @@ def test_enrichment_finds_planted_latents_and_not_random_ones():
         enrichment(scores, planted, pool[:3])
 
 
+@pytest.mark.parametrize(
+    ("scores", "chosen", "draws"), [(1.0, [], 9), (1.0, [1], 0), (torch.nan, [1], 9)]
+)
+def test_nothing_chosen_is_enriched_by_nothing(scores, chosen, draws):
+    given = torch.full((4,), scores), torch.tensor(chosen, dtype=torch.long), torch.arange(4)
+    with pytest.raises(ValueError, match=f"{len(chosen)} latents chosen and draws={draws}; give"):
+        enrichment(*given, draws=draws)
+
+
 @pytest.mark.parametrize("chunk", [1, 7, 256])
 def test_scores_of_directions_are_the_areas_of_their_logits(chunk):
     model, vocabulary = tiny.wrapped("gemma2"), torch.tensor([3, 40, 41, 200])

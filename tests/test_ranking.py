@@ -56,6 +56,15 @@ def test_top_and_table():
             ranking.top(k)
 
 
+def test_sixteen_bits_rank_as_finely_as_their_numbers_allow():
+    """Shares of 400 pairs differ by less than bfloat16 resolves above one half."""
+    positive = torch.zeros(400, 3)
+    positive[:301, 0], positive[:302, 1], positive[:300, 2] = 8, 4, 16
+    ranking = rank_latents(positive.bfloat16(), torch.zeros(400, 3).bfloat16())
+    assert ranking.order.tolist() == [1, 0, 2]
+    assert ranking.to_frame()["sensitivity"].tolist() == pytest.approx([0.755, 0.7525, 0.75])
+
+
 def test_no_pairs_are_refused():
     with pytest.raises(ValueError, match="no pairs"):
         rank_latents(POSITIVE[:0], NEGATIVE[:0])

@@ -155,6 +155,31 @@ def test_damaged_work_is_named_and_done_again(tmp_path, kind):
     assert not canary.exists()  # nobody unpickles what lies there
 
 
+def test_a_damaged_file_does_not_hide_a_sound_one_with_the_same_rows(kept):
+    """Whichever comes first: rows are in several files where the batch size changed."""
+    wanted, first = ("capture", {"layers": [1]}), entry_of(kept)
+    whole = first.read_bytes()
+    kept.put(*wanted, [[3], [4]], {"1": torch.tensor([[3.0, 4], [5, 6]])})
+    (second,) = set(kept.folder.glob("*/*")) - {first}
+    for broken in (first, second):
+        sound = broken.read_bytes()
+        broken.write_bytes(damaged(sound, "tensors", random.Random(0), kept.folder / "canary"))
+        for reader in (kept, Store(kept.folder)):
+            with warnings.catch_warnings(record=True):
+                warnings.simplefilter("always")
+                found = list(reader.find(*wanted, [[3]]))
+            assert [tensors["1"].tolist() for _, tensors in found] == [[[3, 4]]]
+        broken.write_bytes(sound)
+    assert first.read_bytes() == whole
+
+
+@pytest.mark.skipif(os.name != "posix", reason="needs POSIX permissions")
+def test_others_may_read_what_is_kept_as_any_file(kept, tmp_path):
+    plain = tmp_path / "plain"
+    plain.touch()
+    assert entry_of(kept).stat().st_mode == plain.stat().st_mode
+
+
 def test_a_folder_under_an_entrys_name_is_named_and_never_cleared(kept):
     path, wanted = entry_of(kept), ("capture", {"layers": [1]}, [[1, 2], [3]])
     ((_, tensors),) = kept.find(*wanted)

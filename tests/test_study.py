@@ -1,11 +1,18 @@
-import pytest
+import copy
+from dataclasses import replace
 
+import pytest
+import torch
+
+from saif_helpers import study
 from saif_helpers.graders import Grader, equals_reference, parses_as_json
 from saif_helpers.grades import check_grader
 from saif_helpers.ifeval import follows_ifeval
 from saif_helpers.instructions import InstructionType
 from saif_helpers.loading import load
+from saif_helpers.models import wrap
 from saif_helpers.prompts import Content, load_contents
+from saif_helpers.settings import steer_and_grade
 from saif_helpers.study import NOTHING, PROMPTING, RANDOM, RULES, study_instruction
 from tests import tiny
 
@@ -22,6 +29,7 @@ FACTS = InstructionType(
     ),
 )
 CONTENT = Content("A cat sleeps.", split="validation")
+SOME = [Content(f"A {animal} sleeps.") for animal in ("cat", "dog", "cow", "hen")]
 
 
 @pytest.fixture(scope="module")
@@ -100,7 +108,61 @@ def test_an_instruction_that_the_model_does_not_follow_is_refused():
     with pytest.raises(
         ValueError, match="does not follow the instruction 'rhyme' when it is asked"
     ):
-        study_instruction(tiny.wrapped("gemma2"), deaf, test=[CONTENT] * 4, max_new_tokens=2)
+        study_instruction(tiny.wrapped("gemma2"), deaf, test=SOME, max_new_tokens=2)
+
+
+def without_names(model, silent=()):
+    """The model with SAEs that do not say which layer they are of; some have no living latent."""
+    saes = {}
+    for layer in model.saes.layers:
+        sae = saes[layer] = copy.deepcopy(model.saes[layer])
+        sae.cfg.metadata.hook_name = None
+        if layer in silent:
+            with torch.no_grad():
+                sae.threshold.fill_(torch.inf)
+    return wrap(model.lm._module, model.tokenizer, saes, name="nameless", corpus="grammar")
+
+
+@pytest.mark.filterwarnings("ignore:the SAEs of nameless for the layers")
+def test_saes_need_not_name_their_layer_and_a_silent_one_is_left_out():
+    """Nothing is lost for it after the search."""
+    model = without_names(load("organism", "S"), silent=[0])
+    small = {"test": load_contents("test")[-20:], "rounds": (1, 2, 3), "n_random": 1}
+    small |= {"identification": load_contents("identification")[:20], "strengths": (2.0,)}
+    rules = ["difference in means", "paper"]
+    with pytest.warns(UserWarning, match="layer 0 is left out of the study: no latent is active"):
+        found = study_instruction(model, FACTS, rules=rules, n_cards=1, **small)
+    layers = {setting.layer for setting in found.settings.values()}
+    assert layers <= set(model.saes.layers[1:])
+    best = found.rankings[found.settings["paper"].layer].top(1)  # cards and control are the paper's
+    assert [card.latent for card in found.cards] == best.tolist()
+
+
+def test_the_control_has_the_norm_of_the_papers_vector_whatever_comes_first(monkeypatch):
+    asked = []
+
+    def steer(model, instruction, contents, vectors, **where):
+        asked.append(([vector.norm for vector in vectors], where["placement"]))
+        return steer_and_grade(model, instruction, contents, vectors, **where)
+
+    monkeypatch.setattr(study, "steer_and_grade", steer)
+    model = load("organism", "S", layers=[1])
+    small = {"test": load_contents("test")[-20:], "rounds": (1, 2, 3), "n_cards": 0}
+    small |= {"identification": load_contents("identification")[:20], "strengths": (2.0,)}
+    rules = ["difference in means", "paper"]
+    found = study_instruction(model, FACTS, rules=rules, **small)
+    setting = found.settings["paper"]
+    norm = setting.vector(model, found.rankings[1]).norm
+    assert asked == [([pytest.approx(norm)] * 2, setting.placement)]
+
+
+def test_a_strict_check_that_prompting_never_passes_is_told():
+    never = replace(FACTS, grader=Grader(lambda *_: False, FACTS.grader.loose))
+    small = {"test": load_contents("test")[-20:], "rounds": (1, 2, 3), "n_cards": 0}
+    small |= {"identification": load_contents("identification")[:10], "strengths": (2.0,)}
+    with pytest.warns(UserWarning, match="not even a prompted output passes the strict check"):
+        found = study_instruction(load("organism", "S"), never, rules=["paper"], **small)
+    assert found.verdicts == {"paper": "not supported"}
 
 
 def test_no_rule_is_refused_before_anything_runs():
