@@ -132,7 +132,7 @@ def latent_cards(
 
     Raises:
         KeyError: If there is no such SAE.
-        ValueError: If the SAE has no such latent.
+        ValueError: If the SAE has no such latent, or the model is remote.
     """
     sae = model.saes[layer] if width is None else model.saes[layer, width]
     latents = list(facts)

@@ -89,7 +89,7 @@ def top_contexts(
 
     Raises:
         KeyError: If there is no such SAE.
-        ValueError: If the SAE has no such latent.
+        ValueError: If the SAE has no such latent, or the model is remote.
     """
     sae = model.saes[layer] if width is None else model.saes[layer, width]
     wrong = [latent for latent in latents if not 0 <= latent < sae.cfg.d_sae]

@@ -13,7 +13,7 @@ from torch import Tensor
 
 from saif_helpers.batching import as_memory_allows, check_room
 from saif_helpers.models import ModelWithSAEs
-from saif_helpers.tokens import pad
+from saif_helpers.tokens import by_length, pad, token_ids
 
 
 def output_loss(
@@ -36,27 +36,21 @@ def output_loss(
         residual stream. The token that ends the turn is not counted.
 
     Raises:
-        ValueError: If there is not one output for each prompt, none at all, an empty prompt, or one
-            that is longer with its output than the model's context.
+        ValueError: If there is not one output for each prompt or none at all, a prompt is not
+            rendered or is longer with its output than the model's context, or the model is remote.
     """
-    if len(prompts) != len(outputs) or not prompts or not all(prompts):
+    if len(prompts) != len(outputs) or not prompts:
         raise ValueError(
-            f"{len(outputs)} outputs given for {len(prompts)} prompts; give one for each, and no "
-            "empty prompt"
+            f"{len(outputs)} outputs given for {len(prompts)} prompts; give one for each"
         )
     model.check_here("the loss of an output")
-    asked, written = (
-        model.tokenizer(list(texts), add_special_tokens=False)["input_ids"]
-        for texts in (prompts, outputs)
-    )
+    asked = token_ids(prompts, model.tokenizer)
+    written = model.tokenizer(list(outputs), add_special_tokens=False)["input_ids"]
     whole = [a + w for a, w in zip(asked, written, strict=True)]
     check_room(model, whole)
     lengths = [*map(len, whole)]
     losses = torch.full((len(outputs),), torch.nan)
-    order = sorted(
-        (i for i in range(len(outputs)) if written[i]),
-        key=lambda i: lengths[i],
-    )
+    order = [row for row in by_length(whole) if written[row]]
 
     def step(rows: list[int]) -> Tensor:
         return _batch_losses(model, [asked[i] for i in rows], [written[i] for i in rows])

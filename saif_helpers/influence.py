@@ -47,7 +47,8 @@ def gradient_influence(
         The influence of each latent, in units of probability.
 
     Raises:
-        ValueError: If there is not one answer for each prompt, an empty one, or no prompt.
+        ValueError: If there is not one answer for each prompt, an empty one, or no prompt; or if
+            the model is remote.
     """
     if len(prompts) != len(answers) or not prompts:
         raise ValueError(
@@ -126,7 +127,7 @@ def output_scores(
         The score of each latent, from 0 to 1, the mean over the prompts.
 
     Raises:
-        ValueError: If there is no prompt.
+        ValueError: If there is no prompt, or the model is remote.
     """
     if not prompts:
         raise ValueError("output_scores was given no prompts; give at least one")

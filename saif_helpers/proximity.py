@@ -36,7 +36,8 @@ def logit_lens(
         A logit for each token of the vocabulary, on the CPU.
 
     Raises:
-        ValueError: If the directions are not as wide as the residual stream.
+        ValueError: If the directions are not as wide as the residual stream, or the model is
+            remote.
     """
     return _logits(model, directions).cpu()
 
@@ -104,7 +105,7 @@ def vocabulary_scores(
         The area under the curve (`auroc`) of each direction, on the CPU.
 
     Raises:
-        ValueError: If the vocabulary is empty.
+        ValueError: If the vocabulary is empty, or the model is remote.
     """
     if not len(vocabulary):
         raise ValueError("0 tokens of own vocabulary given; give at least 1")

@@ -183,8 +183,8 @@ def saif_vector(
 
     Raises:
         ValueError: If the SAE's decoder is not in residual-stream units, or has another number of
-            latents than the ranking, or names no layer; if there are not k latents, beta is not
-            finite, or no latent is active on a positive sample.
+            latents than the ranking, or names no layer or another one; if there are not k latents,
+            beta is not finite, or no latent is active on a positive sample.
     """
     top = ranking.top(k)
     vector = _weighted(sae, ranking, top, _alphas(ranking, top, beta))
@@ -287,4 +287,6 @@ def _layer(sae: SAE, layer: int | None) -> int:
     named = sae_layer(sae.cfg.to_dict())
     if layer is None and named is None:
         raise ValueError("the SAE does not name the layer it was trained on; give layer=")
+    if None not in (layer, named) and layer != named:
+        raise ValueError(f"layer {layer} is to be steered with an SAE of layer {named}")
     return named if layer is None else layer

@@ -97,6 +97,13 @@ def test_the_ranking_must_be_of_the_same_sae(ranking):
         saif_vector(ranking, tiny.sae(0), 1)
 
 
+def test_an_sae_steers_the_layer_that_it_was_trained_on(ranking, sae):
+    named = saif_vector(ranking, sae, 1).layer
+    assert saif_vector(ranking, sae, 1, layer=named).layer == named
+    with pytest.raises(ValueError, match=f"layer 7 .* with an SAE of layer {named}"):
+        saif_vector(ranking, sae, 1, layer=7)
+
+
 def test_the_layer_comes_from_the_sae_or_from_the_caller(ranking, sae):
     sae.cfg.metadata.hook_name = None
     with pytest.raises(ValueError, match="give layer="):
