@@ -147,8 +147,9 @@ def rank_latents(
     """
     if len(positive) == 0:
         raise ValueError("rank_latents was given no pairs; give at least one")
-    positive, negative = positive.float(), negative.float()  # shares in 16 bits would tie
-    sensitivity = switched_on(positive, negative).float().mean(0)
+    fine = torch.promote_types(positive.dtype, torch.float32)  # shares in 16 bits would tie
+    positive, negative = positive.to(fine), negative.to(fine)
+    sensitivity = switched_on(positive, negative).to(fine).mean(0)
     mean = positive.mean(0)
     by_mean = mean.sort(descending=True, stable=True).indices
     order = by_mean[sensitivity[by_mean].sort(descending=True, stable=True).indices]

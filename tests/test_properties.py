@@ -281,8 +281,15 @@ def test_an_interval_lies_within_0_and_1_and_holds_its_value(n, share, confidenc
 @given(st.lists(st.tuples(st.booleans(), st.booleans()), min_size=1, max_size=60))
 def test_a_difference_lies_within_its_interval_and_turns_with_its_sign(answers):
     mine = InstructionType("mine", {"en": ["A.", "B."]}, GRADERS["uppercase"])
-    items = [Item("a")] * len(answers)
-    graded = [grade(["A" if a[i] else "a" for a in answers], items, mine) for i in (0, 1)]
+    items = [Item(f"a{number}") for number in range(len(answers))]
+    outputs = [
+        [
+            item.content.upper() if answer[way] else ""
+            for item, answer in zip(items, answers, strict=True)
+        ]
+        for way in (0, 1)
+    ]
+    graded = [grade(each, items, mine) for each in outputs]
     found, turned = (paired_difference(*pair, "strict") for pair in (graded, graded[::-1]))
     assert -1 <= found.low <= found.value <= found.high <= 1
     assert (found.value, found.low) == pytest.approx((-turned.value, -turned.high))
