@@ -95,9 +95,9 @@ def compare_identification(
             missing,
             [*works],
         )
-        for key in notes:
-            if key[1] == SHARING:
-                notes[key] += f"; {left_out.tokens_left(work):.0%} of the tokens are left to read"
+        left = f"; {left_out.tokens_left(work):.0%} of the tokens are left to read"
+        for name in works:
+            notes[name, SHARING] += left
         seconds = seconds_by_turns(runs, repeats)
     return rate_rows(PART, UNIT, len(pairs), seconds, notes, lambda name: (name, LIMIT))
 

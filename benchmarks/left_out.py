@@ -39,11 +39,11 @@ def identify_sharing(work: Work, layers: Sequence[int]) -> Found:
     with plain.last_tokens(work.lm, layers) as (kept, run):
         for at in range(0, len(order), work.batch_size):
             part = order[at : at + work.batch_size]
-            before, cache = {layer: len(rows) for layer, rows in kept.items()}, DynamicCache()
+            cache = DynamicCache()
             begun = pad([sides[0][pair][: starts[pair]] for pair in part], work.tokenizer)
             run(**begun, past_key_values=cache, use_cache=True)
-            for layer, passes in before.items():
-                del kept[layer][passes:]  # no prompt ends here
+            for passes in kept.values():
+                passes.pop()  # no prompt ends here
             offsets = torch.tensor([starts[pair] for pair in part])[:, None]
             for side, ids in enumerate(sides):
                 rest = pad([ids[pair][starts[pair] :] for pair in part], work.tokenizer)
@@ -104,7 +104,8 @@ def certain_rows(
     Returns:
         Rows of part c, in tokens an output, on average.
     """
-    counts: dict[str, list[int]] = {"saif_helpers: to the end": []}
+    counts: dict[str, list[int]] = {}
+    to_the_end = counts["saif_helpers: to the end"] = []
     strict = counts["cut off where its strict grade is certain"] = []
     both = counts["cut off after the last change of either grade, known only afterwards"] = []
     for output, item in zip(outputs, items, strict=True):
@@ -115,7 +116,7 @@ def certain_rows(
         left = [not reference.startswith(normalise(text)) for text in begun]
         changes = [n for n in range(1, len(grades)) if grades[n] != grades[n - 1]]
         whole = len(ids) + 1  # with the token that ends it
-        counts["saif_helpers: to the end"].append(whole)
+        to_the_end.append(whole)
         strict.append(left.index(True) if True in left else whole)
         both.append(max(changes, default=0))
     work = "tokens that an output takes"

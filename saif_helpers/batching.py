@@ -91,12 +91,12 @@ def check_room(
     """
     config = model.lm._module.config.get_text_config()
     context = getattr(config, "max_position_embeddings", None) or math.inf
+    if new_tokens >= context:
+        raise ValueError(
+            f"{new_tokens} new tokens asked for; the context of {model.name} has room for "
+            f"{context} tokens, prompt included; ask for fewer"
+        )
     for number, ids in enumerate(sequences):
-        if new_tokens >= context:
-            raise ValueError(
-                f"{new_tokens} new tokens asked for; the context of {model.name} has room for "
-                f"{context} tokens, prompt included; ask for fewer"
-            )
         if len(ids) + new_tokens > context:
             beside = f" beside {new_tokens} new ones" if new_tokens else ""
             raise ValueError(

@@ -174,12 +174,12 @@ def check_distinct(contents: Iterable[str]) -> None:
     Raises:
         ValueError: If one of them comes twice.
     """
-    text, times = Counter(contents).most_common(1)[0]
-    if times > 1:
-        raise ValueError(
-            f"the content {text!r} comes {times} times, and outputs for one content are not "
-            "independent; give each content that is reported on once"
-        )
+    for text, times in Counter(contents).items():
+        if times > 1:
+            raise ValueError(
+                f"the content {text!r} comes {times} times, and outputs for one content are not "
+                "independent; give each content that is reported on once"
+            )
 
 
 def check_grader(instruction: InstructionType, content: Content) -> None:

@@ -5,7 +5,7 @@ import json
 import os
 import re
 import warnings
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import replace
 from functools import partial
@@ -164,13 +164,13 @@ def _load_pretrained(
     entry = ZOO.get(name) or _unlisted(name, named=bool(saes or release))
     d_sae, releases = width_of(size or entry.width), (release,) if release else entry.releases
     listed = {} if saes else pretrained_saes(releases)
-    config = load_config(entry.repo_id)
-    if remote is True and config.get_text_config() is not config:
+    whole = load_config(entry.repo_id)
+    config = whole.get_text_config()
+    if remote is True and config is not whole:
         raise ValueError(
             f"{name} cannot be run on NDIF from here: there its text model is a part of a larger "
             "one, which reads pictures too; take a model of text alone"
         )
-    config = config.get_text_config()
     chosen = [] if saes else choose_layers(layers, config.num_hidden_layers, name)
     for layer in chosen:
         _check_listed(listed, layer, d_sae, name, releases)
@@ -183,9 +183,9 @@ def _load_pretrained(
         loader = partial(load_sae, sae.release, sae.sae_id, sae_device)
         found[layer, d_sae] = ({"d_sae": d_sae}, loader, str(sae))
     for layer, where in (saes or {}).items():
-        sae, path = _named_sae(where, sae_device)
-        again = partial(_named_sae, where, sae_device)  # many would not fit beside the model
-        found[layer, sae.cfg.d_sae] = (sae.cfg.to_dict(), lambda again=again: again()[0], path)
+        loader, path = _named_sae(where, sae_device)
+        cfg = loader().cfg  # and the SAE is let go: many would not fit beside the model
+        found[layer, cfg.d_sae] = (cfg.to_dict(), loader, path)
     tokenizer = load_tokenizer(entry.repo_id)
     if remote is True:
         model = skeleton(entry.repo_id, tokenizer)
@@ -227,12 +227,12 @@ def _check_listed(
         )
 
 
-def _named_sae(where: tuple[str, str] | Path, device: str) -> tuple[SAE, str]:
-    """Load an SAE that was named explicitly, and say where it lies."""
+def _named_sae(where: tuple[str, str] | Path, device: str) -> tuple[Callable[[], SAE], str]:
+    """Return what loads an SAE that was named explicitly, and say where it lies."""
     if isinstance(where, tuple):
         release, sae_id = where
-        return load_sae(release, sae_id, device), f"{release}/{sae_id}"
-    return local_sae(Path(where), device), str(where)
+        return partial(load_sae, release, sae_id, device), f"{release}/{sae_id}"
+    return partial(local_sae, Path(where), device), str(where)
 
 
 def _check_finite(model: torch.nn.Module, tokenizer: PreTrainedTokenizerBase, name: str) -> None:

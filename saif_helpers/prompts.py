@@ -107,8 +107,8 @@ def _entry(line: str, where: str) -> dict:
         entry = json.loads(line)
     except ValueError as error:
         raise ValueError(f"{where} is not JSON: {error}") from error
-    texts = [entry.get(name) for name in ("split", "content")] if isinstance(entry, dict) else [0]
-    if not all(isinstance(text, str) for text in texts):
+    needed = ("split", "content")
+    if not (isinstance(entry, dict) and all(isinstance(entry.get(name), str) for name in needed)):
         raise ValueError(
             f'{where} needs "split" and "content", both text; it is {line[:80]!r}. Other texts in '
             'it fill slots; "references" may hold right answers by the name of the instruction'

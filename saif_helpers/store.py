@@ -123,10 +123,12 @@ class Store:
                 )
             self._writable = False
             return
-        known = self._rows.setdefault(shelf, {})
-        for row in () if path in self._seen else rows:
-            known.setdefault(digest(row), []).append(path)
         self._seen.add(path)
+        known = self._rows.setdefault(shelf, {})
+        for row in rows:
+            files = known.setdefault(digest(row), [])
+            if path not in files:
+                files.append(path)
 
     def size(self) -> int:
         """Return how many bytes `clear` would free: entries, and what interrupted writing left."""

@@ -383,3 +383,10 @@ def test_a_message_names_the_text_and_cannot_be_taken_for_one_of_its_own():
     """The text is quoted as Python would write it, so control characters do nothing."""
     with pytest.raises(ValueError, match=re.escape(repr("\x1b[2J"))):
         render("\x1b[2J", tiny.tokenizer())
+
+
+def test_more_new_tokens_than_the_context_has_are_refused_as_such(idle):
+    with pytest.raises(
+        ValueError, match=r"512 new tokens asked for; .* room for 512 tokens, prompt"
+    ):
+        generate(idle, tiny.PROMPTS, max_new_tokens=512)

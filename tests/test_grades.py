@@ -4,7 +4,7 @@ from scipy.special import xlogy
 from scipy.stats import norm
 
 from saif_helpers.graders import Grader, Item
-from saif_helpers.grades import Grades, grade, paired_difference, pool, wilson
+from saif_helpers.grades import Grades, check_distinct, grade, paired_difference, pool, wilson
 from saif_helpers.instructions import InstructionType
 
 SHOUT = InstructionType(
@@ -67,6 +67,7 @@ def test_contents_that_come_twice_are_not_counted_as_independent():
     assert doubled[0].proportion("strict").n == 10
     with pytest.raises(ValueError, match="the content '0' comes 2 times"):
         paired_difference(*doubled, "strict")
+    check_distinct([])  # which others refuse, in their own words
 
 
 def test_paired_difference_equals_a_published_example():

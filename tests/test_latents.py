@@ -138,3 +138,10 @@ def test_the_table_says_in_words_what_is_wrong_with_an_sae(model):
     assert said.startswith("poor: explains less than 60% of the variance")
     assert said.endswith("is silent on most tokens")
     assert reconstruction_quality(mixed, tiny.PROMPTS, 0).l0 == 0
+
+
+def test_of_a_single_token_there_is_nothing_to_explain():
+    """Neither a division by zero nor a share made of rounding."""
+    table = reconstruction_table(tiny.wrapped("gemma2"), ["<bos>a"], [1])
+    assert table.loc[1, "explained variance":"loss recovered"].drop("L0").isna().all()
+    assert table.loc[1, "in words"] == "not known: give prompts that differ"

@@ -173,6 +173,18 @@ def test_a_damaged_file_does_not_hide_a_sound_one_with_the_same_rows(kept):
     assert first.read_bytes() == whole
 
 
+def test_what_replaces_a_damaged_file_is_found_at_once(kept):
+    """Its header could not be read, so its rows were not known."""
+    wanted, path = ("capture", {"layers": [1]}), entry_of(kept)
+    path.write_bytes(b"damaged")
+    again = Store(kept.folder)
+    with pytest.warns(UserWarning, match=f"{path.name} is left out"):
+        assert not list(again.find(*wanted, [[3]]))
+    again.put(*wanted, [[1, 2], [3]], {"1": torch.tensor([[0.5, 2], [3, 4]])})
+    ((positions, tensors),) = again.find(*wanted, [[3]])
+    assert (positions, tensors["1"].tolist()) == ([0], [[3, 4]])
+
+
 @pytest.mark.skipif(os.name != "posix", reason="needs POSIX permissions")
 def test_others_may_read_what_is_kept_as_any_file(kept, tmp_path):
     plain = tmp_path / "plain"
