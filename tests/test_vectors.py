@@ -4,6 +4,7 @@ from sae_lens import JumpReLUSAE, JumpReLUSAEConfig
 from sae_lens.saes.topk_sae import TopKSAE, TopKSAEConfig
 
 from saif_helpers.ranking import rank_latents
+from saif_helpers.settings import Setting
 from saif_helpers.vectors import (
     SteeringVector,
     mean_difference_vector,
@@ -109,3 +110,12 @@ def test_the_layer_comes_from_the_sae_or_from_the_caller(ranking, sae):
     with pytest.raises(ValueError, match="give layer="):
         saif_vector(ranking, sae, 1)
     assert saif_vector(ranking, sae, 1, layer=4).layer == 4
+
+
+def test_a_setting_takes_no_vector_of_another_layer():
+    """It would steer there, and every table would name this one."""
+    setting = Setting(layer=1, k=1, beta=0.0, placement="decaying", strength=2.0)
+    model, ones = tiny.wrapped("gemma2"), torch.ones(tiny.D_MODEL)
+    assert setting.vector(model, SteeringVector(1, ones, "any")).vector.equal(2 * ones)
+    with pytest.raises(ValueError, match=r"layer 1 is to be steered with a vector .* for layer 2"):
+        setting.vector(model, SteeringVector(2, ones, "any"))
