@@ -16,6 +16,8 @@ from sae_lens import SAE
 from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedTokenizerBase
 from transformers.utils import logging as transformers_logging
 
+from saif_helpers import smollm2
+from saif_helpers.gguf_files import converted
 from saif_helpers.hub import (
     default_attention,
     default_device,
@@ -41,12 +43,19 @@ from saif_helpers.zoo import (
 )
 
 
+SHIPPED = DATA / "saes"
+"""SAEs that the package ships for models that it does not."""
+
+SAESources = Mapping[int, tuple[str, str] | Path] | Path
+"""Layer to release and id or to a folder; or a folder of ``layer_N_width_W`` folders."""
+
+
 def load(
-    name: str = "organism",
+    name: str | Path = "organism",
     size: str | None = None,
     *,
     layers: Layers = None,
-    saes: Mapping[int, tuple[str, str] | Path] | None = None,
+    saes: SAESources | None = None,
     release: str | None = None,
     device: str | None = None,
     dtype: torch.dtype | None = None,
@@ -56,24 +65,28 @@ def load(
 ) -> ModelWithSAEs:
     """Load a model with its SAEs.
 
-    Without a network: the model organism that the package ships. From the Hugging Face Hub: the
+    Without a network: the model organism that the package ships, and ``"smollm2-135m-instruct"``,
+    once fetched (see `smollm2`), with SAEs that the package ships. From the Hugging Face Hub: the
     models of `zoo.ZOO` by name, or any other whose layers are built like Gemma's or Llama's.
 
     >>> load()  # doctest: +SKIP
+    >>> load("smollm2-135m-instruct")  # doctest: +SKIP
     >>> load("gemma-2-2b-it", "65k")  # doctest: +SKIP
     >>> load("gemma-3-270m-it", layers="all")  # doctest: +SKIP
     >>> load("Qwen/Qwen3-8B", saes={20: ("a-release", "an-id")})  # doctest: +SKIP
 
     Args:
-        name: ``"organism"``, a name of the zoo, or a Hugging Face repository or a folder, which
-            need `saes` or `release`.
+        name: ``"organism"``, ``"smollm2-135m-instruct"``, a name of the zoo, or a Hugging Face
+            repository, a folder or a GGUF file (a ``Path``), which need `saes` or `release`.
         size: Of the organism ``"S"``, ``"M"`` (the default) or ``"L"``; ``"S-1"`` and ``"S-2"`` are
             S with other seeds. Of another model the width of its SAEs, such as ``"65k"``.
-        layers: The layers to have SAEs for, see `zoo.choose_layers`. By default all layers of the
-            organism and the final one of any other model.
+        layers: The layers to have SAEs for, see `zoo.choose_layers`. By default all layers that
+            have shipped SAEs, and the final one of any other model.
         saes: SAEs named one by one: layer to release and id in SAE-Lens' list, or to a folder that
-            ``sae.save_model`` made. `size`, `layers` and `release` then say nothing.
-        release: Another release of SAE-Lens' list than the zoo's.
+            ``sae.save_model`` made. `size`, `layers` and `release` then say nothing. Or the folder
+            that ``make saes`` wrote, of which `size` and `layers` choose. ``{}`` for no SAEs.
+        release: Another release of SAE-Lens' list than the zoo's; of SmolLM2 ``"seed-1"``, SAEs
+            of another training seed.
         device: Where to put model and SAEs; by default the CPU for the organism, otherwise a GPU
             where there is one. ``"auto"`` spreads a model over several GPUs, but the organism.
         dtype: Number format of the model; by default float32 for the organism, otherwise what
@@ -98,7 +111,9 @@ def load(
             SAEs are named for the organism.
     """
     if layers is None:  # and not by `or`: 0 is a layer
-        layers = "all" if name == "organism" else "final"
+        layers = "all" if name in ("organism", smollm2.NAME) else "final"
+    if name == smollm2.NAME and saes is None:
+        saes, release = SHIPPED / smollm2.NAME / (release or "saes"), None
     if name == "organism":
         if saes or release:
             raise ValueError("saes and release name SAEs of other models; the organism has its own")
@@ -151,19 +166,20 @@ def _load_organism(
 
 
 def _load_pretrained(
-    name: str,
+    name: str | Path,
     size: str | None,
     layers: Layers,
-    saes: Mapping[int, tuple[str, str] | Path] | None,
+    saes: SAESources | None,
     release: str | None,
     device: str,
     dtype: torch.dtype | None,
     remote: Remote,
 ) -> ModelWithSAEs:
     """Check everything that can be known without the weights, then load."""
-    entry = ZOO.get(name) or _unlisted(name, named=bool(saes or release))
+    name, place = _place(name)
+    entry = ZOO.get(place) or _unlisted(place, named=saes is not None or bool(release))
     d_sae, releases = width_of(size or entry.width), (release,) if release else entry.releases
-    listed = {} if saes else pretrained_saes(releases)
+    listed = {} if saes is not None else pretrained_saes(releases)
     whole = load_config(entry.repo_id)
     config = whole.get_text_config()
     if remote is True and config is not whole:
@@ -171,7 +187,9 @@ def _load_pretrained(
             f"{name} cannot be run on NDIF from here: there its text model is a part of a larger "
             "one, which reads pictures too; take a model of text alone"
         )
-    chosen = [] if saes else choose_layers(layers, config.num_hidden_layers, name)
+    if isinstance(saes, Path):
+        saes = trained_saes(saes, size, layers, config.num_hidden_layers, name)
+    chosen = [] if saes is not None else choose_layers(layers, config.num_hidden_layers, name)
     for layer in chosen:
         _check_listed(listed, layer, d_sae, name, releases)
     if entry.caution:
@@ -182,10 +200,13 @@ def _load_pretrained(
         sae = listed[layer, d_sae]
         loader = partial(load_sae, sae.release, sae.sae_id, sae_device)
         found[layer, d_sae] = ({"d_sae": d_sae}, loader, str(sae))
-    for layer, where in (saes or {}).items():
+    for key, where in (saes or {}).items():
         loader, path = _named_sae(where, sae_device)
+        if isinstance(key, tuple):  # from a folder's name; the SAE is checked when it is loaded
+            found[key] = ({"d_sae": key[1]}, loader, path)
+            continue
         cfg = loader().cfg  # and the SAE is let go: many would not fit beside the model
-        found[layer, cfg.d_sae] = (cfg.to_dict(), loader, path)
+        found[key, cfg.d_sae] = (cfg.to_dict(), loader, path)
     tokenizer = load_tokenizer(entry.repo_id)
     if remote is True:
         model = skeleton(entry.repo_id, tokenizer)
@@ -196,12 +217,60 @@ def _load_pretrained(
     return combine(model, tokenizer, found, name, "natural", remote)
 
 
+def _place(name: str | Path) -> tuple[str, str]:
+    """Return a model's name, and the name, repository or folder that it is loaded from."""
+    if name == smollm2.NAME:
+        return str(name), str(smollm2.folder())
+    if str(name).endswith(".gguf"):
+        return Path(name).stem, str(converted(Path(name)))
+    return str(name), str(name)
+
+
+def trained_saes(
+    folder: Path, size: str | None, layers: Layers, n_layers: int, name: str
+) -> dict[tuple[int, int], Path]:
+    """List the SAEs of a folder that ``make saes`` wrote.
+
+    Args:
+        folder: Holds a folder ``layer_N_width_W`` for each SAE.
+        size: Width (number of latents, or a label such as ``"16k"``); by default every width.
+        layers: The layers; ``"all"`` and ``"spread"`` stand for those that have SAEs.
+        n_layers: Number of layers of the model.
+        name: The model's name, for messages.
+
+    Returns:
+        Layer and width to the SAE's folder.
+
+    Raises:
+        ValueError: If the folder has no SAEs, or none of a layer or width.
+    """
+    found = {}
+    for path in sorted(folder.glob("layer_*")):
+        if key := re.fullmatch(r"layer_(\d+)_width_(\d+)", path.name):
+            found[int(key[1]), int(key[2])] = path
+    if not found:
+        raise ValueError(f"{folder} has no folder layer_N_width_W, as `make saes` writes them")
+    there = sorted({layer for layer, _ in found})
+    wanted = there
+    if layers not in ("all", "spread"):
+        wanted = choose_layers(layers, n_layers, name)
+    widths = {width_of(size)} if size else {width for _, width in found}
+    chosen = {(at, w): path for (at, w), path in found.items() if at in wanted and w in widths}
+    missing = sorted(set(wanted) - {layer for layer, _ in chosen})
+    if missing:
+        raise ValueError(
+            f"no SAE of {name} for layer {missing[0]}{f' of width {size}' if size else ''} in "
+            f"{folder}; there are, as (layer, width): {', '.join(map(str, found))}"
+        )
+    return chosen
+
+
 def _unlisted(name: str, named: bool) -> PretrainedModel:
     """Describe a model that the zoo does not list, if it can be one."""
     if not (Path(name).is_dir() or name.count("/") == 1):
         raise ValueError(
-            f"model {name!r} asked for; there are organism, {', '.join(ZOO)}, or give a Hugging "
-            "Face repository such as 'Qwen/Qwen3-8B' together with saes or release"
+            f"model {name!r} asked for; there are organism, {smollm2.NAME}, {', '.join(ZOO)}, or give "
+            "a Hugging Face repository such as 'Qwen/Qwen3-8B' together with saes or release"
         )
     if not named:
         raise ValueError(

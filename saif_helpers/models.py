@@ -19,7 +19,7 @@ from saif_helpers.saes import SAECollection, sae_layer
 from saif_helpers.store import Store
 
 SAE_BYTES = 3 * 2**30  # of SAEs held at once, where they come from the Hub
-TURN_ENDS = ("<end_of_turn>", "<|eot_id|>")
+TURN_ENDS = ("<end_of_turn>", "<|eot_id|>", "<|im_end|>")
 
 
 @dataclass(frozen=True, eq=False)

@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
 
+import jinja2
 from transformers import PreTrainedTokenizerBase
 
 from saif_helpers.graders import Item
@@ -122,7 +123,15 @@ def _content(entry: dict) -> Content:
     return Content(entry["content"], entry.get("references", {}), slots, entry["split"])
 
 
-def render(text: str, tokenizer: PreTrainedTokenizerBase, style: Style | None = None) -> str:
+def render(
+    text: str,
+    tokenizer: PreTrainedTokenizerBase,
+    style: Style | None = None,
+    *,
+    system: str | None = None,
+    history: Sequence[tuple[str, str]] = (),
+    **template_options: object,
+) -> str:
     """Turn a user's text into a prompt, with its special tokens written out.
 
     The result holds its special tokens as text, so tokenise it with ``add_special_tokens=False``
@@ -134,18 +143,30 @@ def render(text: str, tokenizer: PreTrainedTokenizerBase, style: Style | None = 
         style: ``"chat"`` puts the turn markers around it and opens the model's turn; ``"plain"``
             only puts the beginning-of-sequence token in front. By default chat, where the tokenizer
             has a template for it; base models have none.
+        system: System prompt, where the template has a place for one. By default the template's
+            own, if it writes one (SmolLM2's does).
+        history: Earlier turns of the chat, each the user's text and the model's answer.
+        **template_options: What else the chat template takes, such as ``enable_thinking=False``.
 
     Returns:
         The prompt.
 
     Raises:
-        ValueError: If the text is empty, or holds one of the tokenizer's special tokens, which
-            would be read as a marker instead of as text, or a control character; or if the style is
-            unknown, or chat without a template.
+        ValueError: If a text is empty, or holds one of the tokenizer's special tokens, which would
+            be read as a marker instead of as text, or a control character; if the style is unknown,
+            or chat without a template; if a system prompt, earlier turns or template options are
+            given without a chat, or the template has no place for a system prompt.
     """
-    _check_text(text, tokenizer)
+    given = [system] if system is not None else []
+    for said in (text, *given, *(said for turn in history for said in turn)):
+        _check_text(said, tokenizer)
     style = style or ("chat" if tokenizer.chat_template else "plain")
     if style == "plain":
+        if given or history or template_options:
+            raise ValueError(
+                "a system prompt, earlier turns or template options are given with style 'plain', "
+                "which is the text alone; put them into the text, or give style='chat'"
+            )
         return (tokenizer.bos_token or "") + text
     if style != "chat":
         raise ValueError(f"style {style!r} asked for; give 'chat' or 'plain'")
@@ -154,8 +175,21 @@ def render(text: str, tokenizer: PreTrainedTokenizerBase, style: Style | None = 
             "style 'chat' asked for, but the tokenizer has no chat template, as that of a base "
             "model; give 'plain', or take the instruction-tuned model"
         )
-    turn = [{"role": "user", "content": text}]
-    return tokenizer.apply_chat_template(turn, tokenize=False, add_generation_prompt=True)
+    turns = [("system", system)] if system is not None else []
+    for asked, answered in history:
+        turns += [("user", asked), ("assistant", answered)]
+    messages = [{"role": role, "content": said} for role, said in [*turns, ("user", text)]]
+    options = {**template_options, "tokenize": False, "add_generation_prompt": True}
+    try:
+        prompt = tokenizer.apply_chat_template(messages, **options)
+    except jinja2.TemplateError as error:
+        raise ValueError(f"the chat template refuses these messages: {error}") from error
+    if system is not None and system.strip() not in prompt:
+        raise ValueError(
+            "the chat template has no place for a system prompt; put it at the beginning of the "
+            "user's text"
+        )
+    return prompt
 
 
 def _check_text(text: str, tokenizer: PreTrainedTokenizerBase) -> None:

@@ -81,10 +81,11 @@ def pad(
 def without_bos(
     tokens: Mapping[str, Int[Tensor, "prompts tokens"]], tokenizer: PreTrainedTokenizerBase
 ) -> Bool[Tensor, "prompts tokens"]:
-    """Mark the tokens that count: neither padding nor the beginning-of-sequence token.
+    """Mark the tokens that count: neither padding nor the beginning of the sequence.
 
-    SAEs such as Gemma Scope's were not trained on the beginning-of-sequence token, so it is left
-    out of every statistic.
+    SAEs such as Gemma Scope's were not trained on the beginning-of-sequence token, whose residual
+    stream is unlike any other, so it is left out of every statistic. Only the first token is the
+    beginning: in some models (SmolLM2, Qwen) the same token opens every turn of a chat.
 
     Args:
         tokens: A batch from `tokenize`.
@@ -96,7 +97,8 @@ def without_bos(
     mask = tokens["attention_mask"].bool()
     if tokenizer.bos_token_id is None:
         return mask
-    return mask & (tokens["input_ids"] != tokenizer.bos_token_id)
+    first = tokens["position_ids"] == 0
+    return mask & ~(first & (tokens["input_ids"] == tokenizer.bos_token_id))
 
 
 def by_length(sequences: Sequence[Sequence[int]]) -> list[int]:

@@ -1,0 +1,79 @@
+"""Train SAEs for any causal language model: ``make saes MODEL=smollm2-135m-instruct``.
+
+Stopped at any moment and started again with the same options, it goes on where it was. The SAEs
+are then loaded with ``saif.load(MODEL, saes=Path("saes/MODEL/saes"))``.
+"""
+
+import argparse
+from dataclasses import replace
+from functools import partial
+from pathlib import Path
+
+import torch
+
+from saif_helpers.hub import default_device
+from saif_helpers.sae_training.recipe import Recipe
+from saif_helpers.sae_training.run import Job, Training, load_without_saes, run
+
+SPREAD = 8
+
+
+def main() -> None:
+    """Read the command line and train."""
+    arguments = _parser().parse_args()
+    load = partial(load_without_saes, arguments.model, arguments.device)
+    model = load()
+    recipe = Recipe(seed=arguments.seed)
+    text = replace(recipe.text, parts=arguments.parts or recipe.text.parts)
+    saes = replace(recipe.saes, tokens=arguments.tokens, k=arguments.k)
+    width = arguments.width or 4 * model.d_model
+    folder = arguments.out or Path("saes") / model.name
+    training = Training(
+        load=load,
+        recipe=replace(recipe, text=text, saes=saes),
+        folder=folder,
+        model_name=model.name,
+        text=arguments.text,
+        device=arguments.device,
+    )
+    layers = arguments.layers or spread(model.n_layers)
+    last = model.n_layers - 1
+    jobs = [Job(layer, width) for layer in layers]
+    jobs += [Job(last, wide) for wide in arguments.final_widths]
+    jobs += [Job(layer, width, seed=1) for layer in arguments.second_seed]
+    jobs += [Job(layer, width, frozen_decoder=True) for layer in arguments.frozen]
+    del model
+    run(training, jobs, arguments.workers)
+    print(f"SAEs: {folder}/saes")
+
+
+def spread(n_layers: int) -> list[int]:
+    """Return up to eight layers at even distances, the first and the last among them."""
+    steps = min(SPREAD, n_layers)
+    return sorted({round(step * (n_layers - 1) / max(1, steps - 1)) for step in range(steps)})
+
+
+def _parser() -> argparse.ArgumentParser:
+    name = "python -m saif_helpers.sae_training"
+    parser = argparse.ArgumentParser(prog=name, description=__doc__)
+    add, defaults = parser.add_argument, Recipe()
+    add("model", help="a name that saif.load knows, a repository, a folder or a GGUF file")
+    add("--layers", type=int, nargs="+", help="by default eight, first and last among them")
+    add("--width", type=int, help="number of latents; by default four times d_model")
+    add("--final-widths", type=int, nargs="*", default=[], help="more widths for the last layer")
+    add("--second-seed", type=int, nargs="*", default=[], help="layers trained with seed 1 too")
+    add("--frozen", type=int, nargs="*", default=[], help="layers with a random decoder too")
+    add("--k", type=int, default=defaults.saes.k, help="active latents a token")
+    add("--tokens", type=int, default=defaults.saes.tokens, help="tokens seen in training")
+    add("--parts", type=int, help=f"parts of text to write, {defaults.text.parts} by default")
+    add("--text", type=Path, help="a text file, one text a line, in place of the model's own")
+    add("--seed", type=int, default=0)
+    add("--device", default=default_device())
+    add("--workers", type=int, help="processes; by default one a core, on a GPU one")
+    add("--out", type=Path, help="folder; by default saes/MODEL")
+    return parser
+
+
+if __name__ == "__main__":
+    torch.use_deterministic_algorithms(True)
+    main()

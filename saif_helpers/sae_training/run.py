@@ -1,0 +1,201 @@
+"""The whole training of a model's SAEs, in steps that go on where they were stopped.
+
+On a CPU several processes of one thread each share the work: they do more than one process with as
+many threads, and a part's result does not depend on how many there are.
+"""
+
+import json
+import multiprocessing
+import os
+from collections.abc import Callable, Sequence
+from concurrent.futures import ProcessPoolExecutor, as_completed
+from dataclasses import asdict, dataclass, replace
+from functools import cache, partial
+from pathlib import Path
+
+import torch
+from tqdm import tqdm
+
+from saif_helpers.gguf_files import sha256_of
+from saif_helpers.loading import load
+from saif_helpers.models import ModelWithSAEs
+from saif_helpers.sae_training.recipe import Recipe
+from saif_helpers.sae_training.streams import capture_part, load_streams
+from saif_helpers.sae_training.texts import given_parts, read_texts, save_texts, write_part
+from saif_helpers.sae_training.training import train_sae
+
+
+@dataclass(frozen=True)
+class Job:
+    """One SAE to train.
+
+    Attributes:
+        layer: The layer.
+        width: Number of latents.
+        seed: Seed of the weights and of the order.
+        frozen_decoder: Whether the decoder directions stay random.
+    """
+
+    layer: int
+    width: int
+    seed: int = 0
+    frozen_decoder: bool = False
+
+    @property
+    def folder(self) -> str:
+        """Where it is saved, below the training's folder: other seeds and the control apart."""
+        group = "frozen" if self.frozen_decoder else f"seed-{self.seed}" if self.seed else "saes"
+        return f"{group}/layer_{self.layer}_width_{self.width}"
+
+
+@dataclass(frozen=True)
+class Training:
+    """A model whose SAEs are trained, and where.
+
+    Attributes:
+        load: Loads the model without SAEs; a function that another process can import.
+        recipe: Text and training.
+        folder: Gets ``texts``, ``streams`` (which may be deleted afterwards) and the SAEs.
+        model_name: Name of the model, for the SAEs' metadata.
+        text: A text file of the reader's, in place of text that the model writes.
+        device: Where to run the model and train.
+    """
+
+    load: Callable[[], ModelWithSAEs]
+    recipe: Recipe
+    folder: Path
+    model_name: str
+    text: Path | None = None
+    device: str = "cpu"
+
+    @property
+    def parts(self) -> list[str]:
+        """Names of the parts of the text, those for measuring last."""
+        return [*self.recipe.text.training_parts, *self.recipe.text.held_out_parts]
+
+    def text_file(self, part: str) -> Path:
+        """Return where a part of the text lies."""
+        return self.folder / "texts" / f"{part}.jsonl"
+
+
+def load_without_saes(name: str, device: str) -> ModelWithSAEs:
+    """Load a model that has no SAEs yet, in float32 on a CPU.
+
+    Args:
+        name: A name that `loading.load` knows, a repository, a folder or a GGUF file.
+        device: Where to put it.
+
+    Returns:
+        The model, without SAEs and without a store.
+    """
+    return load(name, saes={}, device=device, store=None)
+
+
+def run(training: Training, jobs: Sequence[Job], workers: int | None = None) -> None:
+    """Write the text, capture it and train the SAEs, as far as that is not done yet.
+
+    Args:
+        training: The training.
+        jobs: The SAEs.
+        workers: Processes; by default one for each core of a CPU, one on a GPU.
+
+    Raises:
+        ValueError: If the folder holds the work of another recipe.
+    """
+    claim(training)
+    workers = workers or (1 if training.device != "cpu" else os.cpu_count() or 1)
+    layers = sorted({job.layer for job in jobs})
+    parts = [partial(write_and_capture, training, layers, part) for part in training.parts]
+    in_processes(parts, "text", workers)
+    in_processes([partial(train, training, job) for job in jobs], "SAEs", workers)
+
+
+def claim(training: Training) -> None:
+    """Note in the folder what its text is made by, or check that it is what is noted there.
+
+    Raises:
+        ValueError: If it is not.
+    """
+    noted = training.folder / "text.json"
+    text_recipe = asdict(training.recipe.text)
+    for added in ("parts", "held_out"):
+        del text_recipe[added]
+    about = {"model": training.model_name, "seed": training.recipe.seed, "text": text_recipe}
+    if training.text is not None:
+        about["text"] = sha256_of(training.text)
+    text = json.dumps(about, indent=1) + "\n"
+    if noted.exists() and noted.read_text(encoding="utf-8") != text:
+        raise ValueError(
+            f"{training.folder} holds text of another recipe or model (see {noted}); give "
+            "another folder, or delete this one"
+        )
+    training.folder.mkdir(parents=True, exist_ok=True)
+    noted.write_text(text, encoding="utf-8")
+
+
+def write_and_capture(training: Training, layers: Sequence[int], part: str) -> None:
+    """Write one part of the text and capture it, unless that is done; held-out text is not."""
+    write(training, part)
+    if part in training.recipe.text.training_parts:
+        capture(training, layers, part)
+
+
+def write(training: Training, part: str) -> None:
+    """Write one part of the text, unless it is there."""
+    file = training.text_file(part)
+    if file.exists():
+        return
+    file.parent.mkdir(parents=True, exist_ok=True)
+    model = _model(training)
+    if training.text is None:
+        texts = write_part(model, training.recipe.text, part, training.recipe.seed)
+    else:
+        whole = list(given_parts(training.text, model, len(training.parts)))
+        texts = whole[training.parts.index(part)]
+    save_texts(texts, file)
+
+
+def capture(training: Training, layers: Sequence[int], part: str) -> None:
+    """Capture one part of the text, unless that is done."""
+    texts = [text.text for text in read_texts(training.text_file(part))]
+    capture_part(_model(training), texts, layers, training.folder / "streams", part)
+
+
+def train(training: Training, job: Job) -> None:
+    """Train one SAE, unless it is there."""
+    folder = training.folder / job.folder
+    if folder.exists():
+        return
+    recipe = replace(
+        training.recipe.saes, width=job.width, frozen_decoder=job.frozen_decoder
+    )
+    streams = training.folder / "streams"
+    residual = load_streams(streams, job.layer, training.recipe.text.training_parts)
+    name, device = training.model_name, training.device
+    train_sae(residual, job.layer, folder, recipe, model_name=name, seed=job.seed, device=device)
+
+
+@cache
+def _model(training: Training) -> ModelWithSAEs:
+    """Load the model once in each process."""
+    return training.load()
+
+
+def in_processes(tasks: Sequence[Callable[[], object]], name: str, workers: int) -> None:
+    """Do tasks in several processes, with a bar that shows the time left.
+
+    Args:
+        tasks: The tasks; each is pickled to the process that does it.
+        name: What they are, for the bar.
+        workers: Number of processes; 1 for this process alone.
+    """
+    if workers == 1:
+        for task in tqdm(tasks, desc=name):
+            task()
+        return
+    context = multiprocessing.get_context("spawn")
+    threads = {"initializer": torch.set_num_threads, "initargs": (1,)}
+    with ProcessPoolExecutor(workers, mp_context=context, **threads) as pool:
+        futures = [pool.submit(task) for task in tasks]
+        for future in tqdm(as_completed(futures), total=len(futures), desc=name):
+            future.result()
