@@ -3,6 +3,8 @@
 GGUF is the format of llama.cpp, mostly with weights of 4 to 8 bits. transformers can read such a
 file and turn its weights into 16 bits again, which takes half a minute and more memory than the
 model; so the result is kept in a folder of the user's cache, with the sha256 sum of every file.
+Nothing heavy is imported before a file has to be converted.
+
 The weights stay what they became by quantisation: near those of the original model, not equal.
 """
 
@@ -15,7 +17,7 @@ import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
-import torch
+from saif_helpers.progress import no_loading_bar
 
 CONVERSION = "saif-gguf-1"
 """What a converted folder was made by; raised when the conversion changes."""
@@ -100,7 +102,8 @@ def converted(file: Path, sha256: str | None = None, folder: Path | None = None)
     folder, found = folder or models_folder(), sha256_of(file)
     if sha256 and found != sha256:
         raise ValueError(
-            f"{file} is damaged: its sha256 sum is {found}, not {sha256}; delete it and get it again"
+            f"{file} is damaged: its sha256 sum is {found}, not {sha256}; delete it and "
+            "get it again"
         )
     target = folder / f"{file.stem}-{found[:16]}"
     if not is_whole(target):
@@ -160,17 +163,14 @@ def _check_gguf(file: Path, folder: Path) -> None:
 
 def _convert(file: Path, folder: Path) -> None:
     """Write a GGUF file's model and tokenizer to a folder, in the format of transformers."""
+    import torch
     from transformers import AutoModelForCausalLM, AutoTokenizer
-
-    from saif_helpers.loading import no_loading_bar
 
     options = {"gguf_file": file.name, "local_files_only": True, "trust_remote_code": False}
     try:
         with no_loading_bar():
             tokenizer = AutoTokenizer.from_pretrained(file.parent, **options)
-            read = AutoModelForCausalLM.from_pretrained(
-                file.parent, dtype=torch.float32, **options
-            )
+            read = AutoModelForCausalLM.from_pretrained(file.parent, dtype=torch.float32, **options)
     except (ValueError, NotImplementedError, KeyError) as error:
         raise ValueError(
             f"transformers cannot read {file.name}: {error}. Take a GGUF file of an architecture "

@@ -14,11 +14,12 @@ from scipy.optimize import brentq
 from scipy.stats import norm
 
 from saif_helpers.asking import GraderError, ask_check
-from saif_helpers.graders import Item
+from saif_helpers.broken import is_broken
+from saif_helpers.graders import Item, exact_match
 from saif_helpers.instructions import InstructionType
 from saif_helpers.prompts import Content
 
-Kind = Literal["strict", "loose"]
+Kind = Literal["strict", "loose", "broken"]
 
 
 @dataclass(frozen=True)
@@ -77,6 +78,8 @@ class Grades:
         outputs: The outputs.
         strict: Whether each output passes strictly.
         loose: Whether each output passes loosely.
+        broken: Whether each output is broken (`broken.is_broken`), and so passes neither; by
+            default none is.
     """
 
     instruction: str
@@ -84,6 +87,12 @@ class Grades:
     outputs: tuple[str, ...]
     strict: tuple[bool, ...]
     loose: tuple[bool, ...]
+    broken: tuple[bool, ...] = ()
+
+    def __post_init__(self) -> None:
+        """Fill in the default."""
+        if not self.broken:
+            object.__setattr__(self, "broken", (False,) * len(self.outputs))
 
     def proportion(self, kind: Kind, confidence: float = 0.95) -> Interval:
         """Return the share of outputs that pass, with its Wilson interval.
@@ -93,7 +102,7 @@ class Grades:
         outputs for a content all pass or all fail, and too wide otherwise.
 
         Args:
-            kind: ``"strict"`` or ``"loose"``.
+            kind: ``"strict"`` or ``"loose"``; or ``"broken"``, for the share that is broken.
             confidence: Coverage of the interval.
 
         Returns:
@@ -106,7 +115,7 @@ class Grades:
         return wilson(math.fsum(shares), len(shares), confidence)
 
     def to_frame(self) -> pd.DataFrame:
-        """Return a table with a row for each output: content, reference, output, strict, loose."""
+        """Return a table with a row for each output: content, reference, output and grades."""
         return pd.DataFrame(
             {
                 "content": [item.content for item in self.items],
@@ -114,12 +123,13 @@ class Grades:
                 "output": self.outputs,
                 "strict": self.strict,
                 "loose": self.loose,
+                "broken": self.broken,
             }
         )
 
 
 def grade(outputs: Sequence[str], items: Sequence[Item], instruction: InstructionType) -> Grades:
-    """Grade outputs of one instruction.
+    """Grade outputs of one instruction; a broken output passes nothing, whatever its checks say.
 
     Args:
         outputs: Generated texts.
@@ -135,17 +145,34 @@ def grade(outputs: Sequence[str], items: Sequence[Item], instruction: Instructio
         ValueError: If there is nothing to grade, or not one item for each output.
     """
     check_lengths(outputs, items)
-    answers = {}
+    broken = broken_outputs(outputs, items)
+    answers = {"broken": broken}
     try:
         for kind in ("strict", "loose"):
             answers[kind] = tuple(
-                ask_check(instruction, kind, output, item)
-                for output, item in zip(outputs, items, strict=True)
+                ask_check(instruction, kind, output, item) and not lost
+                for output, item, lost in zip(outputs, items, broken, strict=True)
             )
     except GraderError as error:
         error.outputs = tuple(outputs)
         raise
     return Grades(instruction.name, tuple(items), tuple(outputs), **answers)
+
+
+def broken_outputs(outputs: Sequence[str], items: Sequence[Item]) -> tuple[bool, ...]:
+    """Return which outputs are broken; one that equals its reference is not.
+
+    Args:
+        outputs: Generated texts.
+        items: What each is graded against.
+
+    Returns:
+        True for a broken output.
+    """
+    return tuple(
+        is_broken(output) and not (item.reference and exact_match(output, item.reference))
+        for output, item in zip(outputs, items, strict=True)
+    )
 
 
 def check_lengths(outputs: Sequence[str], items: Sequence[Item]) -> None:
@@ -222,7 +249,7 @@ def pool(several: Sequence[Grades]) -> Grades:
     names = sorted({grades.instruction for grades in several})
     if len(names) != 1:
         raise ValueError(f"pool was given grades for {names or 'nothing'}; give one instruction's")
-    fields = ("items", "outputs", "strict", "loose")
+    fields = ("items", "outputs", "strict", "loose", "broken")
     joined = {name: sum((getattr(grades, name) for grades in several), ()) for name in fields}
     return Grades(names[0], **joined)
 
@@ -280,6 +307,8 @@ def _highest(first_alone: int, second_alone: int, n: int, confidence: float) -> 
 
 def passed(grades: Grades, kind: Kind) -> tuple[bool, ...]:
     """Return which outputs pass, in order, or refuse a kind that there is none of."""
-    if kind not in ("strict", "loose"):
-        raise ValueError(f"grades of the kind {kind!r} asked for; give 'strict' or 'loose'")
-    return grades.strict if kind == "strict" else grades.loose
+    if kind not in ("strict", "loose", "broken"):
+        raise ValueError(
+            f"grades of the kind {kind!r} asked for; give 'strict', 'loose' or 'broken'"
+        )
+    return getattr(grades, kind)

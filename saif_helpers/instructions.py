@@ -16,13 +16,21 @@ from typing import Literal
 
 from saif_helpers.graders import GRADERS, Grader
 from saif_helpers.natural_graders import NATURAL_GRADERS
+from saif_helpers.response_graders import RESPONSE_GRADERS
 
 DATA = Path(__file__).parent / "data"
 Wordings = Literal["seen", "unseen", "all"]
 Corpus = Literal["grammar", "natural"]
 GRADERS_OF = {
     "grammar": ("graders.GRADERS", GRADERS),
-    "natural": ("natural_graders.NATURAL_GRADERS", NATURAL_GRADERS),
+    "natural": (
+        "natural_graders.NATURAL_GRADERS and response_graders.RESPONSE_GRADERS",
+        NATURAL_GRADERS | RESPONSE_GRADERS,
+    ),
+}
+FILES_OF = {
+    "grammar": ["instructions.json"],
+    "natural": ["instructions.json", "natural_instructions.json"],
 }
 
 
@@ -215,7 +223,8 @@ def load_instructions(
 ) -> dict[str, InstructionType]:
     """Load the instruction types that the package ships, each with its grader.
 
-    The wordings are the same for both corpora; the graders are not.
+    The wordings of what both corpora have are the same; the graders are not. Response language
+    ("answer in French") and response format (Python code, a poem) are asked of real models alone.
 
     Args:
         corpus: The sentences that the instructions are to be about (see `prompts.load_contents`).
@@ -231,7 +240,10 @@ def load_instructions(
     if corpus not in GRADERS_OF:
         raise ValueError(f"corpus {corpus!r} asked for; give 'grammar' or 'natural'")
     place, graders = GRADERS_OF[corpus]
-    entries = json.loads((path or DATA / "instructions.json").read_text(encoding="utf-8"))
+    files = [path] if path else [DATA / name for name in FILES_OF[corpus]]
+    entries = {}
+    for file in files:
+        entries |= json.loads(file.read_text(encoding="utf-8"))
     unknown = [name for name in entries if name not in graders]
     if unknown:
         raise ValueError(

@@ -19,7 +19,7 @@ from urllib.parse import urlsplit
 from saif_helpers.answers import Answer, AnswerCache, cache_folder
 from saif_helpers.endpoint import BadAnswerError, JudgeError, ask, open_client
 from saif_helpers.graders import Item
-from saif_helpers.grades import Grades, check_lengths
+from saif_helpers.grades import Grades, broken_outputs, check_lengths
 from saif_helpers.instructions import InstructionType
 from saif_helpers.progress import progress
 from saif_helpers.rubric import MOST_TOKENS, Body, judge_messages, request_body, request_digest
@@ -129,8 +129,12 @@ class Judge:
                 than `limit`.
         """
         answers = self.answers(outputs, items, instruction, limit)
-        strict, loose = (tuple(getattr(a, kind) for a in answers) for kind in ("strict", "loose"))
-        return Grades(instruction.name, tuple(items), tuple(outputs), strict, loose)
+        broken = broken_outputs(outputs, items)
+        strict, loose = (
+            tuple(getattr(a, kind) and not lost for a, lost in zip(answers, broken, strict=True))
+            for kind in ("strict", "loose")
+        )
+        return Grades(instruction.name, tuple(items), tuple(outputs), strict, loose, broken)
 
     def answers(
         self,

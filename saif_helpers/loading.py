@@ -5,8 +5,7 @@ import json
 import os
 import re
 import warnings
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -14,9 +13,7 @@ from pathlib import Path
 import torch
 from sae_lens import SAE
 from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedTokenizerBase
-from transformers.utils import logging as transformers_logging
 
-from saif_helpers import smollm2
 from saif_helpers.gguf_files import converted
 from saif_helpers.hub import (
     default_attention,
@@ -30,7 +27,10 @@ from saif_helpers.hub import (
 )
 from saif_helpers.instructions import DATA
 from saif_helpers.models import ModelWithSAEs, combine
+from saif_helpers.progress import no_loading_bar
 from saif_helpers.remote import Remote, skeleton
+from saif_helpers.smollm2 import NAME as SMOLLM2
+from saif_helpers.smollm2 import folder as smollm2_folder
 from saif_helpers.store import Store, default_folder
 from saif_helpers.zoo import (
     ZOO,
@@ -41,7 +41,6 @@ from saif_helpers.zoo import (
     pretrained_saes,
     width_of,
 )
-
 
 SHIPPED = DATA / "saes"
 """SAEs that the package ships for models that it does not."""
@@ -111,9 +110,9 @@ def load(
             SAEs are named for the organism.
     """
     if layers is None:  # and not by `or`: 0 is a layer
-        layers = "all" if name in ("organism", smollm2.NAME) else "final"
-    if name == smollm2.NAME and saes is None:
-        saes, release = SHIPPED / smollm2.NAME / (release or "saes"), None
+        layers = "all" if name in ("organism", SMOLLM2) else "final"
+    if name == SMOLLM2 and saes is None:
+        saes, release = SHIPPED / SMOLLM2 / (release or "saes"), None
     if name == "organism":
         if saes or release:
             raise ValueError("saes and release name SAEs of other models; the organism has its own")
@@ -219,8 +218,8 @@ def _load_pretrained(
 
 def _place(name: str | Path) -> tuple[str, str]:
     """Return a model's name, and the name, repository or folder that it is loaded from."""
-    if name == smollm2.NAME:
-        return str(name), str(smollm2.folder())
+    if name == SMOLLM2:
+        return str(name), str(smollm2_folder())
     if str(name).endswith(".gguf"):
         return Path(name).stem, str(converted(Path(name)))
     return str(name), str(name)
@@ -269,8 +268,8 @@ def _unlisted(name: str, named: bool) -> PretrainedModel:
     """Describe a model that the zoo does not list, if it can be one."""
     if not (Path(name).is_dir() or name.count("/") == 1):
         raise ValueError(
-            f"model {name!r} asked for; there are organism, {smollm2.NAME}, {', '.join(ZOO)}, or give "
-            "a Hugging Face repository such as 'Qwen/Qwen3-8B' together with saes or release"
+            f"model {name!r} asked for; there are organism, {SMOLLM2}, {', '.join(ZOO)}, or "
+            "give a Hugging Face repository such as 'Qwen/Qwen3-8B' together with saes or release"
         )
     if not named:
         raise ValueError(
@@ -340,15 +339,3 @@ def check_manifest(root: Path, size: str) -> None:
     for path in sorted(listed):
         if hashlib.sha256((root / path).read_bytes()).hexdigest() != manifest[path]:
             raise ValueError(f"{path} does not have the sha256 sum in the manifest; {advice}")
-
-
-@contextmanager
-def no_loading_bar() -> Iterator[None]:
-    """Keep transformers from drawing a bar for files that load in a moment."""
-    enabled = transformers_logging.is_progress_bar_enabled()
-    transformers_logging.disable_progress_bar()
-    try:
-        yield
-    finally:
-        if enabled:
-            transformers_logging.enable_progress_bar()

@@ -2,7 +2,8 @@
 
 import os
 import sys
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from typing import TypeVar
 
 from tqdm.auto import tqdm
@@ -37,3 +38,17 @@ def progress(iterable: Iterable[T], description: str, total: int | None = None) 
     if not watched():
         return iterable
     return tqdm(iterable, desc=description, total=total, leave=False)
+
+
+@contextmanager
+def no_loading_bar() -> Iterator[None]:
+    """Keep transformers from drawing a bar for files that load in a moment."""
+    from transformers.utils import logging as transformers_logging  # heavy
+
+    enabled = transformers_logging.is_progress_bar_enabled()
+    transformers_logging.disable_progress_bar()
+    try:
+        yield
+    finally:
+        if enabled:
+            transformers_logging.enable_progress_bar()

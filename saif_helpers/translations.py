@@ -61,7 +61,7 @@ def is_translation(language: str, text: str, item: Item) -> bool:
     Returns:
         Whether it is.
     """
-    if not _all_in(text, language) or is_repetitive(text) or _copied(text, item) > MOST_COPIED:
+    if not all_in(text, language) or is_repetitive(text) or _copied(text, item) > MOST_COPIED:
         return False
     if foreign_letters(text, item) or _refuses(text, item):
         return False
@@ -135,8 +135,16 @@ def has_end(text: str, item: Item) -> bool:
     return text.rstrip(CLOSING).endswith(end) or not item.content.rstrip(CLOSING).endswith(end)
 
 
-def _all_in(text: str, language: str) -> bool:
-    """Say whether a text and every part of it is in a language rather than left in English."""
+def all_in(text: str, language: str) -> bool:
+    """Return whether a text and every part of it is in a language rather than left in English.
+
+    Args:
+        text: The text.
+        language: The language, as an ISO 639-1 code out of `AMONG`.
+
+    Returns:
+        Whether it is.
+    """
     words = text.split()
     count = max(1, len(words) // PART_WORDS)
     edges = [round(i * len(words) / count) for i in range(count + 1)]

@@ -25,7 +25,7 @@ from transformers import (
     PreTrainedTokenizerFast,
 )
 
-from saif_helpers.loading import no_loading_bar
+from saif_helpers.progress import no_loading_bar
 from saif_helpers.zoo import ZOO, PretrainedSAE, pretrained_saes, width_of
 
 GEMMA_CHAT = (

@@ -10,9 +10,10 @@ from saif_helpers.progress import progress, watched
 
 PACKAGE = Path(saif_helpers.__file__).parent
 STATIONS = [
-    "versions", "progress", "graders", "translations", "natural_graders", "ifeval",
-    "instructions", "prompts", "parallel", "tokens", "zoo", "needs", "untrusted", "hub",
-    "entries", "store", "saes", "remote", "models", "loading", "batching", "kept", "activations",
+    "versions", "progress", "gguf_files", "smollm2", "graders", "broken", "translations",
+    "natural_graders", "response_graders", "ifeval", "instructions", "prompts", "parallel",
+    "tokens", "zoo", "needs", "untrusted", "hub", "entries", "store", "saes", "remote", "models",
+    "loading", "batching", "kept", "activations",
     "latents", "ranking", "vectors", "interventions", "steering", "references", "asking", "grades",
     "settings", "rules", "answers", "rubric", "endpoint", "judge", "kappa", "selection", "controls",
     "verdicts", "provenance", "results", "specificity", "proximity", "influence", "contexts",

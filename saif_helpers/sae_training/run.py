@@ -166,9 +166,7 @@ def train(training: Training, job: Job) -> None:
     folder = training.folder / job.folder
     if folder.exists():
         return
-    recipe = replace(
-        training.recipe.saes, width=job.width, frozen_decoder=job.frozen_decoder
-    )
+    recipe = replace(training.recipe.saes, width=job.width, frozen_decoder=job.frozen_decoder)
     streams = training.folder / "streams"
     residual = load_streams(streams, job.layer, training.recipe.text.training_parts)
     name, device = training.model_name, training.device

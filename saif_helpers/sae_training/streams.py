@@ -75,9 +75,7 @@ def _shared_opening(sequences: Sequence[Sequence[int]]) -> int:
     return same.index(False) if False in same else len(same)
 
 
-def load_streams(
-    folder: Path, layer: int, parts: Sequence[str]
-) -> Float[Tensor, "tokens d_model"]:
+def load_streams(folder: Path, layer: int, parts: Sequence[str]) -> Float[Tensor, "tokens d_model"]:
     """Read a layer's residual stream of all parts, in bfloat16, outliers left out.
 
     Args:

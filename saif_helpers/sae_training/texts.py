@@ -110,7 +110,7 @@ def _ask(
     content = Content(request) if draw.random() < 0.5 else draw.choice(contents)
     fitting = [one for one in instructions if set(one.slots) <= set(content.slots)]
     instruction = draw.choice(fitting)
-    language, wordings = draw.choice([*instruction.select("seen").items()])
+    wordings = draw.choice([*instruction.select("seen").values()])
     wording = instruction.fill(draw.choice(wordings), content.slots)
     parts = [content.text, wording]
     return " ".join(parts if draw.random() < 0.5 else parts[::-1])
