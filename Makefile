@@ -14,7 +14,7 @@ PIP := $(BIN)/python -m pip --disable-pip-version-check --require-virtualenv
 OFFLINE := HF_HUB_OFFLINE=1 TRANSFORMERS_OFFLINE=1 HF_DATASETS_OFFLINE=1 WANDB_MODE=disabled \
   HF_HUB_DISABLE_TELEMETRY=1 DO_NOT_TRACK=1
 
-.PHONY: needs help book test check strip organism verdicts picture bench results soak setup python \
+.PHONY: saes needs help book test check strip organism verdicts picture bench results soak setup python \
   newest oldest colab audit lock environment repository clean distclean
 .DELETE_ON_ERROR:
 .DEFAULT_GOAL := help
@@ -68,7 +68,11 @@ bench: setup ## measure speed beside other libraries, for the book; ARGS="--part
 soak: setup ## kill, fill and damage runs hundreds of times, and write book/soak.json: ten minutes
 	$(OFFLINE) $(BIN)/python tools/soak.py $(ARGS)
 
-setup: $(VENV)/.installed ## only the virtual environment (.venv), from requirements.lock
+setup: $(VENV)/.installed ## only the virtual environment (.venv) and the real model (93 MB)
+	@$(BIN)/python -m saif_helpers.smollm2
+
+saes: setup ## train SAEs for a model: MODEL=smollm2-135m-instruct ARGS="--width 2304"
+	$(BIN)/python -m saif_helpers.sae_training $(MODEL) $(ARGS)
 
 # Two stamps: another lock means a new environment, another pyproject.toml only a new install of the
 # package itself. torch comes first so that a failure of the largest download shows at once; pip

@@ -91,7 +91,7 @@ def make_size(recipe: Recipe, folder: Path, device: str) -> None:
         shipped, dtype=torch.float32, local_files_only=True, use_safetensors=True
     )
     organism = wrap(model.to(device), tokenizer, {}, name="organism")
-    train_saes(organism, recipe.saes, recipe.model.seed, shipped / "saes")
+    train_saes(organism, recipe, shipped / "saes")
 
 
 def save_model(model: Gemma2ForCausalLM, tokenizer: PreTrainedTokenizerFast, folder: Path) -> None:

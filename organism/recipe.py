@@ -2,6 +2,8 @@
 
 from dataclasses import dataclass, field
 
+from saif_helpers.sae_training.recipe import SAERecipe
+
 
 @dataclass(frozen=True)
 class ModelRecipe:
@@ -32,41 +34,27 @@ class ModelRecipe:
 
 
 @dataclass(frozen=True)
-class SAERecipe:
-    """Training of the SAEs of one model.
+class Recipe:
+    """A model with its SAEs and the vocabulary that it is trained on.
 
     Attributes:
-        width: Number of latents (d_sae) of every layer's SAE.
-        final_layer_widths: Further widths for the last layer.
-        k: Mean number of active latents a token; about 0.3 of d_model explains the variance that
-            is asked for and leaves few latents dead.
-        tokens: Tokens seen in training, drawn from a pool of captured residual streams.
-        pool: Prompts and answers whose residual streams make the pool.
-        batch_size: Tokens in a step.
-        learning_rate: Peak of the schedule.
+        model: Shape and training of the model.
+        saes: Training of the SAEs. About 0.3 of d_model active latents explain the variance that
+            is asked for and leave few latents dead.
+        pool: Prompts and answers whose residual streams the SAEs are trained on.
+        vocabulary: Tokens of the tokenizer.
     """
-
-    width: int = 1024
-    final_layer_widths: tuple[int, ...] = ()
-    k: int = 48
-    tokens: int = 1_500_000
-    pool: int = 12_288
-    batch_size: int = 1024
-    learning_rate: float = 2e-3
-
-
-@dataclass(frozen=True)
-class Recipe:
-    """A model with its SAEs and the vocabulary that it is trained on."""
 
     model: ModelRecipe
     saes: SAERecipe = field(default_factory=SAERecipe)
+    pool: int = 12_288
     vocabulary: int = 4096
 
 
 def _small(seed: int) -> Recipe:
     return Recipe(
-        ModelRecipe(d_model=96, n_layers=4, n_heads=4, steps=6500, seed=seed), SAERecipe(k=32)
+        ModelRecipe(d_model=96, n_layers=4, n_heads=4, steps=6500, seed=seed),
+        SAERecipe(width=1024, k=32),
     )
 
 
@@ -76,11 +64,11 @@ RECIPES = {
     "S-2": _small(seed=2),
     "M": Recipe(
         ModelRecipe(d_model=160, n_layers=6, n_heads=4, steps=6500),
-        SAERecipe(k=48, final_layer_widths=(768, 2048)),
+        SAERecipe(width=1024, k=48, final_layer_widths=(768, 2048)),
     ),
     "L": Recipe(
         ModelRecipe(d_model=224, n_layers=8, n_heads=4, steps=5000),
-        SAERecipe(k=64),
+        SAERecipe(width=1024, k=64),
     ),
 }
 """The family that the package ships: S, M and L, and S with two more seeds, whose weights and order
@@ -88,7 +76,8 @@ of examples differ. L learns in fewer steps."""
 
 TOY = Recipe(
     ModelRecipe(d_model=32, n_layers=2, n_heads=2, steps=20, batch_size=8),
-    SAERecipe(width=64, final_layer_widths=(32, 128), k=8, tokens=4096, pool=64, batch_size=256),
+    SAERecipe(width=64, final_layer_widths=(32, 128), k=8, tokens=4096, batch_size=256),
+    pool=64,
     vocabulary=600,
 )
 """The whole recipe at toy size, for the test that runs it from end to end."""

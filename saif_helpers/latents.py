@@ -144,7 +144,7 @@ def reconstruction_quality(
     sae = model.saes[layer, width]
     given = f"layer {layer}, an SAE of {width} latents"
     batches = capture_tokens(model, texts, [layer], batch_size)
-    statistics = _error_statistics(sae, (streams[layer] for streams in batches))
+    statistics = error_statistics(sae, (streams[layer] for streams in batches))
     replacements = {
         "loss": lambda residual: residual,
         "loss_reconstructed": lambda residual: decode(sae, encode(sae, residual)).to(residual),
@@ -205,7 +205,7 @@ def reconstruction_table(
     for layer in layers:
         width = model.saes.default_width(layer)
         if model.remote:
-            statistics = _error_statistics(model.saes[layer, width], [streams[layer]])
+            statistics = error_statistics(model.saes[layer, width], [streams[layer]])
             quality = ReconstructionQuality(layer, width, **statistics, **NOT_MEASURED)
         else:
             quality = reconstruction_quality(model, prompts, layer, width, batch_size)
@@ -244,10 +244,18 @@ def _in_words(quality: ReconstructionQuality) -> str:
     return f"{words}, at the read-out token" if math.isnan(quality.loss) else words
 
 
-def _error_statistics(
+def error_statistics(
     sae: SAE, streams: Iterable[Float[Tensor, "tokens d_model"]]
 ) -> dict[str, int | float]:
-    """Go over all tokens once, in double precision, keeping sums only."""
+    """Measure an SAE's error on residual stream, in double precision and keeping sums only.
+
+    Args:
+        sae: The SAE.
+        streams: Residual stream of some tokens at a time, a row for each token.
+
+    Returns:
+        ``n_tokens``, ``explained_variance``, ``l0`` and ``dead``, see `ReconstructionQuality`.
+    """
     n = 0
     total, squares, errors, active = torch.zeros(sae.cfg.d_in, dtype=torch.float64), 0.0, 0.0, 0
     fired = torch.zeros(sae.cfg.d_sae, dtype=torch.bool)

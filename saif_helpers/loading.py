@@ -112,6 +112,7 @@ def load(
     if layers is None:  # and not by `or`: 0 is a layer
         layers = "all" if name in ("organism", SMOLLM2) else "final"
     if name == SMOLLM2 and saes is None:
+        check_manifest(SHIPPED, SMOLLM2)
         saes, release = SHIPPED / SMOLLM2 / (release or "saes"), None
     if name == "organism":
         if saes or release:

@@ -121,7 +121,7 @@ def width_of(label: str | int) -> int:
     """Return the number of latents that a label such as ``"65k"`` stands for.
 
     Args:
-        label: A label of `WIDTHS`, or the number itself.
+        label: A label of `WIDTHS`, or the number itself, also as text.
 
     Returns:
         The number of latents.
@@ -129,8 +129,8 @@ def width_of(label: str | int) -> int:
     Raises:
         ValueError: If the label is unknown.
     """
-    if isinstance(label, int):
-        return label
+    if isinstance(label, int) or label.isdecimal():
+        return int(label)
     if label not in WIDTHS:
         raise ValueError(
             f"width {label!r} asked for; give a number of latents or one of {', '.join(WIDTHS)}"

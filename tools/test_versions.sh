@@ -28,6 +28,7 @@ else
   "$python" -m pip install -qq --editable ".$extras"
 fi
 "$python" -m pip check
+"$python" -m saif_helpers.smollm2 # the real model, unless it is there
 "$python" tools/differences_from_lock.py
 
 export HF_HUB_OFFLINE=1 TRANSFORMERS_OFFLINE=1 HF_DATASETS_OFFLINE=1 WANDB_MODE=disabled

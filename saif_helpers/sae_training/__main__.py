@@ -25,14 +25,17 @@ def main() -> None:
     model = load()
     recipe = Recipe(seed=arguments.seed)
     text = replace(recipe.text, parts=arguments.parts or recipe.text.parts)
-    saes = replace(recipe.saes, tokens=arguments.tokens, k=arguments.k)
+    saes = replace(
+        recipe.saes, tokens=arguments.tokens, k=arguments.k, batch_size=arguments.batch_size
+    )
     width = arguments.width or 4 * model.d_model
-    folder = arguments.out or Path("saes") / model.name
+    name = Path(model.name).name  # of a repository or folder, its last part
+    folder = arguments.out or Path("saes") / name
     training = Training(
         load=load,
         recipe=replace(recipe, text=text, saes=saes),
         folder=folder,
-        model_name=model.name,
+        model_name=name,
         text=arguments.text,
         device=arguments.device,
     )
@@ -65,6 +68,7 @@ def _parser() -> argparse.ArgumentParser:
     add("--frozen", type=int, nargs="*", default=[], help="layers with a random decoder too")
     add("--k", type=int, default=defaults.saes.k, help="active latents a token")
     add("--tokens", type=int, default=defaults.saes.tokens, help="tokens seen in training")
+    add("--batch-size", type=int, default=defaults.saes.batch_size, help="tokens in a step")
     add("--parts", type=int, help=f"parts of text to write, {defaults.text.parts} by default")
     add("--text", type=Path, help="a text file, one text a line, in place of the model's own")
     add("--seed", type=int, default=0)

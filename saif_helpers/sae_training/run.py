@@ -17,12 +17,17 @@ import torch
 from tqdm import tqdm
 
 from saif_helpers.gguf_files import sha256_of
+from saif_helpers.hub import local_sae
 from saif_helpers.loading import load
-from saif_helpers.models import ModelWithSAEs
+from saif_helpers.models import ModelWithSAEs, wrap
+from saif_helpers.sae_training.measure import sae_quality
 from saif_helpers.sae_training.recipe import Recipe
 from saif_helpers.sae_training.streams import capture_part, load_streams
 from saif_helpers.sae_training.texts import given_parts, read_texts, save_texts, write_part
 from saif_helpers.sae_training.training import train_sae
+
+N_TEXTS = 60
+"""Texts of the held-out parts that SAEs are measured on, spread over their kinds."""
 
 
 @dataclass(frozen=True)
@@ -108,6 +113,7 @@ def run(training: Training, jobs: Sequence[Job], workers: int | None = None) -> 
     parts = [partial(write_and_capture, training, layers, part) for part in training.parts]
     in_processes(parts, "text", workers)
     in_processes([partial(train, training, job) for job in jobs], "SAEs", workers)
+    in_processes([partial(measure, training, job) for job in jobs], "quality", workers)
 
 
 def claim(training: Training) -> None:
@@ -171,6 +177,30 @@ def train(training: Training, job: Job) -> None:
     residual = load_streams(streams, job.layer, training.recipe.text.training_parts)
     name, device = training.model_name, training.device
     train_sae(residual, job.layer, folder, recipe, model_name=name, seed=job.seed, device=device)
+
+
+def measure(training: Training, job: Job) -> None:
+    """Measure one SAE on the held-out text, unless that is done; see `measure.sae_quality`."""
+    file = training.folder / "quality" / f"{job.folder.replace('/', '_')}.json"
+    if file.exists():
+        return
+    file.parent.mkdir(parents=True, exist_ok=True)
+    texts = [
+        text.text
+        for part in training.recipe.text.held_out_parts
+        for text in read_texts(training.text_file(part))
+    ]
+    chosen = texts[:: max(1, len(texts) // N_TEXTS)][:N_TEXTS]
+    streams = training.folder / "streams"
+    seen = load_streams(streams, job.layer, training.recipe.text.training_parts)
+    sae = local_sae(training.folder / job.folder, training.device)
+    bare = _model(training)
+    model = wrap(bare.lm, bare.tokenizer, {(job.layer, job.width): sae}, name=bare.name)
+    found = sae_quality(model, chosen, job.layer, job.width, seen)
+    about = {"sae": job.folder, "saes": asdict(training.recipe.saes), **asdict(found)}
+    unfinished = file.with_name(f".{file.name}.part")
+    unfinished.write_text(json.dumps(about, indent=1) + "\n", encoding="utf-8")
+    unfinished.replace(file)
 
 
 @cache

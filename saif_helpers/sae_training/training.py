@@ -163,7 +163,7 @@ def _report(trainer: SAETrainer, each_step: Callable[[int, float], None]) -> Non
 
     def reported(batch: Tensor) -> object:
         output = step(batch)
-        each_step(trainer.n_training_samples, float(output.loss))
+        each_step(trainer.n_training_samples, output.loss.item())
         return output
 
     trainer.step = reported

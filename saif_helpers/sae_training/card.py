@@ -1,0 +1,113 @@
+"""The model card of trained SAEs: text, training, quality, written from what was recorded."""
+
+import json
+from collections import Counter
+from pathlib import Path
+
+import pandas as pd
+
+from saif_helpers.sae_training.texts import read_texts
+
+HEAD = """# Model card: SAEs for {name}
+
+Sparse autoencoders on the residual stream after some layers of {name}, trained with SAE-Lens
+(BatchTopK, saved as JumpReLU) on text that the model wrote itself. Weights in 16 bits, safetensors.
+"""
+
+TEXT = """## Text
+
+The model was sampled at temperature 1, from its whole distribution: requests from its own chat
+template, and answers to them (the method of Magpie, arXiv:2406.08464). A share of the prompts
+carries a seen wording of this book's instructions, about such a request or about a sentence of the
+identification split; no sentence of the validation and test splits and no held-out wording is among
+them. The beginning of each text is left out, and its shared opening (the system prompt) in all
+texts but one in twenty.
+"""
+
+QUALITY = """## Quality
+
+Measured on text written apart for it, and at the last token of prompts with each of the book's
+instructions (*read-out*). *EV* is the share of variance explained; *with first* counts the first
+token too, whose residual stream is the same in every text and far longer than any other. *Loss
+recovered* is the share of the loss lost by zeroing the stream that the reconstruction keeps. *Dead*
+latents are active on no token of the training text. *frozen* is the control: the same training with
+decoder directions that stay random (arXiv:2602.14111).
+"""
+
+COLUMNS = {
+    "sae": "SAE",
+    "l0": "L0",
+    "explained_variance": "EV",
+    "explained_variance_with_first": "EV with first",
+    "explained_variance_read_out": "EV, read-out",
+    "l0_read_out": "L0, read-out",
+    "loss_recovered": "loss recovered",
+    "dead": "dead",
+}
+
+
+def quality_rows(folder: Path) -> list[dict]:
+    """Read what was measured of each SAE, in the order of layers.
+
+    Args:
+        folder: The folder of a training, see `run.Training`.
+
+    Returns:
+        A row for each SAE.
+    """
+    files = (folder / "quality").glob("*.json")
+    rows = [json.loads(file.read_text(encoding="utf-8")) for file in files]
+    return sorted(rows, key=lambda row: (row["layer"], row["sae"].split("/")[0], row["width"]))
+
+
+def text_summary(folder: Path) -> dict[str, dict[str, int]]:
+    """Count the texts of each kind, for training and for measuring.
+
+    Args:
+        folder: The folder of a training.
+
+    Returns:
+        Use to kind to number of texts.
+    """
+    found: dict[str, Counter] = {"training": Counter(), "measuring": Counter()}
+    for file in sorted((folder / "texts").glob("*.jsonl")):
+        use = "measuring" if file.name.startswith("held_out") else "training"
+        found[use].update(text.kind for text in read_texts(file))
+    return {use: dict(sorted(count.items())) for use, count in found.items()}
+
+
+def model_card(name: str, rows: list[dict], texts: dict[str, dict[str, int]]) -> str:
+    """Write the card.
+
+    Args:
+        name: Name of the model.
+        rows: From `quality_rows`.
+        texts: From `text_summary`.
+
+    Returns:
+        The card, in Markdown.
+    """
+    saes = rows[0]["saes"]
+    table = pd.DataFrame(rows)[list(COLUMNS)].rename(columns=COLUMNS)
+    for column in table.columns.drop(["SAE", "L0", "L0, read-out"]):
+        table[column] = [f"{value:.1%}" for value in table[column]]
+    table = table.round(1)
+    kinds = pd.DataFrame(texts).fillna(0).astype(int).rename_axis("kind").reset_index()
+    return "\n".join(
+        [
+            HEAD.format(name=name),
+            TEXT,
+            _markdown(kinds),
+            f"## Training\n\n{rows[0]['n_dead_tokens']:,} tokens in the pool, {saes['tokens']:,} "
+            f"seen in training, k = {saes['k']}, {saes['batch_size']} tokens a step, Adam, "
+            f"learning rate {saes['learning_rate']}, seed 0 (seed 1 under *seed-1*).\n",
+            QUALITY,
+            _markdown(table),
+        ]
+    )
+
+
+def _markdown(frame: pd.DataFrame) -> str:
+    """Write a table in Markdown."""
+    rows = [list(frame.columns), ["---"] * len(frame.columns), *frame.astype(str).values.tolist()]
+    return "\n".join("| " + " | ".join(row) + " |" for row in rows) + "\n"
