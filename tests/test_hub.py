@@ -267,6 +267,22 @@ def test_the_number_format_is_one_that_the_device_computes_in(
     assert hub.default_device() == ("cpu" if capability is None else "cuda")
 
 
+@pytest.mark.parametrize(
+    ("capabilities", "dtype"),
+    [
+        ({"avx512_bf16": True, "avx2": True}, torch.bfloat16),
+        ({"amx_bf16": True}, torch.bfloat16),
+        ({"avx512_bf16": False, "avx512_f": True, "avx2": True}, torch.float32),
+        ({}, torch.float32),
+    ],
+)
+def test_a_cpu_that_computes_in_bfloat16_does(monkeypatch, capabilities, dtype):
+    monkeypatch.undo()  # of what conftest sets for all tests
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: capabilities)
+    assert hub.default_dtype("cpu") == dtype
+
+
 def test_a_format_too_narrow_for_the_model_is_found_out_when_it_is_loaded(cache, tmp_path):
     model = loaded("gemma-3-270m-it").lm._module
     with torch.no_grad():
