@@ -6,8 +6,18 @@ from pathlib import Path
 README = Path(__file__).parents[1] / "README.md"
 
 
+BLOCKS = re.findall(r"```python\n(.*?)```", README.read_text(encoding="utf-8"), re.DOTALL)
+
+
+def test_the_real_model_loads_as_shown():
+    names: dict = {}
+    exec(compile(BLOCKS[0], "README.md", "exec"), names)
+    assert names["model"].saes.layers
+
+
 def test_the_example_of_an_own_instruction_runs(capsys):
-    (code,) = re.findall(r"```python\n(.*?)```", README.read_text(encoding="utf-8"), re.DOTALL)
+    code = BLOCKS[1]
+    assert len(BLOCKS) == 2
     assert len(code.splitlines()) <= 25
     names: dict = {}
     exec(compile(code, "README.md", "exec"), names)
