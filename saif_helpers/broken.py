@@ -33,6 +33,9 @@ FEWEST_WORDS = 16
 SEEN_BEFORE = 0.45
 """Least share of a broken text's words in a row that stood in it before."""
 
+MARKS = 0.5
+"""Least share of a broken text that is the same marks, ten times running or more."""
+
 FEWEST_LINES = 4
 """From so many lines on, they are compared with one another."""
 
@@ -44,6 +47,8 @@ COMPRESSED = 0.2
 
 # A word or syllable four times running, some words three times, a clause twice.
 _RUN = re.compile(r"(.{2,7}?)\1{3,}|(.{8,80}?)\2{2,}|(.{12,200}?)\3+", re.DOTALL)
+_MARKS = re.compile(r"([^\w]{1,8}?)\1{9,}")
+_RULES = set("-=_*~#. ")  # what draws a line or leaves a blank to be filled in
 _RUN_OF_ONE = re.compile(r"([^\W\d_])\1{11,}|(\d)\2{39,}")
 _MOJIBAKE = re.compile(r"Ã[\x80-\xbf\u0192\u201a]|â€[\u0080-\u2122]|ï¿½")
 _NO_CHARACTER = re.compile(r"[\ufffd\ufdd0-\ufdef\ufffe\uffff\ud800-\udfff]")
@@ -64,11 +69,12 @@ def is_broken(text: str) -> bool:
     Returns:
         True if characters are not text; if `SHARE_REPEATED` of the text repeats at once what it
         follows (a word four times running, some words three times); if `SAID_TWICE` of it is one
-        clause, twice; if a piece comes `RUN` times running and makes up a tenth of the text; if it
-        goes in circles (`SEEN_BEFORE`); if most lines are the same; or if it can be compressed to
-        less than `COMPRESSED`. False for an empty text.
+        clause, twice; if a piece comes `RUN` times running and makes up a tenth of the text; if
+        `MARKS` of it are the same marks; if it goes in circles (`SEEN_BEFORE`); if most lines are
+        the same; or if it can be compressed to less than `COMPRESSED`. False for an empty text.
     """
-    return _has_broken_characters(text) or _repeats_at_once(text) or _lacks_variety(text)
+    repeats = _repeats_at_once(text) or _repeats_marks(text)
+    return _has_broken_characters(text) or repeats or _lacks_variety(text)
 
 
 def _has_broken_characters(text: str) -> bool:
@@ -99,6 +105,12 @@ def _repeats_at_once(text: str) -> bool:
             continue  # a refrain, or code that passes a name on
         repeated += len(run[0]) - len(piece)
     return repeated >= SHARE_REPEATED * len(plain) or _RUN_OF_ONE.search(plain) is not None
+
+
+def _repeats_marks(text: str) -> bool:
+    """Return whether half of a text is the same marks over and over, lines and blanks aside."""
+    runs = [run[0] for run in _MARKS.finditer(text) if not set(run[1].strip()) <= _RULES]
+    return 2 * SHORTEST <= sum(map(len, runs)) >= MARKS * len(text)
 
 
 def _lacks_variety(text: str) -> bool:
