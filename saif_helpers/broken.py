@@ -42,15 +42,15 @@ FEWEST_LINES = 4
 FEWEST_BYTES = 200
 """From so many bytes of UTF-8 on, a text's size after compression is looked at."""
 
-COMPRESSED = 0.2
+COMPRESSED = 0.15
 """Least size of a sound text after compression, as a share of its own."""
 
-# A word or syllable four times running, some words three times, a clause twice.
+# A syllable or word four times running, words three times, a clause twice.
 _RUN = re.compile(r"(.{2,7}?)\1{3,}|(.{8,80}?)\2{2,}|(.{12,200}?)\3+", re.DOTALL)
 _MARKS = re.compile(r"([^\w]{1,8}?)\1{9,}")
 _RULES = set("-=_*~#. ")  # what draws a line or leaves a blank to be filled in
 _RUN_OF_ONE = re.compile(r"([^\W\d_])\1{11,}|(\d)\2{39,}")
-_MOJIBAKE = re.compile(r"Ã[\x80-\xbf\u0192\u201a]|â€[\u0080-\u2122]|ï¿½")
+_MOJIBAKE = re.compile(r"\xc3[\x80-\xbf\u0192\u201a]|\xe2\u20ac[\u0080-\u2122]|\xef\xbf\xbd")
 _NO_CHARACTER = re.compile(r"[\ufffd\ufdd0-\ufdef\ufffe\uffff\ud800-\udfff]")
 _SPACE = "\t\n\v\f\r\x85"
 
@@ -68,10 +68,10 @@ def is_broken(text: str) -> bool:
 
     Returns:
         True if characters are not text; if `SHARE_REPEATED` of the text repeats at once what it
-        follows (a word four times running, some words three times); if `SAID_TWICE` of it is one
-        clause, twice; if a piece comes `RUN` times running and makes up a tenth of the text; if
-        `MARKS` of it are the same marks; if it goes in circles (`SEEN_BEFORE`); if most lines are
-        the same; or if it can be compressed to less than `COMPRESSED`. False for an empty text.
+        follows (a word or two four times running, more words three times); if `SAID_TWICE` of it
+        is one clause, twice; if a piece comes `RUN` times running and makes up a tenth of the text;
+        if `MARKS` of it are the same marks; if it goes in circles (`SEEN_BEFORE`); if most lines
+        are the same; or if it can be compressed to less than `COMPRESSED`. False for an empty text.
     """
     repeats = _repeats_at_once(text) or _repeats_marks(text)
     return _has_broken_characters(text) or repeats or _lacks_variety(text)
@@ -100,9 +100,11 @@ def _repeats_at_once(text: str) -> bool:
         long_enough = len(run[0]) >= max(SHORTEST, len(plain) / 10)
         if long_enough and len(run[0]) >= RUN * len(piece):
             return True
-        twice = len(run[0]) == 2 * len(piece)
-        if twice and (len(run[0]) < SAID_TWICE * len(plain) or " " not in piece.strip()):
+        times, n_words = len(run[0]) // len(piece), len(piece.split())
+        if times == 2 and (len(run[0]) < SAID_TWICE * len(plain) or n_words == 1):
             continue  # a refrain, or code that passes a name on
+        if times == 3 and n_words < 3:
+            continue  # Location, location, location!
         repeated += len(run[0]) - len(piece)
     return repeated >= SHARE_REPEATED * len(plain) or _RUN_OF_ONE.search(plain) is not None
 
@@ -120,8 +122,9 @@ def _lacks_variety(text: str) -> bool:
     if len(lines) >= FEWEST_LINES and Counter(lines).most_common(1)[0][1] > len(lines) / 2:
         return True
     words, data = _words(text), text.encode("utf-8", "replace")
-    rows = [tuple(words[start : start + WORDS]) for start in range(len(words) - WORDS + 1)]
-    if len(words) >= FEWEST_WORDS and 1 - len(set(rows)) / len(rows) >= SEEN_BEFORE:
+    rows = [" ".join(words[start : start + WORDS]) for start in range(len(words) - WORDS + 1)]
+    seen = [row for row in rows if re.search(r"[^\W\d]", row)]  # figures come again in good data
+    if len(words) >= FEWEST_WORDS and len(seen) - len(set(seen)) >= SEEN_BEFORE * len(rows):
         return True
     return len(data) >= FEWEST_BYTES and len(zlib.compress(data, 9)) < COMPRESSED * len(data)
 
