@@ -4,6 +4,7 @@ Steering that is too strong makes a model repeat itself, and such text can pass 
 language identifier takes "Deuxeuxeuxeux" for French. So a broken text passes no grade in this
 package, and the share of broken texts is reported beside the grades. The rules and their bars are
 this book's (standing: ours): repetition that no writer intends, at a length that no refrain has.
+A text that makes no sense is not broken by this alone.
 """
 
 import re
@@ -14,24 +15,44 @@ from collections import Counter
 SHARE_REPEATED = 0.3
 """Least share of a broken text that repeats at once what stands before it."""
 
+SAID_TWICE = 0.6
+"""Least share of a broken text that is one clause, said twice."""
+
 RUN = 5
 """So many times running, a word or syllable is repeated by nobody."""
 
-FEWEST_WORDS = 30
-"""From so many words on, a text's variety is looked at."""
+SHORTEST = 12
+"""Characters below which a text, or what is repeated in it, is too short to tell."""
+
+WORDS = 4
+"""Words in a row, to be looked for further on in a text."""
+
+FEWEST_WORDS = 16
+"""From so many words on, words in a row are looked for."""
+
+SEEN_BEFORE = 0.45
+"""Least share of a broken text's words in a row that stood in it before."""
+
+MARKS = 0.5
+"""Least share of a broken text that is the same marks, ten times running or more."""
 
 FEWEST_LINES = 4
 """From so many lines on, they are compared with one another."""
 
-VARIETY = 0.25
-"""Least share of distinct words of a long text."""
+FEWEST_BYTES = 200
+"""From so many bytes of UTF-8 on, a text's size after compression is looked at."""
 
-COMPRESSED = 0.25
-"""Least size of a long text after compression, as a share of its own."""
+COMPRESSED = 0.15
+"""Least size of a sound text after compression, as a share of its own."""
 
+# A syllable or word four times running, words three times, a clause twice.
 _RUN = re.compile(r"(.{2,7}?)\1{3,}|(.{8,80}?)\2{2,}|(.{12,200}?)\3+", re.DOTALL)
-_RUN_OF_ONE = re.compile(r"(\w)\1{11,}")
-_MOJIBAKE = re.compile(r"Ã[\x80-\xbf\u0192\u201a\u00a0-\u00bf]|â€[\u0080-\u2122]|ï¿½")
+_MARKS = re.compile(r"([^\w]{1,8}?)\1{9,}")
+_RULES = set("-=_*~#. ")  # what draws a line or leaves a blank to be filled in
+_RUN_OF_ONE = re.compile(r"([^\W\d_])\1{11,}|(\d)\2{39,}")
+_MOJIBAKE = re.compile(r"\xc3[\x80-\xbf\u0192\u201a]|\xe2\u20ac[\u0080-\u2122]|\xef\xbf\xbd")
+_NO_CHARACTER = re.compile(r"[\ufffd\ufdd0-\ufdef\ufffe\uffff\ud800-\udfff]")
+_SPACE = "\t\n\v\f\r\x85"
 
 
 def is_broken(text: str) -> bool:
@@ -43,15 +64,17 @@ def is_broken(text: str) -> bool:
     False
 
     Args:
-        text: An output of a model.
+        text: An output of a model, whole or cut off.
 
     Returns:
-        True if characters are not text, if `SHARE_REPEATED` of the text repeats at once what it
-        follows (a word four times running, some words three times, a clause twice), if a piece
-        comes `RUN` times running and makes up a tenth of the text, if most lines are the same,
-        or if a text of `FEWEST_WORDS` says little that is new. False for an empty text.
+        True if characters are not text; if `SHARE_REPEATED` of the text repeats at once what it
+        follows (a word or two four times running, more words three times); if `SAID_TWICE` of it
+        is one clause, twice; if a piece comes `RUN` times running and makes up a tenth of the text;
+        if `MARKS` of it are the same marks; if it goes in circles (`SEEN_BEFORE`); if most lines
+        are the same; or if it can be compressed to less than `COMPRESSED`. False for an empty text.
     """
-    return _has_broken_characters(text) or _repeats_at_once(text) or _lacks_variety(text)
+    repeats = _repeats_at_once(text) or _repeats_marks(text)
+    return _has_broken_characters(text) or repeats or _lacks_variety(text)
 
 
 def _has_broken_characters(text: str) -> bool:
@@ -59,35 +82,52 @@ def _has_broken_characters(text: str) -> bool:
 
     A single replacement character at the very end is a character that the token limit cut off.
     """
-    text = text.removesuffix("\ufffd")
-    kinds = {unicodedata.category(char) for char in text if char not in "\t\n\r\u200d"}
-    return "\ufffd" in text or bool(kinds & {"Cc", "Cs", "Cn"}) or bool(_MOJIBAKE.search(text))
+    text = text.rstrip().removesuffix("\ufffd")
+    control = any(unicodedata.category(char) == "Cc" for char in text if char not in _SPACE)
+    return control or bool(_NO_CHARACTER.search(text) or _MOJIBAKE.search(text))
 
 
 def _repeats_at_once(text: str) -> bool:
     """Return whether much of a text repeats what it follows, case and punctuation aside."""
-    plain = " ".join(re.findall(r"\w+", text.casefold())) + " "
-    if len(plain) < 12:
+    plain = " ".join(_words(text)) + " "
+    if len(plain) < SHORTEST:
         return False
     repeated = 0
     for run in _RUN.finditer(plain):
         piece = run[1] or run[2] or run[3]
         if not any(char.isalpha() for char in piece):  # figures in a table, or a row of marks
             continue
-        repeated += len(run[0]) - len(piece)
-        if len(run[0]) >= max(RUN * len(piece), 12, len(plain) / 10):
+        long_enough = len(run[0]) >= max(SHORTEST, len(plain) / 10)
+        if long_enough and len(run[0]) >= RUN * len(piece):
             return True
+        times, n_words = len(run[0]) // len(piece), len(piece.split())
+        if times == 2 and (len(run[0]) < SAID_TWICE * len(plain) or n_words == 1):
+            continue  # a refrain, or code that passes a name on
+        if times == 3 and n_words < 3:
+            continue  # Location, location, location!
+        repeated += len(run[0]) - len(piece)
     return repeated >= SHARE_REPEATED * len(plain) or _RUN_OF_ONE.search(plain) is not None
 
 
+def _repeats_marks(text: str) -> bool:
+    """Return whether half of a text is the same marks over and over, lines and blanks aside."""
+    runs = [run[0] for run in _MARKS.finditer(text) if not set(run[1].strip()) <= _RULES]
+    return 2 * SHORTEST <= sum(map(len, runs)) >= MARKS * len(text)
+
+
 def _lacks_variety(text: str) -> bool:
-    """Return whether most lines are the same, numbers aside, or a long text says little new."""
+    """Return whether most lines are the same, numbers aside, or a text says little that is new."""
     lines = [re.sub(r"^[\d\W]+", "", line).strip().casefold() for line in text.splitlines()]
     lines = [line for line in lines if len(line) > 5]
     if len(lines) >= FEWEST_LINES and Counter(lines).most_common(1)[0][1] > len(lines) / 2:
         return True
-    words, data = re.findall(r"\w+", text.casefold()), text.encode()
-    return len(words) >= FEWEST_WORDS and (
-        len(set(words)) < VARIETY * len(words)
-        or len(zlib.compress(data, 9)) < COMPRESSED * len(data)
-    )
+    words, data = _words(text), text.encode("utf-8", "replace")
+    rows = [" ".join(words[start : start + WORDS]) for start in range(len(words) - WORDS + 1)]
+    seen = [row for row in rows if re.search(r"[^\W\d]", row)]  # figures come again in good data
+    if len(words) >= FEWEST_WORDS and len(seen) - len(set(seen)) >= SEEN_BEFORE * len(rows):
+        return True
+    return len(data) >= FEWEST_BYTES and len(zlib.compress(data, 9)) < COMPRESSED * len(data)
+
+
+def _words(text: str) -> list[str]:
+    return re.findall(r"\w+", unicodedata.normalize("NFC", text).casefold())

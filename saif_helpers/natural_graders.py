@@ -189,8 +189,14 @@ def _is_question_about(text: str, item: Item) -> bool:
     return is_question(first.rstrip(CLOSING)) and 2 * _kept(first, item.content) >= KEPT_BAR
 
 
-def _unfenced(text: str, item: Item) -> str:
+def _unfenced(text: str) -> str:
     return match[1] if (match := _FENCE.search(text)) else text
+
+
+def _looks_like_json(text: str, item: Item) -> bool:
+    """Return whether a text is JSON, or an object that a limit of tokens cut off."""
+    cut_off = re.match(r"(```[^\S\n]*\w*\s*)?\{\s*\"\w", text)
+    return parses_as_json(_unfenced(text)) or cut_off is not None
 
 
 def _names_the_parts(text: str, item: Item) -> bool:
@@ -228,6 +234,6 @@ NATURAL_GRADERS: dict[str, Grader] = {
         lambda text, item: contains_word(text, item.slots["keyword"]),
     ),
     "question": _grader(_alone(_is_yes_no_question), _is_question_about),
-    "json": _grader(_names_the_parts, lambda text, item: parses_as_json(_unfenced(text, item))),
+    "json": _grader(_names_the_parts, _looks_like_json),
 }
 """The graders of the shipped instructions for real models, by the instruction's name."""

@@ -12,7 +12,8 @@ import re
 import warnings
 
 from saif_helpers.graders import Check, Grader, Item
-from saif_helpers.translations import all_in, is_in, words_in
+from saif_helpers.natural_graders import answer
+from saif_helpers.translations import all_in, foreign_letters, is_in, words_in
 
 FEWEST_WORDS = 3  # of an answer in a language; fewer can be identified wrongly
 FEWEST_ITEMS = 3
@@ -22,18 +23,25 @@ FEWEST_BODY_WORDS = 5
 
 _END = re.compile(r"[.!?…][\"'”»)*\s]*\Z")
 _FENCE = re.compile(r"```[^\S\n]*(\w*)[^\S\n]*\n(.*?)(?:\n```|\Z)", re.DOTALL)
-_CLOSED = re.compile(r"```[^\S\n]*\w*[^\S\n]*\n(.*?)\n```", re.DOTALL)
+_CLOSED = re.compile(r"```[^\S\n]*(\w*)[^\S\n]*\n(.*?)\n```", re.DOTALL)
+_PYTHON = ("python", "python3", "py", "")  # what a code block may be called
 _CODE_LINE = re.compile(
     r"^\s*(import \w|from [\w.]+ import |def \w+\(|class \w+[(:]|print\(|for .+ in .+:|if .+:\s*$"
-    r"|while .+:|return\b|\w+ = \S|#)",
+    r"|while .+:|return\b|\w+ = \S)",
     re.MULTILINE,
 )
 _ITEM = re.compile(r"^\s*\**(\d+)[.)]\**\s+\S")
 _MARK = re.compile(r"^\s*(\d+[.)]|[-*•#>]|```|[{\[])")
-_GREETING = re.compile(
-    r"^\s*(dear|hi|hello|hey|greetings|good (morning|afternoon|evening)|to whom|bonjour|chère?s?"
-    r"|salut|hola|estimad\w+|querid\w+|hallo|liebe\w*|sehr geehrte\w*|guten)\b.{0,60}$",
-    re.IGNORECASE | re.MULTILINE,
+_DEAR = (
+    r"dear|to whom|ch[eè]re?s?|estimad[oa]s?|querid[oa]s?|lieber?|sehr geehrte[rn]?"  # of letters
+)
+_HELLO = (
+    r"hi|hello|hey|greetings|good (morning|afternoon|evening)|bonjour|salut|hola|buen[oa]s \w+"
+    r"|hallo|guten \w+"  # of chat too
+)
+_GREETING = re.compile(rf"^\W*({_DEAR}|{_HELLO})\b.{{0,60}}$", re.IGNORECASE | re.MULTILINE)
+_SALUTATION = re.compile(
+    rf"^\W*(({_DEAR})\b.{{0,60}}[,:!]|({_HELLO})\b[^.!?]{{0,40}}[,:])\W*$", re.IGNORECASE
 )
 _SIGN_OFF = re.compile(
     r"^\s*((best|kind|warm|yours|sincerely|regards|thanks|thank you|cheers|love|take care|see you"
@@ -57,8 +65,9 @@ def answers_in(language: str) -> Grader:
     """
 
     def strict(output: str, item: Item) -> bool:
-        long_enough = len(words_in(output)) >= FEWEST_WORDS
-        return long_enough and all_in(output, language) and bool(_END.search(output))
+        text = answer(output, item)
+        whole = len(words_in(text)) >= FEWEST_WORDS and _END.search(text)
+        return bool(whole) and all_in(text, language) and not foreign_letters(text, item)
 
     def loose(output: str, item: Item) -> bool:
         return len(words_in(output)) > 1 and is_in(language, output)
@@ -81,39 +90,42 @@ def _body(output: str, begins: re.Pattern) -> str:
 
 def _is_program(output: str, item: Item) -> bool:
     """Return whether the code blocks, or the whole text where there is none, are a program."""
-    blocks = _CLOSED.findall(output)
+    blocks = [code for name, code in _CLOSED.findall(output) if name.casefold() in _PYTHON]
     return _compiles("\n".join(blocks) if blocks else output.strip())
 
 
 def _compiles(code: str) -> bool:
-    """Return whether code parses and does something: a word alone is an expression too."""
+    """Return whether code compiles and does something: a word alone is an expression too."""
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", SyntaxWarning)
-            body = ast.parse(code).body
+            tree = ast.parse(code)
+            compile(tree, "an output", "exec")  # a return outside a function parses
     except (SyntaxError, ValueError, RecursionError, MemoryError):
         return False
-    return any(_does_something(statement) for statement in body)
+    return any(_does_something(statement) for statement in tree.body)
 
 
 def _does_something(statement: ast.stmt) -> bool:
     if isinstance(statement, ast.Expr):
         return isinstance(statement.value, ast.Call)
-    return not (isinstance(statement, ast.AnnAssign) and statement.value is None)
+    bare_name = isinstance(statement, ast.AnnAssign) and statement.value is None
+    return not (bare_name or isinstance(statement, ast.Pass))
 
 
 def _looks_like_program(output: str, item: Item) -> bool:
     fence = _FENCE.search(output)
-    if fence and (fence[1].casefold() in ("python", "py") or _CODE_LINE.search(fence[2])):
+    name = fence[1].casefold() if fence else ""
+    if fence and name in _PYTHON and (name or _CODE_LINE.search(fence[2])):
         return True
-    lines = [line for line in output.splitlines() if line.strip()]
+    lines = [line for line in output.splitlines() if line.strip() and line.lstrip()[0] != "#"]
     code = sum(bool(_CODE_LINE.match(line)) for line in lines)
     return bool(lines) and bool(_CODE_LINE.match(lines[0])) and 2 * code >= len(lines)
 
 
 def _is_json(output: str, item: Item) -> bool:
     blocks = _CLOSED.findall(output)
-    text = blocks[0] if len(blocks) == 1 else _body(output, re.compile(r"[{\[]"))
+    text = blocks[0][1] if len(blocks) == 1 else _body(output, re.compile(r"[{\[]"))
     try:
         found = json.loads(text)
     except (ValueError, RecursionError):
@@ -124,7 +136,7 @@ def _is_json(output: str, item: Item) -> bool:
 def _begins_like_json(output: str, item: Item) -> bool:
     fence = _FENCE.search(output)
     text = fence[2] if fence else _body(output, re.compile(r"[{\[]"))
-    return re.match(r"\s*(\{\s*\"|\[\s*[\[{\"\d])", text) is not None
+    return re.match(r"\s*([\w -]*[:\uff1a]\s*)?(\{\s*\"|\[\s*[\[{\"\d])", text) is not None
 
 
 def _verse(output: str) -> list[str]:
@@ -136,13 +148,14 @@ def _verse(output: str) -> list[str]:
         lines = lines[1:]  # a title
     if any(_MARK.match(line) or len(line) > LONGEST_LINE for line in lines):
         return []
+    if lines and _SALUTATION.match(lines[0]):
+        return []
     return lines if sum(len(line.split()) >= 3 for line in lines) > len(lines) / 2 else []
 
 
 def _is_poem(output: str, item: Item) -> bool:
     lines = _verse(output)
-    greeted = bool(lines) and _GREETING.match(lines[0]) and _SIGN_OFF.search(output)
-    return len(lines) >= FEWEST_LINES and bool(_END.search(lines[-1])) and not greeted
+    return len(lines) >= FEWEST_LINES and bool(_END.search(lines[-1]))
 
 
 def _looks_like_poem(output: str, item: Item) -> bool:
@@ -170,7 +183,7 @@ def _is_numbered(output: str, item: Item) -> bool:
 
 
 def _has_items(output: str, item: Item) -> bool:
-    return _items(_body(output, _ITEM))[:2] in ([1], [1, 2])
+    return _items(_body(output, _ITEM))[:1] == [1]
 
 
 def _is_email(output: str, item: Item) -> bool:
@@ -184,10 +197,7 @@ def _is_email(output: str, item: Item) -> bool:
 
 def _begins_like_email(output: str, item: Item) -> bool:
     lines = [line for line in output.strip().splitlines() if line.strip()][:3]
-    return any(
-        _SUBJECT.match(line) or (_GREETING.match(line) and line.rstrip().endswith((",", "!", ":")))
-        for line in lines
-    )
+    return any(_SUBJECT.match(line) or _SALUTATION.match(line) for line in lines)
 
 
 RESPONSE_GRADERS: dict[str, Grader] = {

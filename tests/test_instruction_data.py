@@ -9,9 +9,13 @@ from pathlib import Path
 
 import pytest
 
-PATH = Path(__file__).parents[1] / "saif_helpers" / "data" / "instructions.json"
-TEXT = PATH.read_text(encoding="utf-8")
-DATA = json.loads(TEXT)
+FOLDER = Path(__file__).parents[1] / "saif_helpers" / "data"
+TEXTS = {
+    name: (FOLDER / name).read_text(encoding="utf-8")
+    for name in ("instructions.json", "natural_instructions.json")
+}
+GRAMMAR, NATURAL = map(json.loads, TEXTS.values())
+DATA = GRAMMAR | NATURAL
 
 LANGUAGES = ["en", "fr", "es", "de", "zh", "ru"]
 OUTPUT_LANGUAGE = {
@@ -23,6 +27,14 @@ OUTPUT_LANGUAGE = {
     "keyword": "en",
     "question": "en",
     "json": "en",
+    "answer_french": "fr",
+    "answer_german": "de",
+    "answer_spanish": "es",
+    "python": "en",
+    "json_answer": "en",
+    "poem": "en",
+    "list": "en",
+    "email": "en",
 }
 FIELDS = [
     "title",
@@ -39,7 +51,8 @@ HELD_OUT = [10, 11]
 # A wording stands before or after the content, so none may say where the content is.
 PLACE_WORDS = {
     "en": r"\b(above|below|follow\w*|preced\w*|previous|prior|next|earlier|later|before|after)\b",
-    "fr": r"dessus|dessous|\bsui[vt]|précéd|plus haut|plus bas|\bprochain|\bavant\b|\baprès\b",
+    "fr": r"(?<!là-)dessus|dessous|\bsui[vt]|précéd|plus haut|plus bas|\bprochain|\bavant\b"
+    r"|\baprès\b",
     "es": r"\barriba|\babajo|\bsigu|\banterior|\bprevi|\bprecede|continuación|\bpróxim|\bantes\b",
     "de": r"\boben\b|\bunten\b|\bober|\bobig|folgend|\bfolgt\b|\bvorig|\bvorher|\bnächst|\bvoran"
     r"|\bdanach\b|(vor|nach|oben|unten)stehend",
@@ -58,6 +71,7 @@ LANGUAGE_NAMES = {
     "spanish": ["Spanish", "espagnol", "español", "[Ss]panisch", "西班牙语", "[Ии]спанск"],
     "german": ["German", "allemand", "alem[aá]n", "[Dd]eutsch", "德语", "[Нн]емецк"],
 }
+RESPONSE_LANGUAGES = {f"answer_{name}": name for name in LANGUAGE_NAMES}
 TASK_WORDS = LANGUAGE_NAMES | {
     "summarise": [
         "core|shorten",
@@ -71,7 +85,27 @@ TASK_WORDS = LANGUAGE_NAMES | {
     "keyword": [r"\{keyword\}"] * 6,
     "question": ["question", "question", "pregunta", "Frage", "疑问", "вопрос"],
     "json": ["JSON"] * 6,
+    "python": ["Python"] * 6,
+    "json_answer": ["JSON"] * 6,
+    "poem": [
+        "poem|verse",
+        r"poème|\bvers\b",
+        r"poema|\bversos?\b",
+        r"[Gg]edicht|\bVers",
+        "诗",
+        "стих",
+    ],
+    "list": [
+        "[Nn]umber",
+        "[Nn]umérot|numéros",
+        "[Nn]umera|números",
+        "[Nn]ummer",
+        "编号|数字",
+        "нумер|номерами",
+    ],
+    "email": ["e-mail", "e-mail", "correo", "E-Mail", "邮件", "электронн|письмо"],
 }
+TASK_WORDS |= {name: LANGUAGE_NAMES[asked] for name, asked in RESPONSE_LANGUAGES.items()}
 
 LISTS = [
     pytest.param(name, language, id=f"{name}-{language}")
@@ -90,13 +124,16 @@ def ending(wording: str) -> str:
     return ENDINGS.get(wording[-1], wording[-1])
 
 
-def test_file_form():
-    assert json.dumps(DATA, ensure_ascii=False, indent=1) + "\n" == TEXT
-    assert unicodedata.is_normalized("NFC", TEXT)
+@pytest.mark.parametrize("name", TEXTS)
+def test_file_form(name):
+    text = TEXTS[name]
+    assert json.dumps(json.loads(text), ensure_ascii=False, indent=1) + "\n" == text
+    assert unicodedata.is_normalized("NFC", text)
 
 
 def test_instructions_in_order():
     assert list(DATA) == list(OUTPUT_LANGUAGE)
+    assert set(GRAMMAR) == set(OUTPUT_LANGUAGE) - set(NATURAL)
 
 
 @pytest.mark.parametrize("name", DATA)
@@ -124,9 +161,14 @@ def test_twelve_wordings_in_each_language(name):
     )
 
 
+@pytest.mark.parametrize("entries", [GRAMMAR, NATURAL], ids=["grammar", "natural"])
+def test_every_language_but_english_is_held_out_for_some_instruction(entries):
+    held_out = {entry["held_out_language"] for entry in entries.values()}
+    assert sorted(held_out) == sorted(set(LANGUAGES) - {"en"})
+
+
 def test_held_out_languages_rotate():
-    held_out = [entry["held_out_language"] for entry in DATA.values()]
-    assert sorted(set(held_out)) == sorted(set(LANGUAGES) - {"en"})
+    held_out = [entry["held_out_language"] for entry in GRAMMAR.values()]
     period = len(LANGUAGES) - 1
     assert held_out[period:] == held_out[: len(held_out) - period]
 
@@ -188,7 +230,7 @@ def test_slots_and_quotes(name, language):
 @pytest.mark.parametrize(("name", "language"), LISTS)
 def test_script(name, language):
     for wording in DATA[name]["wordings"][language]:
-        rest = wording.replace("{keyword}", "").replace("JSON", "")
+        rest = re.sub(r"\{keyword\}|JSON|Python", "", wording)
         letters = [char for char in rest if char.isalpha()]
         strays = [char for char in letters if not re.fullmatch(LETTERS[language], char)]
         assert letters, wording
@@ -213,9 +255,9 @@ def test_typography(name, language):
 def test_names_its_task_and_no_other_language(name, language):
     column = LANGUAGES.index(language)
     for index, wording in enumerate(DATA[name]["wordings"][language]):
-        if name in LANGUAGE_NAMES or index in HELD_OUT:
+        if name in LANGUAGE_NAMES | RESPONSE_LANGUAGES or index in HELD_OUT:
             assert re.search(TASK_WORDS[name][column], wording), wording
-        for other in set(LANGUAGE_NAMES) - {name}:
+        for other in set(LANGUAGE_NAMES) - {RESPONSE_LANGUAGES.get(name, name)}:
             assert not re.search(LANGUAGE_NAMES[other][column], wording), wording
 
 
