@@ -245,7 +245,7 @@ def _in_words(quality: ReconstructionQuality) -> str:
 
 
 def error_statistics(
-    sae: SAE, streams: Iterable[Float[Tensor, "tokens d_model"]]
+    sae: SAE, streams: Iterable[Float[Tensor, "_ d_model"]]
 ) -> dict[str, int | float]:
     """Measure an SAE's error on residual stream, in double precision and keeping sums only.
 
