@@ -7,11 +7,18 @@ frozen decoder), what was measured of all of them, the model card, and the sums 
 import argparse
 import json
 import shutil
+import sys
 from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).parents[1]))  # organism is no installed package
 
 from organism.make import write_manifest
 from saif_helpers.loading import SHIPPED
-from saif_helpers.sae_training.card import model_card, quality_rows, text_summary
+from saif_helpers.sae_training.card import (
+    model_card,
+    quality_rows,
+    text_summary,
+)
 
 GROUPS = ("saes", "seed-1")
 LARGEST = 64e6  # bytes of all SAEs together
