@@ -24,13 +24,13 @@ RUN = 5
 SHORTEST = 12
 """Characters below which a text, or what is repeated in it, is too short to tell."""
 
-WORDS = 4
+WORDS = 3
 """Words in a row, to be looked for further on in a text."""
 
 FEWEST_WORDS = 12
 """From so many words on, words in a row are looked for."""
 
-SEEN_BEFORE = 0.4
+SEEN_BEFORE = 0.5
 """Least share of a broken text's words in a row that stood in it before."""
 
 MARKS = 0.5
