@@ -101,7 +101,7 @@ def _repeats_at_once(text: str) -> bool:
         if long_enough and len(run[0]) >= RUN * len(piece):
             return True
         times, n_words = len(run[0]) // len(piece), len(piece.split())
-        if times == 2 and (len(run[0]) < SAID_TWICE * len(plain) or n_words == 1):
+        if times == 2 and (len(run[0]) < SAID_TWICE * len(plain) or n_words < 3):
             continue  # a refrain, or code that passes a name on
         if times == 3 and n_words < 3:
             continue  # Location, location, location!
