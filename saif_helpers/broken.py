@@ -24,20 +24,20 @@ RUN = 5
 SHORTEST = 12
 """Characters below which a text, or what is repeated in it, is too short to tell."""
 
-WORDS = 4
+WORDS = 3
 """Words in a row, to be looked for further on in a text."""
 
-FEWEST_WORDS = 16
+FEWEST_WORDS = 12
 """From so many words on, words in a row are looked for."""
 
-SEEN_BEFORE = 0.45
+SEEN_BEFORE = 0.5
 """Least share of a broken text's words in a row that stood in it before."""
 
 MARKS = 0.5
-"""Least share of a broken text that is the same marks, ten times running or more."""
+"""Least share of a broken text that is the same marks or digits, ten times running or more."""
 
-FEWEST_LINES = 4
-"""From so many lines on, they are compared with one another."""
+SAME_LINES = 3
+"""So many lines that are the same, and more than half of them, make a text broken."""
 
 FEWEST_BYTES = 200
 """From so many bytes of UTF-8 on, a text's size after compression is looked at."""
@@ -47,7 +47,7 @@ COMPRESSED = 0.15
 
 # A syllable or word four times running, words three times, a clause twice.
 _RUN = re.compile(r"(.{2,7}?)\1{3,}|(.{8,80}?)\2{2,}|(.{12,200}?)\3+", re.DOTALL)
-_MARKS = re.compile(r"([^\w]{1,8}?)\1{9,}")
+_MARKS = re.compile(r"([\W\d_]{1,8}?)\1{9,}")
 _RULES = set("-=_*~#. ")  # what draws a line or leaves a blank to be filled in
 _RUN_OF_ONE = re.compile(r"([^\W\d_])\1{11,}|(\d)\2{39,}")
 _MOJIBAKE = re.compile(r"\xc3[\x80-\xbf\u0192\u201a]|\xe2\u20ac[\u0080-\u2122]|\xef\xbf\xbd")
@@ -101,7 +101,7 @@ def _repeats_at_once(text: str) -> bool:
         if long_enough and len(run[0]) >= RUN * len(piece):
             return True
         times, n_words = len(run[0]) // len(piece), len(piece.split())
-        if times == 2 and (len(run[0]) < SAID_TWICE * len(plain) or n_words == 1):
+        if times == 2 and (len(run[0]) < SAID_TWICE * len(plain) or n_words < 3):
             continue  # a refrain, or code that passes a name on
         if times == 3 and n_words < 3:
             continue  # Location, location, location!
@@ -112,14 +112,17 @@ def _repeats_at_once(text: str) -> bool:
 def _repeats_marks(text: str) -> bool:
     """Return whether half of a text is the same marks over and over, lines and blanks aside."""
     runs = [run[0] for run in _MARKS.finditer(text) if not set(run[1].strip()) <= _RULES]
-    return 2 * SHORTEST <= sum(map(len, runs)) >= MARKS * len(text)
+    return SHORTEST <= sum(map(len, runs)) >= MARKS * len(text)
 
 
 def _lacks_variety(text: str) -> bool:
     """Return whether most lines are the same, numbers aside, or a text says little that is new."""
     lines = [re.sub(r"^[\d\W]+", "", line).strip().casefold() for line in text.splitlines()]
     lines = [line for line in lines if len(line) > 5]
-    if len(lines) >= FEWEST_LINES and Counter(lines).most_common(1)[0][1] > len(lines) / 2:
+    if lines and lines[0].startswith(lines[-1]):
+        lines[-1] = lines[0]  # cut off
+    most = max(Counter(lines).values(), default=0)
+    if most >= SAME_LINES and 2 * most > len(lines):
         return True
     words, data = _words(text), text.encode("utf-8", "replace")
     rows = [" ".join(words[start : start + WORDS]) for start in range(len(words) - WORDS + 1)]

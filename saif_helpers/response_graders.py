@@ -13,10 +13,10 @@ import warnings
 
 from saif_helpers.graders import Check, Grader, Item
 from saif_helpers.natural_graders import answer
-from saif_helpers.translations import all_in, foreign_letters, is_in, words_in
+from saif_helpers.translations import AMONG, all_in, foreign_letters, is_in, words_in
 
 FEWEST_WORDS = 3  # of an answer in a language; fewer can be identified wrongly
-FEWEST_ITEMS = 3
+FEWEST_ITEMS = 2
 FEWEST_LINES = 4
 LONGEST_LINE = 80  # characters of a line of verse
 FEWEST_BODY_WORDS = 5
@@ -62,7 +62,12 @@ def answers_in(language: str) -> Grader:
     Returns:
         Strict: every part in the language, `FEWEST_WORDS` words or more, ends like a sentence.
         Loose: most of it in the language.
+
+    Raises:
+        ValueError: If the language is not one of `translations.AMONG`.
     """
+    if language not in AMONG:
+        raise ValueError(f"language {language!r} asked for; it must be one of {', '.join(AMONG)}")
 
     def strict(output: str, item: Item) -> bool:
         text = answer(output, item)
@@ -136,7 +141,8 @@ def _is_json(output: str, item: Item) -> bool:
 def _begins_like_json(output: str, item: Item) -> bool:
     fence = _FENCE.search(output)
     text = fence[2] if fence else _body(output, re.compile(r"[{\[]"))
-    return re.match(r"\s*([\w -]*[:\uff1a]\s*)?(\{\s*\"|\[\s*[\[{\"\d])", text) is not None
+    begins = r"\W{0,3}\s*([\w -]{0,40}[:\uff1a\n]\s*)?(\{\s*\"|\[\s*[\[{\"\d])"
+    return re.match(begins, text) is not None
 
 
 def _verse(output: str) -> list[str]:

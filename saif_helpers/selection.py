@@ -48,7 +48,7 @@ def sweep(
 
     Returns:
         A row for each setting, in the given order: the setting, the vector's norm, the number of
-        contents, and the shares of outputs that pass strictly and loosely.
+        contents, and the shares of outputs that pass strictly and loosely, and that are broken.
 
     Raises:
         ValueError: If a content is a test content, see `refuse_test`.
@@ -105,7 +105,7 @@ def _table(
     rows = []
     for setting, grades in graded.items():
         norm = setting.vector(model, sources[setting.layer]).norm
-        shares = {kind: grades.proportion(kind).value for kind in ("strict", "loose")}
+        shares = {kind: grades.proportion(kind).value for kind in ("strict", "loose", "broken")}
         rows.append(vars(setting) | {"norm": norm, "contents": len(grades.outputs)} | shares)
     return pd.DataFrame(rows)
 

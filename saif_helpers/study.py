@@ -74,13 +74,14 @@ class Study:
         return {rule: verdict(checks) for rule, checks in self.checks.items()}
 
     def table(self) -> pd.DataFrame:
-        """Return a row for each method: strict and loose share, setting, verdict."""
+        """Return a row for each method: strict, loose and broken share, setting, verdict."""
         return pd.DataFrame(
             [
                 {
                     "method": method,
                     "strict": str(graded.proportion("strict")),
                     "loose": str(graded.proportion("loose")),
+                    "broken": str(graded.proportion("broken")),
                     "layer": self.settings[method].layer if method in self.settings else "",
                     "setting": self.settings[method].where if method in self.settings else "",
                     "verdict": self.verdicts.get(method, ""),
@@ -96,11 +97,13 @@ class Study:
         return pd.DataFrame(columns, index=pd.Index(contents, name="content"))
 
     def figure(self) -> Axes:
-        """Draw strict and loose shares of all methods, with their 95 % intervals."""
+        """Draw strict, loose and, if any, broken shares of all methods, with 95 % intervals."""
+        any_broken = any(any(graded.broken) for graded in self.grades.values())
+        kinds = ("strict", "loose", "broken") if any_broken else ("strict", "loose")
         bars = [
             {"method": method, "grade": kind} | asdict(graded.proportion(kind))
             for method, graded in self.grades.items()
-            for kind in ("strict", "loose")
+            for kind in kinds
         ]
         return interval_bars(pd.DataFrame(bars), "method", "grade", horizontal=True)
 

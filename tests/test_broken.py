@@ -22,6 +22,13 @@ REFRAINS = {
     "rack, the prize we sought is won,\nBut O heart! heart! heart!\nO the bleeding drops of red,",
     "ducklings": "Alle meine Entchen\nschwimmen auf dem See,\nschwimmen auf dem See,\n"
     "Köpfchen in das Wasser,\nSchwänzchen in die Höh.",
+    "bridge": "London Bridge is falling down,\nFalling down, falling down,\n"
+    "London Bridge is falling down,\nMy fair lady.",
+    "farm": "Old MacDonald had a farm, E-I-E-I-O,\nAnd on his farm he had a cow, E-I-E-I-O.\n"
+    "With a moo-moo here and a moo-moo there,\nHere a moo, there a moo, everywhere a moo-moo,\n"
+    "Old MacDonald had a farm, E-I-E-I-O.",
+    "wheels": "The wheels on the bus go round and round,\nround and round, round and round.\n"
+    "The wheels on the bus go round and round,\nall through the town.",
     "haiku": "An old silent pond.\nA frog jumps into the pond.\nSplash! Silence again.",
 }
 GOOD = {
@@ -44,6 +51,8 @@ GOOD = {
     "list": "1. Buy milk.\n2. Buy bread.\n3. Buy some coffee.\n4. Buy the paper.",
     "code": "def move(left=left, right=right):\n    self.left = left\n    self.right = right\n"
     "    return Library(source_folder=source_folder, target_folder=target_folder)\n",
+    "prints": 'print("Hello")\nprint("Hello")\nprint("Bye")',
+    "branches": "if x == 1:\n    return 1\nelif x == 2:\n    return 2\nelif x == 3:\n    return 3",
     "indented": "for a in b:\n" + 40 * " " + "print(a)",
     "e-mail": "Dear Sarah,\n\nThank you, thank you, thank you!\n\nBest wishes,\nTom",
     "emoji": "Congratulations! 🎉🎉🎉 👩‍👩‍👧",
@@ -70,6 +79,9 @@ BROKEN = {
     "digit": "[" + 5000 * "1" + "]",
     "Chinese": "我不知道" * 6,
     "long": 40 * "The boat is on the sea and the sea is round the boat. ",
+    "items": "1. The person who ate it\n2. The person who ate it\n3. The person who ate",
+    "numbers": "1. " + 20 * "1.",
+    "emojis": 18 * "\U0001f331",
     "fences": 12 * "```\n",
     "marks": "Sure" + 30 * "!",
     "replacement": "Je ne sais pas \ufffd o\ufffd",

@@ -4,8 +4,16 @@ from scipy.special import xlogy
 from scipy.stats import norm
 
 from saif_helpers.graders import Grader, Item
-from saif_helpers.grades import Grades, check_distinct, grade, paired_difference, pool, wilson
-from saif_helpers.instructions import InstructionType
+from saif_helpers.grades import (
+    Grades,
+    check_distinct,
+    grade,
+    paired_difference,
+    passed,
+    pool,
+    wilson,
+)
+from saif_helpers.instructions import InstructionType, load_instructions
 
 SHOUT = InstructionType(
     name="shout",
@@ -141,3 +149,38 @@ def test_pooled_grades_hold_all_outputs_of_one_instruction():
         pool([first, other])
     with pytest.raises(ValueError, match="nothing"):
         pool([])
+
+
+LOUD = "no no no no no no no no!"
+
+
+def test_a_broken_output_passes_nothing_and_is_counted():
+    items = [*ITEMS[:2], Item("c", reference=LOUD)]
+    grades = grade(["a!", LOUD, LOUD], items, SHOUT)
+    assert grades.broken == (False, True, False)  # what equals its reference is not broken
+    assert grades.loose == (True, False, True)
+    assert grades.strict == (True, False, False)
+    assert grades.proportion("broken") == wilson(1, 3)
+    assert grades.to_frame()["broken"].tolist() == [False, True, False]
+
+
+def test_grades_of_ones_own_have_no_broken_outputs_unless_they_say_so():
+    assert graded([1, 0]).broken == (False, False)
+    assert graded([1, 0]).proportion("broken").value == 0
+    item = Item("A cat.")
+    mixed = Grades("french", (item,), ("x",), (False,), (False,), (True,))
+    whole = Grades("french", (item,), ("y",), (True,), (True,))
+    assert pool([mixed, whole]).broken == (True, False)
+    assert paired_difference(mixed, whole, "broken").value == 1
+    with pytest.raises(ValueError, match="give 'strict', 'loose' or 'broken'"):
+        passed.__wrapped__(whole, "bad")
+
+
+def test_an_organism_steered_too_hard_passes_no_grade_of_its_own():
+    """What the last layer wrote before broken texts were told, as its language identifier heard."""
+    french = load_instructions()["french"]
+    items = [Item("The cat sleeps.", reference="Le chat dort.")] * 2
+    grades = grade(["Deuxeuxeuxeuxeuxeuxeuxeux", "Le chat dort."], items, french)
+    assert french.grader.loose("Deuxeuxeuxeuxeuxeuxeuxeux", items[0])
+    assert (grades.strict, grades.loose) == ((False, True), (False, True))
+    assert grades.broken == (True, False)

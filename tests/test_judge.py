@@ -124,6 +124,14 @@ def test_the_grades_are_the_judges_and_are_asked_for_once(judge, server, tmp_pat
     assert len(server.requests) == 12
 
 
+def test_a_broken_output_passes_no_judge(judge):
+    broken = OUTPUTS[0] + 9 * " encore"
+    grades = judge().grade([OUTPUTS[0], broken], ITEMS[:1] * 2, FRENCH)
+    assert grades.broken == (False, True)
+    assert (grades.strict, grades.loose) == ((True, False), (True, False))
+    assert all(answer.strict for answer in judge().answers([broken], ITEMS[:1], FRENCH))
+
+
 def test_a_request_asks_for_a_schema_and_leaves_nothing_to_chance(judge, server):
     judge(seed=7).grade(OUTPUTS[:1], ITEMS[:1], FRENCH)
     (body,) = server.requests

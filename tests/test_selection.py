@@ -3,6 +3,7 @@ import pytest
 import torch
 
 from saif_helpers.activations import capture, capture_pairs
+from saif_helpers.broken import is_broken
 from saif_helpers.graders import Grader
 from saif_helpers.instructions import InstructionType
 from saif_helpers.latents import encode
@@ -86,8 +87,10 @@ def test_a_sweep_gives_what_its_settings_give_one_by_one(model, pairs):
         vector = vector.scaled(setting.strength)
         where = {"placement": setting.placement, "decay": setting.decay}
         outputs = generate(model, prompts, vector, **where, max_new_tokens=6)
-        assert row["strict"] == sum(text.startswith("e") for text in outputs) / len(outputs)
-        assert row["loose"] == sum("e" in text for text in outputs) / len(outputs)
+        sound = [text for text in outputs if not is_broken(text)]
+        assert row["strict"] == sum(text.startswith("e") for text in sound) / len(outputs)
+        assert row["loose"] == sum("e" in text for text in sound) / len(outputs)
+        assert row["broken"] == (len(outputs) - len(sound)) / len(outputs)
         assert row["norm"] == pytest.approx(vector.norm)
 
 

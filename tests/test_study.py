@@ -60,6 +60,8 @@ def test_a_study_shows_itself(found):
     table = found.table()
     assert table.loc["paper", "verdict"] == found.verdicts["paper"]
     assert table.loc[NOTHING, "verdict"] == ""
+    for method, graded in found.grades.items():
+        assert table.loc[method, "broken"] == str(graded.proportion("broken"))
     assert str(found.settings["paper"].layer) == str(table.loc["paper", "layer"])
     examples = found.examples(3)
     assert list(examples.index) == [c.text for c in load_contents("test")[-80:][:3]]
