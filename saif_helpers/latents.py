@@ -18,6 +18,7 @@ from torch import Tensor
 from saif_helpers.activations import capture, capture_tokens
 from saif_helpers.batching import in_batches
 from saif_helpers.models import ModelWithSAEs
+from saif_helpers.saes import check_input_scale
 from saif_helpers.tokens import without_bos
 
 ENCODED_AT_ONCE = 2**26
@@ -36,13 +37,15 @@ def encode(sae: SAE, residual: Float[Tensor, "*rows d_model"]) -> Float[Tensor, 
         number format and on the device of `residual`.
 
     Raises:
-        ValueError: If the residual stream is not as wide as the SAE's input.
+        ValueError: If the residual stream is not as wide as the SAE's input, or the SAE was
+            trained on a scaled input and the scale is not folded into its weights.
     """
     if residual.shape[-1] != sae.cfg.d_in:
         raise ValueError(
             f"the residual stream is {residual.shape[-1]} wide, the SAE reads {sae.cfg.d_in}; "
             "give the SAE of the model that the residual stream comes from"
         )
+    check_input_scale(sae)
     with torch.no_grad():
         return sae.encode(residual.to(sae.W_enc)).to(residual.device)
 

@@ -15,7 +15,7 @@ from saif_helpers.entries import tensors_digest
 from saif_helpers.instructions import Corpus
 from saif_helpers.prompts import Style
 from saif_helpers.remote import Remote
-from saif_helpers.saes import SAECollection, sae_layer
+from saif_helpers.saes import SAECollection, check_input_scale, sae_layer
 from saif_helpers.store import Store
 
 SAE_BYTES = 3 * 2**30  # of SAEs held at once, where they come from the Hub
@@ -51,10 +51,14 @@ class ModelWithSAEs:
     sae_paths: Mapping[tuple[int, int], str] = field(default_factory=dict)
     remote: Remote = False
     store: Store | None = None
+    _known_sum: dict = field(default_factory=dict, init=False, repr=False)
 
-    @cached_property
+    @property
     def fingerprint(self) -> str:
-        """The sha256 sum of the model's weights and configuration when it was first asked for.
+        """The sha256 sum of the model's weights and configuration.
+
+        It is worked out anew when PyTorch has counted a change of a tensor, or another tensor has
+        taken its place. A change by way of ``.data`` is not counted.
 
         Raises:
             ValueError: If weights are not in memory, so that models cannot be told apart.
@@ -67,7 +71,15 @@ class ModelWithSAEs:
             )
         config = json.loads(module.config.to_json_string(use_diff=False))
         config.pop("_name_or_path", None)  # where it was loaded from is not what it is
-        return tensors_digest(module.state_dict(), config)
+        weights = module.state_dict(keep_vars=True)
+        state = [json.dumps(config, sort_keys=True)]
+        for name, tensor in weights.items():
+            version = None if tensor.is_inference() else tensor._version
+            state.append((name, id(tensor), tensor.data_ptr(), version))
+        if self._known_sum.get("state") != state:
+            self._known_sum["sum"] = tensors_digest(module.state_dict(), config)
+            self._known_sum["state"] = state
+        return self._known_sum["sum"]
 
     def layer(self, index: int) -> Envoy:
         """Return a decoder layer; in a trace its ``.output`` is the residual stream after it.
@@ -176,6 +188,7 @@ def wrap(
     """
     found = {}
     for key, sae in saes.items():
+        check_input_scale(sae)
         layer, width = key if isinstance(key, tuple) else (key, sae.cfg.d_sae)
         found[layer, width] = (sae.cfg.to_dict(), lambda sae=sae: sae, "in memory")
     found = combine(model, tokenizer, found, name, corpus, remote)
@@ -245,6 +258,7 @@ def combine(
     def loaded(layer: int, width: int, loader: Callable[[], SAE]) -> SAE:
         sae = loader()
         check(layer, width, sae.cfg.to_dict())
+        check_input_scale(sae)
         return sae
 
     loaders, paths = {}, {}

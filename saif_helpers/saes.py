@@ -116,6 +116,20 @@ class SAECollection(Mapping):
         return len(self._loaders)
 
 
+def check_input_scale(sae: SAE) -> None:
+    """Check that an SAE scales its input by itself where it was trained on a scaled one.
+
+    Args:
+        sae: The SAE.
+
+    Raises:
+        ValueError: If the scale is a constant that is not folded into the SAE's weights; the SAE
+            would encode the residual stream without it.
+    """
+    if sae.cfg.normalize_activations == "expected_average_only_in":
+        check_decoder_units(sae)
+
+
 def check_decoder_units(sae: SAE) -> None:
     """Check that an activation times a row of W_dec is in residual-stream units.
 

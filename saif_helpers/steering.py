@@ -42,6 +42,32 @@ Until it is dropped a row is filled with padding, at the cost of a row that goes
 about as much as a token of 20 rows does in a small model.
 """
 
+NOTHING_BUT_GREEDY = {
+    "num_beams": 1,
+    "num_return_sequences": 1,
+    "repetition_penalty": 1.0,
+    "min_length": 0,
+    **dict.fromkeys(
+        (
+            "bad_words_ids",
+            "begin_suppress_tokens",
+            "cache_implementation",
+            "exponential_decay_length_penalty",
+            "forced_bos_token_id",
+            "forced_eos_token_id",
+            "guidance_scale",
+            "max_time",
+            "min_new_tokens",
+            "no_repeat_ngram_size",
+            "prompt_lookup_num_tokens",
+            "sequence_bias",
+            "stop_strings",
+            "suppress_tokens",
+        )
+    ),
+}
+"""What a model's ``generation_config`` must not decide: the likeliest token is taken, no other."""
+
 
 def generate(
     model: ModelWithSAEs,
@@ -180,12 +206,12 @@ def _first_cache(
     Nothing is read where these tokens are steered or no two prompts are equal.
     """
     cache = DynamicCache(config=model.lm.config)
-    if weights(0)[:, :-1].any():
+    if tokens["input_ids"].shape[1] == 1 or weights(0)[:, :-1].any():
         return cache
     names = ("input_ids", "attention_mask", "position_ids")
     rows = torch.stack([tokens[name][:, :-1] for name in names], 1)
     prompts, prompt_of_row = rows.unique(dim=0, return_inverse=True)
-    if len(prompts) < len(rows) and prompts.shape[2]:
+    if len(prompts) < len(rows):
         inputs = {name: prompts[:, i].to(model.device) for i, name in enumerate(names)}
         with torch.no_grad():
             model.lm._module.model(**inputs, past_key_values=cache, use_cache=True)
@@ -213,6 +239,7 @@ def _generate_stage(
     lm, changes, factors = model.lm, added.changes(model), pass_factors(weights, done, n_tokens)
     inputs = {"input_ids": ids, "attention_mask": mask, "past_key_values": cache}
     options = {"max_new_tokens": n_tokens, "eos_token_id": model.stop_ids, "do_sample": False}
+    options |= NOTHING_BUT_GREEDY
     options |= {"use_cache": True, "pad_token_id": model.tokenizer.pad_token_id}
     if not model.remote:  # where this function is not known
         options["logits_processor"] = [partial(_end_beyond_range, model)]

@@ -27,7 +27,7 @@ def tokenize(
 
     Raises:
         ValueError: If a prompt is empty or lacks the beginning-of-sequence token that the model's
-            prompts begin with.
+            prompts begin with. A chat prompt needs none where the chat template writes none.
     """
     return pad(token_ids(prompts, tokenizer), tokenizer)
 
@@ -45,8 +45,9 @@ def token_ids(prompts: Sequence[str], tokenizer: PreTrainedTokenizerBase) -> lis
     Raises:
         ValueError: As `tokenize`.
     """
+    bos = tokenizer.bos_token or ""
     for prompt in prompts:
-        if not prompt or not prompt.startswith(tokenizer.bos_token or ""):
+        if not prompt or not (prompt.startswith(bos) or _opens_a_chat(prompt, tokenizer)):
             raise ValueError(
                 f"the prompt {prompt[:60]!r} does not begin with {tokenizer.bos_token!r}; "
                 "make it with prompts.render or prompts.make_pairs"
@@ -56,6 +57,22 @@ def token_ids(prompts: Sequence[str], tokenizer: PreTrainedTokenizerBase) -> lis
         part = list(prompts[start : start + AT_ONCE])
         ids += tokenizer(part, add_special_tokens=False)["input_ids"]
     return ids
+
+
+def _opens_a_chat(prompt: str, tokenizer: PreTrainedTokenizerBase) -> bool:
+    """Return whether a prompt begins as the chat template does, where that writes no BOS.
+
+    It does if it begins with what the template writes before a user's first text, or with another
+    of the tokenizer's added tokens, such as the marker of a system prompt.
+    """
+    if not tokenizer.chat_template:
+        return False
+    message = {"role": "user", "content": "text"}
+    chat = tokenizer.apply_chat_template([message], tokenize=False, add_generation_prompt=True)
+    if chat.startswith(tokenizer.bos_token or ""):
+        return False
+    opening = chat.partition("text")[0]
+    return prompt.startswith((opening, *tokenizer.get_added_vocab()))
 
 
 def pad(

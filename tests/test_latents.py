@@ -145,3 +145,10 @@ def test_of_a_single_token_there_is_nothing_to_explain():
     table = reconstruction_table(tiny.wrapped("gemma2"), ["<bos>a"], [1])
     assert table.loc[1, "explained variance":"loss recovered"].drop("L0").isna().all()
     assert table.loc[1, "in words"] == "not known: give prompts that differ"
+
+
+def test_an_sae_whose_input_scale_is_not_folded_does_not_encode():
+    scaled = tiny.sae(1)
+    scaled.cfg.normalize_activations = "expected_average_only_in"
+    with pytest.raises(ValueError, match="fold a constant scale into the weights first"):
+        encode(scaled, torch.ones(2, tiny.D_MODEL))

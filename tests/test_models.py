@@ -217,3 +217,32 @@ def test_models_whose_weights_are_elsewhere_have_no_fingerprint(tmp_path):
     model = wrap(tiny.causal_lm("llama").to("meta"), tiny.tokenizer(), {}, name="far")
     with pytest.raises(ValueError, match=r"not all weights of far are in .* load it with store=No"):
         capture(replace(model, store=Store(tmp_path)), tiny.PROMPTS, [0])
+
+
+def test_the_fingerprint_notices_weights_changed_in_place():
+    model = wrap(tiny.causal_lm("llama"), tiny.tokenizer(), {}, name="changed")
+    before = model.fingerprint
+    assert model.fingerprint == before
+    weight = model.lm._module.model.layers[1].mlp.down_proj.weight
+    kept = weight.detach().clone()
+    with torch.no_grad():
+        weight.zero_()
+    assert model.fingerprint != before
+    with torch.no_grad():
+        weight.copy_(kept)
+    assert model.fingerprint == before  # the sum is of what the weights are
+
+
+def test_the_fingerprint_notices_replaced_weights():
+    model = wrap(tiny.causal_lm("llama"), tiny.tokenizer(), {}, name="replaced")
+    before = model.fingerprint
+    projection = model.lm._module.model.layers[1].mlp.down_proj
+    projection.weight = torch.nn.Parameter(torch.zeros_like(projection.weight))
+    assert model.fingerprint != before
+
+
+def test_an_sae_whose_input_scale_is_not_folded_is_refused_when_it_is_given():
+    scaled = tiny.sae(1)
+    scaled.cfg.normalize_activations = "expected_average_only_in"
+    with pytest.raises(ValueError, match="fold a constant scale into the weights first"):
+        wrap(tiny.causal_lm("llama"), tiny.tokenizer(), {1: scaled}, name="scaled")

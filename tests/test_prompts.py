@@ -7,6 +7,7 @@ import pytest
 from saif_helpers.graders import GRADERS, Item
 from saif_helpers.instructions import InstructionType
 from saif_helpers.prompts import Content, load_contents, make_pairs, render
+from saif_helpers.tokens import token_ids
 from tests import tiny
 
 TOKENIZER = tiny.tokenizer()
@@ -146,3 +147,22 @@ def test_contents_are_loaded_by_split(tmp_path):
     assert load_contents("validation", path=path)[0].item(FRENCH).reference is None
     with pytest.raises(ValueError, match="split 'train' asked for; the file has test, validation"):
         load_contents("train", path=path)
+
+
+@pytest.mark.parametrize("system", [None, "Answer in French."])
+def test_a_chat_whose_template_writes_no_bos_is_accepted_as_it_stands(system):
+    tokenizer = tiny.tokenizer()
+    tokenizer.chat_template = tiny.CHAT_TEMPLATE.replace("{{ bos_token }}", "")
+    prompt = render("Hello.", tokenizer, system=system)
+    assert not prompt.startswith("<bos>")
+    (ids,) = token_ids([prompt], tokenizer)
+    assert tokenizer.decode(ids) == prompt
+    with pytest.raises(ValueError, match="does not begin with '<bos>'"):
+        token_ids(["Hello."], tokenizer)
+
+
+def test_a_chat_whose_template_writes_a_bos_needs_it():
+    tokenizer = tiny.tokenizer()
+    prompt = render("Hello.", tokenizer).removeprefix("<bos>")
+    with pytest.raises(ValueError, match="does not begin with '<bos>'"):
+        token_ids([prompt], tokenizer)

@@ -372,3 +372,37 @@ def test_strength_0_gives_exactly_the_log_probabilities_of_no_steering(model, ve
     assert not torch.equal(on, plain)
     assert len(plain) == len("Le chat.")
     assert len(log_probabilities(model, tiny.PROMPTS[0], "", vector)) == 0
+
+
+def test_a_prompt_of_one_token_goes_on(model):
+    (text,) = generate(model, ["<bos>"], max_new_tokens=3)
+    assert generate(model, ["<bos>", "<bos>"], max_new_tokens=3) == [text, text]
+    ids = torch.tensor([[2]])
+    with torch.no_grad():
+        for _ in range(3):
+            logits = model.lm._module(ids).logits[:, -1]
+            ids = torch.cat([ids, logits.argmax(-1, keepdim=True)], 1)
+    assert text == model.tokenizer.decode(ids[0, 1:], skip_special_tokens=True)
+
+
+NOT_GREEDY = {
+    "cache_implementation": "static",
+    "num_beams": 3,
+    "stop_strings": ["x"],
+    "repetition_penalty": 1.3,
+    "no_repeat_ngram_size": 1,
+    "suppress_tokens": list(range(6, 150)),
+    "min_new_tokens": 4,
+}
+
+
+@pytest.mark.parametrize("name", NOT_GREEDY)
+def test_greedy_decoding_takes_nothing_else_from_the_models_files(model, name):
+    greedy = generate(model, tiny.PROMPTS, max_new_tokens=12)
+    config = model.lm._module.generation_config
+    before = getattr(config, name)
+    try:
+        setattr(config, name, NOT_GREEDY[name])
+        assert generate(model, tiny.PROMPTS, max_new_tokens=12) == greedy
+    finally:
+        setattr(config, name, before)
