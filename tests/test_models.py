@@ -101,7 +101,10 @@ def test_a_missing_and_an_unlisted_file_are_refused(changeable):
 def test_unknown_models_are_refused(shipped):
     with pytest.raises(ValueError, match="of size 'XL' asked for; there are M"):
         load("organism", "XL", root=shipped)
-    with pytest.raises(ValueError, match="model 'gemma' asked for; there are organism, smollm2-135m-instruct, gemma-2-2b"):
+    with pytest.raises(
+        ValueError,
+        match="model 'gemma' asked for; there are organism, smollm2-135m-instruct, gemma-2-2b",
+    ):
         load("gemma", root=shipped)
 
 
