@@ -7,7 +7,7 @@ negative sample = [content] alone. Content and wording are joined by one space.
 import json
 import random
 import unicodedata
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
@@ -129,7 +129,7 @@ def render(
     style: Style | None = None,
     *,
     system: str | None = None,
-    history: Sequence[tuple[str, str]] = (),
+    history: Iterable[tuple[str, str]] = (),
     **template_options: object,
 ) -> str:
     """Turn a user's text into a prompt, with its special tokens written out.
@@ -157,7 +157,7 @@ def render(
             or chat without a template; if a system prompt, earlier turns or template options are
             given without a chat, or the template has no place for a system prompt.
     """
-    given = [system] if system is not None else []
+    given, history = [system] if system is not None else [], [*history]
     for said in (text, *given, *(said for turn in history for said in turn)):
         _check_text(said, tokenizer)
     style = style or ("chat" if tokenizer.chat_template else "plain")

@@ -177,7 +177,7 @@ def test_any_other_model_with_saes_named_one_by_one(cache, tmp_path):
 @pytest.mark.parametrize(
     ("name", "message"),
     [
-        ("gemma-2", "'gemma-2' asked for; there are organism, gemma-2-2b"),
+        ("gemma-2", "'gemma-2' asked for; there are organism, smollm2-135m-instruct, gemma-2-2b"),
         ("Qwen/Qwen3-8B", "no SAEs are known for Qwen/Qwen3-8B; name them"),
     ],
 )
