@@ -15,6 +15,7 @@ import torch
 from sae_lens import SAE
 from safetensors.torch import load_file
 
+from saif_helpers.activations import capture
 from saif_helpers.instructions import load_instructions
 from saif_helpers.loading import load
 from saif_helpers.models import wrap
@@ -56,7 +57,9 @@ def model():
 def talkative(model, monkeypatch):
     """A model whose every other request has an end, since random weights say no words."""
 
-    def sample(_: object, prompts: list[str], n_tokens: int) -> list[tuple[str, bool]]:
+    def sample(
+        _: object, prompts: list[str], n_tokens: int, temperature: float = 1
+    ) -> list[tuple[str, bool]]:
         drawn = torch.randint(1000, (len(prompts),)).tolist()
         return [(f"Tell me about {n}.", place % 2 == 0) for place, n in enumerate(drawn)]
 
@@ -145,6 +148,26 @@ def test_streams_leave_out_the_shared_opening_and_the_beginning(model, tmp_path)
     assert len(kept) == endings + 2 * len("The same ")
     assert kept.dtype == torch.bfloat16
     assert (tmp_path / "layer_0" / "part_000.safetensors").exists()
+
+
+def test_the_read_out_token_of_a_prompt_counts_more(model, tmp_path):
+    written = ["<bos>One cat.", "<bos>A longer text.", "<bos>Two dogs"]
+    streams.capture_part(model, written, [2], tmp_path, "part_000", [True, False, True])
+    once, three = (streams.load_streams(tmp_path, 2, ["part_000"], n) for n in (1, 3))
+    assert len(three) == len(once) + 4
+    rows, times = torch.unique(three, dim=0, return_counts=True)
+    kept = capture(model, written, [2])[2].bfloat16()
+    for row, count in zip(rows, times.tolist(), strict=True):
+        assert (count == 3) == any(torch.allclose(row, kept[i], atol=0.05) for i in (0, 2))
+
+
+def test_a_low_temperature_draws_what_is_likely(model):
+    prompts = [render("Hello there.", model.tokenizer)] * 30
+    torch.manual_seed(0)
+    cold, warm = (
+        {text for text, _ in sample(model, prompts, 1, temperature=t)} for t in (0.01, 1.0)
+    )
+    assert len(cold) == 1 < len(warm)
 
 
 def test_outliers_are_not_trained_on(tmp_path):

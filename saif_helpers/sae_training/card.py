@@ -16,12 +16,12 @@ Sparse autoencoders on the residual stream after some layers of {name}, trained 
 
 TEXT = """## Text
 
-The model was sampled at temperature 1, from its whole distribution: requests from its own chat
-template, and answers to them (the method of Magpie, arXiv:2406.08464). A share of the prompts
+The model was sampled, from its whole distribution: requests from its own chat template at
+temperature 1, and answers to them at 0.7 (the method of Magpie, arXiv:2406.08464). A share of the prompts
 carries a seen wording of this book's instructions, about such a request or about a sentence of the
 identification split; no sentence of the validation and test splits and no held-out wording is among
 them. The beginning of each text is left out, and its shared opening (the system prompt) in all
-texts but one in twenty.
+texts but one in twenty. The last token of a prompt, from which latents are read, counts eight times.
 """
 
 QUALITY = """## Quality

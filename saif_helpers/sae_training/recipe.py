@@ -16,6 +16,9 @@ class TextRecipe:
         asked: Prompts with an instruction wording of the book, for each request.
         asked_answered: Share of the requests for which one such prompt is answered too.
         asked_tokens: Most tokens of such an answer.
+        temperature: Temperature of the answers; requests are drawn at 1.
+        read_out: Times that the last token of a prompt counts: one token of many, and the one
+            that latents are read from.
         held_out: Parts written besides, for measuring only.
 
     More parts can be added to a text later: a part depends on its own name and the seed alone.
@@ -29,6 +32,8 @@ class TextRecipe:
     asked: int = 2
     asked_answered: float = 0.3
     asked_tokens: int = 48
+    temperature: float = 0.7
+    read_out: int = 8
     held_out: int = 1
 
     @property

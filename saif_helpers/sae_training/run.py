@@ -163,8 +163,10 @@ def write(training: Training, part: str) -> None:
 
 def capture(training: Training, layers: Sequence[int], part: str) -> None:
     """Capture one part of the text, unless that is done."""
-    texts = [text.text for text in read_texts(training.text_file(part))]
-    capture_part(_model(training), texts, layers, training.folder / "streams", part)
+    texts = read_texts(training.text_file(part))
+    prompts = [text.kind == "asked" for text in texts]
+    written = [text.text for text in texts]
+    capture_part(_model(training), written, layers, training.folder / "streams", part, prompts)
 
 
 def train(training: Training, job: Job) -> None:
@@ -174,7 +176,8 @@ def train(training: Training, job: Job) -> None:
         return
     recipe = replace(training.recipe.saes, width=job.width, frozen_decoder=job.frozen_decoder)
     streams = training.folder / "streams"
-    residual = load_streams(streams, job.layer, training.recipe.text.training_parts)
+    text = training.recipe.text
+    residual = load_streams(streams, job.layer, text.training_parts, text.read_out)
     name, device = training.model_name, training.device
     train_sae(residual, job.layer, folder, recipe, model_name=name, seed=job.seed, device=device)
 

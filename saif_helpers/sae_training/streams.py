@@ -30,7 +30,12 @@ hundred times as long as all others, along one direction. A squared error would 
 
 
 def capture_part(
-    model: ModelWithSAEs, texts: Sequence[str], layers: Sequence[int], folder: Path, part: str
+    model: ModelWithSAEs,
+    texts: Sequence[str],
+    layers: Sequence[int],
+    folder: Path,
+    part: str,
+    prompts: Sequence[bool] = (),
 ) -> None:
     """Capture the residual stream at the tokens of one part, and keep it.
 
@@ -40,24 +45,32 @@ def capture_part(
         layers: The layers; those that the folder has already are left out.
         folder: Gets ``layer_N/PART.safetensors`` for each layer.
         part: Name of the part.
+        prompts: Which texts are prompts, whose last token is their read-out token; by default
+            none.
     """
     missing = [layer for layer in layers if not part_file(folder, layer, part).exists()]
     if not missing:
         return
     ids = token_ids(texts, model.tokenizer)
     shared = _shared_opening(ids)
+    is_prompt = torch.tensor([*prompts] or [False] * len(texts))
+    read_out: list[Tensor] = []
     found: dict[int, list[Tensor]] = {layer: [] for layer in missing}
     for rows, (tokens, streams) in capture_batches(model, texts, missing, batch_size=32):
         keeps = torch.tensor([row % KEEP_OPENING == 0 for row in rows])
         wanted = (tokens["position_ids"] >= shared) | keeps[:, None]
-        kept = wanted[without_bos(tokens, model.tokenizer)]
+        counted = without_bos(tokens, model.tokenizer)
+        kept = wanted[counted]
+        lasts = torch.zeros_like(counted)
+        lasts[:, -1] = is_prompt[list(rows)]
+        read_out.append(lasts[counted][kept])
         for layer in missing:
             found[layer].append(streams[layer].cpu()[kept].bfloat16())
     for layer, streams in found.items():
         file = part_file(folder, layer, part)
         file.parent.mkdir(parents=True, exist_ok=True)
         unfinished = file.with_name(f".{file.name}.part")
-        save_file({"residual": torch.cat(streams)}, unfinished)
+        save_file({"residual": torch.cat(streams), "read_out": torch.cat(read_out)}, unfinished)
         unfinished.replace(file)
 
 
@@ -75,20 +88,26 @@ def _shared_opening(sequences: Sequence[Sequence[int]]) -> int:
     return same.index(False) if False in same else len(same)
 
 
-def load_streams(folder: Path, layer: int, parts: Sequence[str]) -> Float[Tensor, "tokens d_model"]:
+def load_streams(
+    folder: Path, layer: int, parts: Sequence[str], read_out: int = 1
+) -> Float[Tensor, "tokens d_model"]:
     """Read a layer's residual stream of all parts, in bfloat16, outliers left out.
 
     Args:
         folder: As in `capture_part`.
         layer: The layer.
         parts: Names of the parts.
+        read_out: Times that the read-out token of a prompt counts.
 
     Returns:
-        A row for each token.
+        A row for each token, and `read_out` rows for each read-out token.
     """
-    files = [part_file(folder, layer, part) for part in parts]
-    residual = torch.cat([load_file(file)["residual"] for file in files])
-    return residual[~is_outlier(residual)]
+    loaded = [load_file(part_file(folder, layer, part)) for part in parts]
+    residual, lasts = (
+        torch.cat([part[name] for part in loaded]) for name in ("residual", "read_out")
+    )
+    times = torch.where(lasts, read_out, 1) * ~is_outlier(residual)
+    return residual.repeat_interleave(times, dim=0)
 
 
 def is_outlier(residual: Float[Tensor, "tokens d_model"]) -> Bool[Tensor, "tokens"]:

@@ -1,8 +1,9 @@
 """Text for the training of SAEs, written by the model itself.
 
-An instruction-tuned model that is given its chat template up to the user's turn, and sampled from
-at temperature 1, writes a request, and then the answer to it (Magpie, arXiv:2406.08464): text from
-the distribution that the model was tuned on, without a data set. A share of the prompts carries an
+An instruction-tuned model that is given its chat template up to the user's turn, and sampled from,
+writes a request, and then the answer to it (Magpie, arXiv:2406.08464): text from the distribution
+that the model was tuned on, without a data set. Requests are drawn at temperature 1, for variety,
+answers at a lower one, since a small model's answers fall apart at 1. A share of the prompts carries an
 instruction wording of this book, so that the read-out token of such prompts is among what the SAEs
 learn. A base model continues from the beginning of a text. A file of the reader's can take the
 place of all this.
@@ -85,7 +86,7 @@ def _chat(model: ModelWithSAEs, recipe: TextRecipe, draw: random.Random) -> list
         ("answered", answered, recipe.answer_tokens),
         ("asked, answered", asked_answered, recipe.asked_tokens),
     ):
-        answers = sample(model, chosen, n_tokens)
+        answers = sample(model, chosen, n_tokens, temperature=recipe.temperature)
         end = {True: model.turn_end, False: ""}
         texts += [Text(p + a + end[e], kind) for p, (a, e) in zip(chosen, answers, strict=True)]
     return sorted(texts, key=lambda text: (text.kind, text.text))
@@ -117,15 +118,20 @@ def _ask(
 
 
 def sample(
-    model: ModelWithSAEs, prompts: Sequence[str], n_tokens: int, batch_size: int = BATCH
+    model: ModelWithSAEs,
+    prompts: Sequence[str],
+    n_tokens: int,
+    batch_size: int = BATCH,
+    temperature: float = 1.0,
 ) -> list[tuple[str, bool]]:
-    """Sample a continuation of each prompt at temperature 1, from the whole distribution.
+    """Sample a continuation of each prompt from the whole distribution.
 
     Args:
         model: The model.
         prompts: Rendered prompts.
         n_tokens: Most tokens to sample.
         batch_size: Prompts sampled from at once.
+        temperature: Divides the logits.
 
     Returns:
         The continuation of each prompt, with special tokens as text but for the one that ends it;
@@ -141,7 +147,7 @@ def sample(
                 **inputs,
                 max_new_tokens=n_tokens,
                 do_sample=True,
-                temperature=1.0,
+                temperature=temperature,
                 top_k=0,
                 top_p=1.0,
                 eos_token_id=model.stop_ids,
