@@ -14,13 +14,13 @@ PIP := $(BIN)/python -m pip --disable-pip-version-check --require-virtualenv
 OFFLINE := HF_HUB_OFFLINE=1 TRANSFORMERS_OFFLINE=1 HF_DATASETS_OFFLINE=1 WANDB_MODE=disabled \
   HF_HUB_DISABLE_TELEMETRY=1 DO_NOT_TRACK=1
 
-.PHONY: saes needs help book test check strip organism verdicts picture bench results soak setup python \
+.PHONY: saes needs help book test test-all check strip organism verdicts picture bench results soak setup python \
   newest oldest colab audit lock environment repository clean distclean
 .DELETE_ON_ERROR:
 .DEFAULT_GOAL := help
 
 help: ## list the targets
-	@grep -E '^[a-z]+:.*##' $(firstword $(MAKEFILE_LIST)) | sed -E 's/^([a-z]+):.*## /\1\t/' \
+	@grep -E '^[a-z-]+:.*##' $(firstword $(MAKEFILE_LIST)) | sed -E 's/^([a-z-]+):.*## /\1\t/' \
 	  | awk -F'\t' '{ printf "  make %-12s %s\n", $$1, $$2 }'
 
 book: setup ## set everything up and build the book into _build/html
@@ -32,8 +32,13 @@ book: setup ## set everything up and build the book into _build/html
 	$(BIN)/python tools/check_in_browser.py
 	@echo "The book: $(CURDIR)/_build/html/index.html"
 
-test: setup ## set everything up and run all tests, offline
-	$(OFFLINE) $(BIN)/python -m pytest $(ARGS)
+PYTEST := $(BIN)/python -m pytest --numprocesses auto --maxprocesses 4 --dist worksteal
+
+test: setup ## set everything up and run the tests, offline
+	$(OFFLINE) $(PYTEST) -m "not slow" --durations 15 $(ARGS)
+
+test-all: setup ## the slow tests too: every chapter on every kind of model, runs that are killed
+	$(OFFLINE) $(PYTEST) --durations 15 $(ARGS)
 
 check: setup ## lint and format check of code and chapters
 	$(BIN)/ruff check .

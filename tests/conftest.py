@@ -18,6 +18,9 @@ os.environ |= {
     "SAIF_BOOK_BUILD": "1",
     "MPLBACKEND": "agg",
 }
+if "PYTEST_XDIST_WORKER" in os.environ:
+    # The processes share the cores; more threads than cores would wait for each other.
+    os.environ["OMP_NUM_THREADS"] = "1"
 
 import beartype  # noqa: F401 (nnsight gives every object a method, and then it cannot be imported)
 from jaxtyping import install_import_hook

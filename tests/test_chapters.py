@@ -4,14 +4,10 @@ Here with small sizes, as a reader in a hurry would set them in the configuratio
 book runs the same chapters as they stand.
 """
 
-import os
 import re
 import socket
-from concurrent.futures import ProcessPoolExecutor
 from importlib.metadata import version
-from multiprocessing import get_context
 from pathlib import Path
-from unittest.mock import patch
 
 import nbformat
 import pytest
@@ -87,19 +83,6 @@ def run(name, before=""):
     return None
 
 
-@pytest.fixture(scope="module")
-def outcomes(request):
-    """Execute the chapters whose tests were selected, two at a time, one thread each."""
-    calls = [getattr(item, "callspec", None) for item in request.session.items]
-    asked = {call.params.get("name") for call in calls if call}
-    names = [name for name in CHAPTERS if name in asked]
-    with (
-        patch.dict(os.environ, {"OMP_NUM_THREADS": "1"}),
-        ProcessPoolExecutor(2, get_context("spawn")) as pool,
-    ):
-        return dict(zip(names, pool.map(run, names), strict=True))
-
-
 @pytest.mark.parametrize("name", CHAPTERS)
-def test_chapter_runs(outcomes, name):
-    assert outcomes[name] is None, outcomes[name]
+def test_chapter_runs(name):
+    assert run(name) is None
