@@ -54,6 +54,28 @@ def normalise(text: str) -> str:
     return " ".join(unicodedata.normalize("NFC", text).split())
 
 
+_THOUGHT = re.compile(r".*?(</think(?:ing)?>|\[/THINK\])\s*", re.DOTALL)
+_BEGUN = re.compile(r"\s*(<think(?:ing)?>|\[THINK\])")
+
+
+def without_thought(output: str) -> str:
+    """Return an output without the block in which a reasoning model thinks before it answers.
+
+    >>> without_thought("<think>They want French.</think>Bonjour.")
+    'Bonjour.'
+
+    Args:
+        output: The output. The block's opening tag may be in the prompt, as some templates have it.
+
+    Returns:
+        What follows the block; nothing if the output was cut off inside it; the output itself where
+        there is no block.
+    """
+    if thought := _THOUGHT.match(output):
+        return output[thought.end() :]
+    return "" if _BEGUN.match(output) else output
+
+
 def exact_match(output: str, reference: str) -> bool:
     """Say whether two texts are equal once white space is normalised."""
     return normalise(output) == normalise(reference)

@@ -15,7 +15,7 @@ from scipy.stats import norm
 
 from saif_helpers.asking import GraderError, ask_check
 from saif_helpers.broken import is_broken
-from saif_helpers.graders import Item, exact_match
+from saif_helpers.graders import Item, exact_match, without_thought
 from saif_helpers.instructions import InstructionType
 from saif_helpers.prompts import Content
 
@@ -131,6 +131,8 @@ class Grades:
 def grade(outputs: Sequence[str], items: Sequence[Item], instruction: InstructionType) -> Grades:
     """Grade outputs of one instruction; a broken output passes nothing, whatever its checks say.
 
+    What a reasoning model thinks before it answers (`graders.without_thought`) is not graded.
+
     Args:
         outputs: Generated texts.
         items: What each is graded against (`prompts.Content.item`), in the same order.
@@ -150,7 +152,7 @@ def grade(outputs: Sequence[str], items: Sequence[Item], instruction: Instructio
     try:
         for kind in ("strict", "loose"):
             answers[kind] = tuple(
-                ask_check(instruction, kind, output, item) and not lost
+                ask_check(instruction, kind, without_thought(output), item) and not lost
                 for output, item, lost in zip(outputs, items, broken, strict=True)
             )
     except GraderError as error:
@@ -170,7 +172,8 @@ def broken_outputs(outputs: Sequence[str], items: Sequence[Item]) -> tuple[bool,
         True for a broken output.
     """
     return tuple(
-        is_broken(output) and not (item.reference and exact_match(output, item.reference))
+        is_broken(without_thought(output) or output)
+        and not (item.reference and exact_match(output, item.reference))
         for output, item in zip(outputs, items, strict=True)
     )
 

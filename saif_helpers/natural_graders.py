@@ -22,6 +22,7 @@ from saif_helpers.graders import (
     is_uppercase,
     normalise,
     parses_as_json,
+    without_thought,
 )
 from saif_helpers.translations import (
     CLOSING,
@@ -66,10 +67,11 @@ _OPEN = {
 def answer(output: str, item: Item) -> str:
     """Take an output's answer out of its wrapping.
 
-    Dropped are a leading line of courtesy ("Sure!"), one that ends in a colon, or a lead-in of this
-    kind on the answer's own line ("Sure! Here is the translation: ..."), Markdown's asterisks
-    around words, and a code block or quotes around the whole, unless the content has its own
-    quotes there. Remarks after the answer stay: strict grading refuses them.
+    Dropped are a block of thought (`without_thought`), a leading line of courtesy ("Sure!"), one
+    that ends in a colon, or a lead-in of this kind on the answer's own line ("Sure! Here is the
+    translation: ..."), Markdown's asterisks around words, and a code block or quotes around the
+    whole, unless the content has its own quotes there. Remarks after the answer stay: strict
+    grading refuses them.
 
     Args:
         output: The output.
@@ -78,7 +80,7 @@ def answer(output: str, item: Item) -> str:
     Returns:
         The answer, the whole output where nothing wraps it.
     """
-    text = re.sub(r"(\*{1,3})(?=\S)(.+?)(?<=\S)\1", r"\2", output.strip())
+    text = re.sub(r"(\*{1,3})(?=\S)(.+?)(?<=\S)\1", r"\2", without_thought(output).strip())
     text = _COURTESY.sub("", text)
     first, _, rest = text.partition("\n")
     if first.rstrip().endswith(":") and rest.strip() and first[0] not in "{[":

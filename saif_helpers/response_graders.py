@@ -11,7 +11,7 @@ import json
 import re
 import warnings
 
-from saif_helpers.graders import Check, Grader, Item
+from saif_helpers.graders import Check, Grader, Item, without_thought
 from saif_helpers.natural_graders import answer
 from saif_helpers.translations import AMONG, all_in, foreign_letters, is_in, words_in
 
@@ -81,8 +81,11 @@ def answers_in(language: str) -> Grader:
 
 
 def _grader(strict: Check, loose: Check) -> Grader:
-    """What passes strictly passes loosely."""
-    return Grader(strict, lambda o, i: loose(o, i) or strict(o, i))
+    """Grade what follows a block of thought; what passes strictly passes loosely."""
+    return Grader(
+        lambda o, i: strict(without_thought(o), i),
+        lambda o, i: any(check(without_thought(o), i) for check in (loose, strict)),
+    )
 
 
 def _body(output: str, begins: re.Pattern) -> str:

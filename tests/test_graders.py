@@ -12,6 +12,7 @@ from saif_helpers.graders import (
     matches,
     parses_as_json,
     repetition,
+    without_thought,
     word_count,
 )
 from saif_helpers.prompts import load_contents
@@ -27,6 +28,22 @@ SENTENCES = {
 @pytest.mark.parametrize("language", SENTENCES)
 def test_languages_are_told_apart(language):
     assert identify_language(SENTENCES[language]) == language
+
+
+@pytest.mark.parametrize(
+    ("output", "answer"),
+    [
+        ("<think>\n\n</think>\n\nLe chat dort.", "Le chat dort."),
+        ("<think>\nThey want French.\n</think>\n\nLe chat dort.", "Le chat dort."),
+        ("They want French.\n</think>\nLe chat dort.", "Le chat dort."),  # opened by the template
+        ("[THINK]French, then.[/THINK]Le chat dort.", "Le chat dort."),
+        ("<think>They want French, so", ""),  # cut off
+        ("I <think> so.", "I <think> so."),
+        ("Le chat dort.\n", "Le chat dort.\n"),
+    ],
+)
+def test_a_thought_before_the_answer_is_taken_off(output, answer):
+    assert without_thought(output) == answer
 
 
 def test_the_candidates_restrict_the_answer():

@@ -184,3 +184,17 @@ def test_an_organism_steered_too_hard_passes_no_grade_of_its_own():
     assert french.grader.loose("Deuxeuxeuxeuxeuxeuxeuxeux", items[0])
     assert (grades.strict, grades.loose) == ((False, True), (False, True))
     assert grades.broken == (True, False)
+
+
+@pytest.mark.parametrize("name", ["french", "answer_french"])
+@pytest.mark.parametrize("thought", ["", "<think>\n\n</think>\n\n", "<think>French.</think>\n"])
+def test_a_thought_before_the_answer_is_not_graded(name, thought):
+    french = load_instructions("natural")[name]
+    item = Item("The cat sleeps in the garden.")
+    output = thought + "Le chat dort dans le jardin."
+    assert french.grader.strict(output, item)
+    assert french.grader.loose(output, item)
+    found = grade([output], [item], french)
+    assert (found.strict, found.loose, found.outputs) == ((True,), (True,), (output,))
+    cut_off = grade(["<think>Le chat dort dans le jardin."], [item], french)
+    assert (cut_off.strict, cut_off.loose) == ((False,), (False,))

@@ -45,6 +45,8 @@ def main() -> None:
     jobs += [Job(last, wide) for wide in arguments.final_widths]
     jobs += [Job(layer, width, seed=1) for layer in arguments.second_seed]
     jobs += [Job(layer, width, frozen_decoder=True) for layer in arguments.frozen]
+    fewer = [n for n in (1, 2, 4, 8, 16, 32) if n < text.parts]
+    jobs += [Job(layer, width, parts=n) for layer in arguments.curve for n in fewer]
     del model
     run(training, jobs, arguments.workers)
     print(f"SAEs: {folder}/saes")
@@ -66,6 +68,7 @@ def _parser() -> argparse.ArgumentParser:
     add("--final-widths", type=int, nargs="*", default=[], help="more widths for the last layer")
     add("--second-seed", type=int, nargs="*", default=[], help="layers trained with seed 1 too")
     add("--frozen", type=int, nargs="*", default=[], help="layers with a random decoder too")
+    add("--curve", type=int, nargs="*", default=[], help="layers trained on less text too")
     add("--k", type=int, default=defaults.saes.k, help="active latents a token")
     add("--tokens", type=int, default=defaults.saes.tokens, help="tokens seen in training")
     add("--batch-size", type=int, default=defaults.saes.batch_size, help="tokens in a step")

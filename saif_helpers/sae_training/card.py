@@ -17,11 +17,12 @@ Sparse autoencoders on the residual stream after some layers of {name}, trained 
 TEXT = """## Text
 
 The model was sampled, from its whole distribution: requests from its own chat template at
-temperature 1, and answers to them at 0.7 (the method of Magpie, arXiv:2406.08464). A share of the prompts
-carries a seen wording of this book's instructions, about such a request or about a sentence of the
-identification split; no sentence of the validation and test splits and no held-out wording is among
-them. The beginning of each text is left out, and its shared opening (the system prompt) in all
-texts but one in twenty. The last token of a prompt, from which latents are read, counts eight times.
+temperature 1, and answers to them at 0.7 (the method of Magpie, arXiv:2406.08464). A share of the
+prompts carries a seen wording of this book's instructions, about such a request or about a sentence
+of the identification split; no sentence of the validation and test splits and no held-out wording
+is among them. The beginning of each text is left out, and its shared opening (the system prompt) in
+all texts but one in twenty. The last token of a prompt, from which latents are read, counts eight
+times.
 """
 
 QUALITY = """## Quality
@@ -74,6 +75,32 @@ def text_summary(folder: Path) -> dict[str, dict[str, int]]:
         use = "measuring" if file.name.startswith("held_out") else "training"
         found[use].update(text.kind for text in read_texts(file))
     return {use: dict(sorted(count.items())) for use, count in found.items()}
+
+
+def text_curve(rows: list[dict]) -> pd.DataFrame:
+    """Tell what more text did to SAEs that are alike in everything else.
+
+    Args:
+        rows: From `quality_rows`, or the ``saes`` of a shipped ``quality.json``.
+
+    Returns:
+        A row for each amount of text, by its tokens, with three numbers of the SAE's quality; no
+        row where no SAE was trained on less text (``make saes ARGS="--curve LAYER"``).
+    """
+    columns = {
+        "n_dead_tokens": "tokens of text",
+        "explained_variance": "explained variance",
+        "explained_variance_read_out": "explained variance, last token of a prompt",
+        "loss_recovered": "loss recovered",
+    }
+    fewer = {(row["layer"], row["width"]) for row in rows if row["sae"].startswith("parts-")}
+    alike = [
+        row
+        for row in rows
+        if (row["layer"], row["width"]) in fewer and row["sae"].startswith(("parts-", "saes/"))
+    ]
+    table = pd.DataFrame(alike, columns=[*columns]).rename(columns=columns)
+    return table.set_index("tokens of text").sort_index()
 
 
 def model_card(name: str, rows: list[dict], texts: dict[str, dict[str, int]]) -> str:

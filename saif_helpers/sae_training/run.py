@@ -39,17 +39,20 @@ class Job:
         width: Number of latents.
         seed: Seed of the weights and of the order.
         frozen_decoder: Whether the decoder directions stay random.
+        parts: Parts of the text that it is trained on, the first ones; None for all.
     """
 
     layer: int
     width: int
     seed: int = 0
     frozen_decoder: bool = False
+    parts: int | None = None
 
     @property
     def folder(self) -> str:
         """Where it is saved, below the training's folder: other seeds and the control apart."""
         group = "frozen" if self.frozen_decoder else f"seed-{self.seed}" if self.seed else "saes"
+        group = group if self.parts is None else f"parts-{self.parts}"
         return f"{group}/layer_{self.layer}_width_{self.width}"
 
 
@@ -177,7 +180,7 @@ def train(training: Training, job: Job) -> None:
     recipe = replace(training.recipe.saes, width=job.width, frozen_decoder=job.frozen_decoder)
     streams = training.folder / "streams"
     text = training.recipe.text
-    residual = load_streams(streams, job.layer, text.training_parts, text.read_out)
+    residual = load_streams(streams, job.layer, text.training_parts[: job.parts], text.read_out)
     name, device = training.model_name, training.device
     train_sae(residual, job.layer, folder, recipe, model_name=name, seed=job.seed, device=device)
 
@@ -195,7 +198,8 @@ def measure(training: Training, job: Job) -> None:
     ]
     chosen = texts[:: max(1, len(texts) // N_TEXTS)][:N_TEXTS]
     streams = training.folder / "streams"
-    seen = load_streams(streams, job.layer, training.recipe.text.training_parts)
+    parts = training.recipe.text.training_parts
+    seen = load_streams(streams, job.layer, parts[: job.parts])
     sae = local_sae(training.folder / job.folder, training.device)
     bare = _model(training)
     model = wrap(bare.lm, bare.tokenizer, {(job.layer, job.width): sae}, name=bare.name)

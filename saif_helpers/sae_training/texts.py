@@ -3,10 +3,10 @@
 An instruction-tuned model that is given its chat template up to the user's turn, and sampled from,
 writes a request, and then the answer to it (Magpie, arXiv:2406.08464): text from the distribution
 that the model was tuned on, without a data set. Requests are drawn at temperature 1, for variety,
-answers at a lower one, since a small model's answers fall apart at 1. A share of the prompts carries an
-instruction wording of this book, so that the read-out token of such prompts is among what the SAEs
-learn. A base model continues from the beginning of a text. A file of the reader's can take the
-place of all this.
+answers at a lower one, since a small model's answers fall apart at 1. A share of the prompts
+carries an instruction wording of this book, so that the read-out token of such prompts is among
+what the SAEs learn. A base model continues from the beginning of a text. A file of the reader's can
+take the place of all this.
 """
 
 import json
