@@ -12,7 +12,7 @@ from torch import Tensor
 
 from saif_helpers.models import ModelWithSAEs
 from saif_helpers.progress import progress
-from saif_helpers.tokens import by_length, pad, token_ids
+from saif_helpers.tokens import Prompt, by_length, pad, token_ids
 
 T = TypeVar("T")
 Step = Callable[[list[int], dict[str, Tensor]], T]
@@ -107,7 +107,7 @@ def check_room(
 
 
 def checked_ids(
-    model: ModelWithSAEs, prompts: Sequence[str], new_tokens: int = 0
+    model: ModelWithSAEs, prompts: Sequence[Prompt], new_tokens: int = 0
 ) -> list[list[int]]:
     """Return the token ids of rendered prompts, if the model has room for all of them.
 
@@ -129,7 +129,7 @@ def checked_ids(
 
 def in_batches(
     model: ModelWithSAEs,
-    prompts: Sequence[str],
+    prompts: Sequence[Prompt],
     step: Step,
     batch_size: int | None,
     *,

@@ -13,8 +13,12 @@ from sae_lens import SAE
 
 from saif_helpers.models import ModelWithSAEs
 from saif_helpers.ranking import LatentRanking
-from saif_helpers.steering import generate
+from saif_helpers.steering import generate_ids, text_of
+from saif_helpers.tokens import token_ids
 from saif_helpers.vectors import SteeringVector, saif_vector
+
+REPLACEMENT = "\ufffd"
+"""What a tokenizer decodes a part of a character to."""
 
 
 def random_latents_vector(
@@ -80,18 +84,19 @@ def random_direction_vector(like: SteeringVector, *, seed: int) -> SteeringVecto
     return SteeringVector(like.layer, vector, f"random direction, seed {seed}")
 
 
-def first_tokens(model: ModelWithSAEs, texts: Sequence[str]) -> list[str]:
-    """Return the first token of each text, as text.
+def first_tokens(model: ModelWithSAEs, texts: Sequence[str]) -> list[int | None]:
+    """Return the first token of each text.
 
     Args:
         model: Its tokenizer splits the texts.
         texts: Answers, as they follow a prompt.
 
     Returns:
-        A token for each text; an empty string for an empty text.
+        A token id for each text; None for an empty text. A token may be a part of a character, so
+        it need not be a text of its own.
     """
     ids = model.tokenizer(list(texts), add_special_tokens=False)["input_ids"]
-    return [model.tokenizer.decode(tokens[:1]) for tokens in ids]
+    return [tokens[0] if tokens else None for tokens in ids]
 
 
 def most_frequent_first_token(model: ModelWithSAEs, texts: Sequence[str]) -> str:
@@ -102,20 +107,27 @@ def most_frequent_first_token(model: ModelWithSAEs, texts: Sequence[str]) -> str
         texts: Reference answers.
 
     Returns:
-        The token as text.
+        The token as text. Where it is a part of a character, the character that most of the texts
+        with this token begin with.
 
     Raises:
         ValueError: If there is no text.
     """
     if not texts:
         raise ValueError("most_frequent_first_token was given no texts; give reference answers")
-    return Counter(first_tokens(model, texts)).most_common(1)[0][0]
+    firsts = first_tokens(model, texts)
+    most = Counter(firsts).most_common(1)[0][0]
+    token = "" if most is None else model.tokenizer.decode([most])
+    if REPLACEMENT not in token:
+        return token
+    begun = [text[:1] for text, first in zip(texts, firsts, strict=True) if first == most]
+    return Counter(begun).most_common(1)[0][0]
 
 
 def force_first_token(
     model: ModelWithSAEs,
     prompts: Sequence[str],
-    tokens: str | Sequence[str],
+    tokens: str | int | Sequence[str | int | None],
     *,
     max_new_tokens: int = 40,
     batch_size: int | None = None,
@@ -125,24 +137,44 @@ def force_first_token(
     Args:
         model: The model.
         prompts: Rendered prompts.
-        tokens: The first token of every output, or one for each prompt; empty forces nothing.
-        max_new_tokens: Most tokens of an output, the forced one included.
+        tokens: The first token of every output, or one for each prompt: a token id (see
+            `first_tokens`), a text, which may be several tokens, or None or an empty text to force
+            nothing.
+        max_new_tokens: Most tokens of an output, the first forced one included.
         batch_size: Prompts generated from at once, by default as in `steering.generate`.
 
     Returns:
         The outputs, each with its forced token, in the order of `prompts`.
 
     Raises:
-        ValueError: If there is not one token for each prompt, or no room for a further token.
+        ValueError: If there is not one token for each prompt, no room for a further token, or a
+            special token, such as one that ends a turn, is to be forced.
     """
-    forced = [tokens] * len(prompts) if isinstance(tokens, str) else list(tokens)
-    if len(forced) != len(prompts):
+    given = [tokens] * len(prompts) if isinstance(tokens, str | int) else list(tokens)
+    if len(given) != len(prompts):
         raise ValueError(
-            f"{len(forced)} first tokens given for {len(prompts)} prompts; give one for each, or "
+            f"{len(given)} first tokens given for {len(prompts)} prompts; give one for each, or "
             "a single one for all"
         )
     if max_new_tokens < 2:
         raise ValueError(f"max_new_tokens={max_new_tokens} asked for; give at least 2")
-    begun = [prompt + token for prompt, token in zip(prompts, forced, strict=True)]
-    rest = generate(model, begun, max_new_tokens=max_new_tokens - 1, batch_size=batch_size)
-    return [token + text for token, text in zip(forced, rest, strict=True)]
+    forced = [_forced_ids(model, token) for token in given]
+    asked = token_ids(prompts, model.tokenizer)
+    begun = [prompt + ids for prompt, ids in zip(asked, forced, strict=True)]
+    rest = generate_ids(model, begun, max_new_tokens=max_new_tokens - 1, batch_size=batch_size)
+    return [text_of(model, ids + written) for ids, written in zip(forced, rest, strict=True)]
+
+
+def _forced_ids(model: ModelWithSAEs, token: str | int | None) -> list[int]:
+    """Return the ids of what is to be forced; no special token is."""
+    if token is None or isinstance(token, int):
+        ids = [] if token is None else [token]
+    else:
+        ids = model.tokenizer(token, add_special_tokens=False)["input_ids"]
+    special = sorted(set(ids) & {*model.tokenizer.all_special_ids, *model.stop_ids})
+    if special:
+        raise ValueError(
+            f"the special token {model.tokenizer.decode(special[:1])!r} is to be forced as a first "
+            "token; give a token that an answer can begin with"
+        )
+    return ids

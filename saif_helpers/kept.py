@@ -22,6 +22,7 @@ from torch import Tensor
 from saif_helpers.batching import Parts, Step, checked_ids, in_batches
 from saif_helpers.entries import digest
 from saif_helpers.models import ModelWithSAEs
+from saif_helpers.tokens import Prompt
 
 COMPUTES = (
     "activations",
@@ -38,7 +39,7 @@ LIBRARIES = ("nnsight", "sae-lens", "torch", "transformers")
 
 def kept_batches(
     model: ModelWithSAEs,
-    prompts: Sequence[str],
+    prompts: Sequence[Prompt],
     step: Step,
     batch_size: int | None,
     *,

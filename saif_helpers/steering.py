@@ -31,7 +31,7 @@ from saif_helpers.interventions import (
 )
 from saif_helpers.kept import kept_batches
 from saif_helpers.models import ModelWithSAEs
-from saif_helpers.tokens import tokenize, without_bos
+from saif_helpers.tokens import Prompt, tokenize, without_bos
 
 __all__ = ["PLACEMENTS", "Intervention", "Placement", "generate", "log_probabilities"]
 
@@ -127,11 +127,59 @@ def generate(
             not d_model long or not finite, there is not one vector for each prompt, or latents are
             clamped of two SAEs of one layer or in a remote model.
     """
+    options = {"placement": placement, "strength": strength, "decay": decay}
+    sizes = {"max_new_tokens": max_new_tokens, "batch_size": batch_size}
+    written = generate_ids(model, prompts, steering, **options, **sizes)
+    return [text_of(model, ids) for ids in written]
+
+
+def text_of(model: ModelWithSAEs, ids: Sequence[int]) -> str:
+    """Return what a model wrote as text.
+
+    Args:
+        model: Its tokenizer knows the tokens.
+        ids: Token ids of an output.
+
+    Returns:
+        The text without special tokens.
+    """
+    return model.tokenizer.decode(ids, skip_special_tokens=True)
+
+
+def generate_ids(
+    model: ModelWithSAEs,
+    prompts: Sequence[Prompt],
+    steering: Steering = None,
+    *,
+    placement: Placement = "last_prompt_token",
+    strength: float = 1.0,
+    decay: float = 0.8,
+    max_new_tokens: int = 40,
+    batch_size: int | None = None,
+) -> list[list[int]]:
+    """Generate as `generate` does, and return token ids.
+
+    Args:
+        model: As for `generate`.
+        prompts: Rendered prompts, or their token ids.
+        steering: As for `generate`, and so are the others.
+        placement: Where the vector is added.
+        strength: Factor on every vector.
+        decay: Factor from one generated token to the next.
+        max_new_tokens: Most tokens to generate for a prompt.
+        batch_size: Prompts generated from at once.
+
+    Returns:
+        The ids of each output, what ends or pads it included.
+
+    Raises:
+        ValueError: As `generate`.
+    """
     if max_new_tokens < 1:
         raise ValueError(f"max_new_tokens={max_new_tokens} asked for; give at least 1")
     check_placement(placement, decay)
     whole = additions(model, steering, len(prompts), strength)
-    texts = [""] * len(prompts)
+    written: list[list[int]] = [[] for _ in prompts]
 
     def step(rows: list[int], tokens: dict[str, Tensor]) -> dict[str, Tensor]:
         weights = position_weights(without_bos(tokens, model.tokenizer), placement, decay)
@@ -159,10 +207,9 @@ def generate(
         new_tokens=max_new_tokens,
         without_gpu=128,
     ):
-        decoded = model.tokenizer.batch_decode(found["new"], skip_special_tokens=True)
-        for row, text in zip(rows, decoded, strict=True):
-            texts[row] = text
-    return texts
+        for row, ids in zip(rows, found["new"].tolist(), strict=True):
+            written[row] = ids
+    return written
 
 
 def _generate_batch(

@@ -8,12 +8,15 @@ from torch import Tensor
 from torch.nn.utils.rnn import pad_sequence
 from transformers import PreTrainedTokenizerBase
 
+Prompt = str | Sequence[int]
+"""A rendered prompt, or the token ids of one."""
+
 AT_ONCE = 256
 """Prompts tokenised together: the tokenizer's record of one takes several times its ids."""
 
 
 def tokenize(
-    prompts: Sequence[str], tokenizer: PreTrainedTokenizerBase
+    prompts: Sequence[Prompt], tokenizer: PreTrainedTokenizerBase
 ) -> dict[str, Int[Tensor, "prompts tokens"]]:
     """Tokenise rendered prompts as one batch, padded on the left.
 
@@ -32,11 +35,11 @@ def tokenize(
     return pad(token_ids(prompts, tokenizer), tokenizer)
 
 
-def token_ids(prompts: Sequence[str], tokenizer: PreTrainedTokenizerBase) -> list[list[int]]:
+def token_ids(prompts: Sequence[Prompt], tokenizer: PreTrainedTokenizerBase) -> list[list[int]]:
     """Return the token ids of each rendered prompt, without padding.
 
     Args:
-        prompts: Rendered prompts.
+        prompts: Rendered prompts; what is token ids already stays as it is.
         tokenizer: The model's tokenizer.
 
     Returns:
@@ -47,15 +50,20 @@ def token_ids(prompts: Sequence[str], tokenizer: PreTrainedTokenizerBase) -> lis
     """
     bos = tokenizer.bos_token or ""
     for prompt in prompts:
+        if prompt and not isinstance(prompt, str):
+            continue
         if not prompt or not (prompt.startswith(bos) or _opens_a_chat(prompt, tokenizer)):
             raise ValueError(
                 f"the prompt {prompt[:60]!r} does not begin with {tokenizer.bos_token!r}; "
                 "make it with prompts.render or prompts.make_pairs"
             )
-    ids: list[list[int]] = []
-    for start in range(0, len(prompts), AT_ONCE):
-        part = list(prompts[start : start + AT_ONCE])
-        ids += tokenizer(part, add_special_tokens=False)["input_ids"]
+    ids = [[] if isinstance(prompt, str) else list(prompt) for prompt in prompts]
+    texts = [row for row, prompt in enumerate(prompts) if isinstance(prompt, str)]
+    for start in range(0, len(texts), AT_ONCE):
+        rows = texts[start : start + AT_ONCE]
+        split = tokenizer([prompts[row] for row in rows], add_special_tokens=False)
+        for row, found in zip(rows, split["input_ids"], strict=True):
+            ids[row] = found
     return ids
 
 
@@ -124,7 +132,7 @@ def by_length(sequences: Sequence[Sequence[int]]) -> list[int]:
 
 
 def batches(
-    prompts: Sequence[str], tokenizer: PreTrainedTokenizerBase, batch_size: int
+    prompts: Sequence[Prompt], tokenizer: PreTrainedTokenizerBase, batch_size: int
 ) -> Iterator[tuple[list[int], dict[str, Int[Tensor, "rows tokens"]]]]:
     """Split prompts into tokenised batches of like length, the longest last.
 

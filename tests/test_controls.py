@@ -11,7 +11,7 @@ from saif_helpers.controls import (
     random_latents_vector,
 )
 from saif_helpers.ranking import rank_latents
-from saif_helpers.steering import generate
+from saif_helpers.steering import generate, generate_ids, text_of
 from saif_helpers.vectors import saif_vector
 from tests import tiny
 
@@ -22,12 +22,16 @@ def model(request):
 
 
 def test_first_tokens_are_those_of_the_tokenizer(model):
-    assert first_tokens(model, ["Le chat", " El", ""]) == ["L", " ", ""]
+    found = first_tokens(model, ["Le chat", " El", "À", ""])
+    assert found[-1] is None
+    assert [model.tokenizer.decode([token]) for token in found[:-1]] == ["L", " ", "\ufffd"]
 
 
 def test_the_most_frequent_first_token_is_counted_and_ties_go_to_the_first(model):
     assert most_frequent_first_token(model, ["a", "bc", "b", "c"]) == "b"
     assert most_frequent_first_token(model, ["x", "y", "y", "x"]) == "x"
+    assert most_frequent_first_token(model, ["È", "À", "Àa", "x"]) == "À"  # share their first byte
+    assert most_frequent_first_token(model, ["", ""]) == ""
     with pytest.raises(ValueError, match="no texts"):
         most_frequent_first_token(model, [])
 
@@ -37,17 +41,33 @@ def test_forcing_a_token_writes_it_and_goes_on_unsteered(model):
     outputs = force_first_token(model, prompts, "L", max_new_tokens=6)
     rest = generate(model, [prompt + "L" for prompt in prompts], max_new_tokens=5)
     assert outputs == ["L" + text for text in rest]
+    (token,) = first_tokens(model, ["L"])
+    assert force_first_token(model, prompts, token, max_new_tokens=6) == outputs
+    assert force_first_token(model, prompts, [token, "L"], max_new_tokens=6) == outputs
+
+
+def test_forcing_nothing_is_generating(model):
+    plain = generate(model, tiny.PROMPTS[:2], max_new_tokens=5)
+    assert force_first_token(model, tiny.PROMPTS[:2], ["", None], max_new_tokens=6) == plain
 
 
 def test_forcing_the_models_own_first_token_changes_nothing(model):
     prompts = [f"<bos>{letter}." for letter in string.ascii_letters]
-    plain = generate(model, prompts, max_new_tokens=6)
-    own = first_tokens(model, plain)
-    whole = [token.isascii() and bool(token) for token in own]  # a token may be half a character
-    assert sum(whole) >= 5
+    written = generate_ids(model, prompts, max_new_tokens=6)
+    plain = [text_of(model, ids) for ids in written]
+    own = first_tokens(model, plain)  # those that were written, where these are text
+    same = [token == ids[0] for token, ids in zip(own, written, strict=True)]
+    assert sum(same) >= 5
     forced = force_first_token(model, prompts, own, max_new_tokens=6)
-    for kept, before, after in zip(whole, plain, forced, strict=True):
+    for kept, before, after in zip(same, plain, forced, strict=True):
         assert not kept or before == after
+
+
+def test_no_special_token_is_forced(model):
+    (end,) = model.tokenizer("<end_of_turn>", add_special_tokens=False)["input_ids"]
+    for special in ("<end_of_turn>", end, "Le <end_of_turn>"):
+        with pytest.raises(ValueError, match="special token '<end_of_turn>' is to be forced"):
+            force_first_token(model, ["<bos>a"], special)
 
 
 def test_one_token_for_each_prompt_or_one_for_all(model):

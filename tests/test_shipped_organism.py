@@ -142,6 +142,17 @@ def test_forcing_the_models_own_first_token_changes_nothing(organism):
     assert force_first_token(organism, prompts, first_tokens(organism, plain)) == plain
 
 
+def test_a_first_token_that_is_a_part_of_a_character_can_be_forced(organism):
+    french = load_instructions()["french"]
+    contents = [c for c in load_contents("test") if c.references["french"].startswith("À")]
+    assert contents
+    pairs = make_pairs(french, contents, organism.tokenizer, languages=["en"])
+    prompts = [pair.positive for pair in pairs]
+    plain = generate(organism, prompts)
+    assert any(text.startswith("À") for text in plain)
+    assert force_first_token(organism, prompts, first_tokens(organism, plain)) == plain
+
+
 def test_the_model_card_tells_what_was_measured():
     card = Path(SHIPPED / "MODEL_CARD.md").read_text(encoding="utf-8")
     for size in SIZES:
