@@ -5,6 +5,7 @@ import math
 import warnings
 from collections.abc import Callable, Iterator, Sequence
 from itertools import islice
+from threading import RLock
 from typing import TypeVar
 
 import torch
@@ -16,6 +17,9 @@ from saif_helpers.tokens import Prompt, by_length, pad, token_ids
 
 T = TypeVar("T")
 Step = Callable[[list[int], dict[str, Tensor]], T]
+ONE_AT_A_TIME = RLock()
+"""Held by what runs a model: nnsight traces no two threads at once, so a second one waits."""
+
 Parts = Iterator[tuple[list[int], T]]
 """Rows of prompts and the result for them, batch by batch."""
 
@@ -222,7 +226,8 @@ def as_memory_allows(
     while rows:
         part = rows[:batch_size]
         try:
-            result = step(part)
+            with ONE_AT_A_TIME:
+                result = step(part)
         except torch.OutOfMemoryError as error:
             if len(part) == 1:
                 raise torch.OutOfMemoryError(

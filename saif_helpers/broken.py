@@ -12,6 +12,8 @@ import unicodedata
 import zlib
 from collections import Counter
 
+from saif_helpers.graders import words_of
+
 SHARE_REPEATED = 0.3
 """Least share of a broken text that repeats at once what stands before it."""
 
@@ -89,7 +91,7 @@ def _has_broken_characters(text: str) -> bool:
 
 def _repeats_at_once(text: str) -> bool:
     """Return whether much of a text repeats what it follows, case and punctuation aside."""
-    plain = " ".join(_words(text)) + " "
+    plain = " ".join(words_of(text)) + " "
     if len(plain) < SHORTEST:
         return False
     repeated = 0
@@ -124,13 +126,9 @@ def _lacks_variety(text: str) -> bool:
     most = max(Counter(lines).values(), default=0)
     if most >= SAME_LINES and 2 * most > len(lines):
         return True
-    words, data = _words(text), text.encode("utf-8", "replace")
+    words, data = words_of(text), text.encode("utf-8", "replace")
     rows = [" ".join(words[start : start + WORDS]) for start in range(len(words) - WORDS + 1)]
     seen = [row for row in rows if re.search(r"[^\W\d]", row)]  # figures come again in good data
     if len(words) >= FEWEST_WORDS and len(seen) - len(set(seen)) >= SEEN_BEFORE * len(rows):
         return True
     return len(data) >= FEWEST_BYTES and len(zlib.compress(data, 9)) < COMPRESSED * len(data)
-
-
-def _words(text: str) -> list[str]:
-    return re.findall(r"\w+", unicodedata.normalize("NFC", text).casefold())

@@ -12,11 +12,12 @@ from heapq import nlargest
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor
+from transformers import PreTrainedTokenizerBase
 
 from saif_helpers.activations import capture_batches
 from saif_helpers.latents import encode_parts
 from saif_helpers.models import ModelWithSAEs
-from saif_helpers.tokens import without_bos
+from saif_helpers.tokens import whole_characters, without_bos
 
 
 @dataclass(frozen=True)
@@ -110,12 +111,18 @@ def top_contexts(
             for latent, entries in best.items()
         }
     return {
-        latent: [
-            Context(-text, tuple(model.tokenizer.decode([i]) for i in ids), tuple(values))
-            for _, text, ids, values in entries
-        ]
+        latent: [_context(-text, ids, values, model.tokenizer) for _, text, ids, values in entries]
         for latent, entries in best.items()
     }
+
+
+def _context(
+    text: int, ids: Sequence[int], values: Sequence[float], tokenizer: PreTrainedTokenizerBase
+) -> Context:
+    """Put tokens of one character together, the largest of their activations with them."""
+    tokens = whole_characters(ids, tokenizer)
+    largest = tuple(max(values[at] for at in places) for _, places in tokens)
+    return Context(text, tuple(token for token, _ in tokens), largest)
 
 
 def _by_text(

@@ -14,11 +14,8 @@ from sae_lens import SAE
 from saif_helpers.models import ModelWithSAEs
 from saif_helpers.ranking import LatentRanking
 from saif_helpers.steering import generate_ids, text_of
-from saif_helpers.tokens import token_ids
+from saif_helpers.tokens import REPLACEMENT, token_ids
 from saif_helpers.vectors import SteeringVector, saif_vector
-
-REPLACEMENT = "\ufffd"
-"""What a tokenizer decodes a part of a character to."""
 
 
 def random_latents_vector(

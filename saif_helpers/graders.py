@@ -14,8 +14,13 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 import py3langid
+import regex
 
 LANGUAGES = ("en", "fr", "es", "de")
+_WORD = regex.compile(r"[\w\p{M}]+")  # re knows no marks: it would cut Hindi words at each
+_NO_SPACES = regex.compile(
+    r"[\p{Han}\p{Hiragana}\p{Katakana}\p{Thai}\p{Lao}\p{Khmer}\p{Myanmar}\p{M}]+"
+)
 
 
 @dataclass(frozen=True)
@@ -81,11 +86,29 @@ def exact_match(output: str, reference: str) -> bool:
     return normalise(output) == normalise(reference)
 
 
+def words_of(text: str) -> list[str]:
+    """Return the words of a text in small letters, each mark with its letter.
+
+    Args:
+        text: A text in any script that writes spaces between words.
+
+    Returns:
+        Runs of letters, marks, digits and underscores, in Unicode form NFC.
+    """
+    return _WORD.findall(unicodedata.normalize("NFC", text).casefold())
+
+
 def contains_word(text: str, word: str) -> bool:
-    """Say whether `word` stands in `text` as a whole word, in any case."""
+    """Say whether `word` is in `text` as a whole word, in any case.
+
+    In a script that writes no spaces between words, it may be anywhere.
+    """
     if not word.strip():
         raise ValueError("contains_word was given an empty word; give the word to look for")
-    return re.search(rf"(?<!\w){re.escape(word.strip())}(?!\w)", text, re.IGNORECASE) is not None
+    text, word = (unicodedata.normalize("NFC", part).casefold() for part in (text, word.strip()))
+    if _NO_SPACES.fullmatch(word):
+        return word in text
+    return regex.search(rf"(?<![\w\p{{M}}]){regex.escape(word)}(?![\w\p{{M}}])", text) is not None
 
 
 def is_uppercase(text: str) -> bool:
@@ -213,11 +236,7 @@ def word_count(least: int = 1, most: int | None = None) -> Check:
     if least < 0 or (most is not None and most < least):
         raise ValueError(f"{least} to {most} words asked for; give 0 <= least <= most")
     limit = math.inf if most is None else most
-    return lambda output, item: least <= len(_words(output)) <= limit
-
-
-def _words(text: str) -> list[str]:
-    return re.findall(r"\w+", text.casefold())
+    return lambda output, item: least <= len(words_of(output)) <= limit
 
 
 _REPEATED = re.compile(r"(.{3,80}?)\1+")
@@ -236,14 +255,14 @@ def repetition(texts: Sequence[str]) -> float:
         0 where nothing is repeated at once, towards 1 for one syllable over and over; 0.002 for
         sentences that nobody steered.
     """
-    plain = ["".join(f"{word} " for word in _words(text)) for text in texts]
+    plain = ["".join(f"{word} " for word in words_of(text)) for text in texts]
     repeats = [match for text in plain for match in _REPEATED.finditer(text)]
     return sum(len(each[0]) - len(each[1]) for each in repeats) / max(1, sum(map(len, plain)))
 
 
 def is_shorter_version(output: str, item: Item) -> bool:
     """Say whether the output has fewer words than the content, over half of them its words."""
-    words, content = _words(output), _words(item.content)
+    words, content = words_of(output), words_of(item.content)
     return 0 < len(words) < len(content) and sum(w in content for w in words) > len(words) / 2
 
 

@@ -6,6 +6,7 @@ no other machine for anything.
 """
 
 import random
+import re
 from collections.abc import Mapping
 from difflib import get_close_matches
 from inspect import signature
@@ -45,6 +46,7 @@ def follows_ifeval(constraint: str, **arguments: object) -> Check:
             f"constraint {constraint!r} asked for, which IFEval does not have; give one of "
             f"{', '.join(names)}"
         )
+    arguments = _literal(constraint, arguments)
     checker = checkers[constraint](constraint)
     wanted = ", ".join(signature(checker.build_description).parameters) or "no arguments"
     refusal = f"the constraint {constraint!r} cannot work with {arguments}; it takes {wanted}"
@@ -68,6 +70,30 @@ def follows_ifeval(constraint: str, **arguments: object) -> Check:
         if isinstance(value, str) and not isinstance(taken[name], str):
             raise ValueError(f"{refusal}: {name} must be a list, for example [{value!r}]")
     return lambda output, item: bool(output.strip()) and checker.check_following(output)
+
+
+def _literal(constraint: str, arguments: Mapping[str, object]) -> dict[str, object]:
+    """Return the arguments with keywords that mean themselves: the library takes them as patterns.
+
+    Raises:
+        ValueError: If a word that is to be absent cannot be told from its neighbours.
+    """
+    taken = dict(arguments)
+    for name in ("keyword", "keywords", "forbidden_words"):
+        words = taken.get(name)
+        listed = [words] if isinstance(words, str) else words
+        if not isinstance(listed, list | tuple) or not all(isinstance(w, str) for w in listed):
+            continue  # refused below
+        bounded = name == "forbidden_words"  # looked for between two ends of words
+        for word in listed:
+            if bounded and not re.fullmatch(r"\w(.*\w)?", word):
+                raise ValueError(
+                    f"the constraint {constraint!r} cannot look for {word!r}; give words that "
+                    "begin and end with a letter or a digit"
+                )
+        escaped = [re.escape(word) for word in listed]
+        taken[name] = escaped[0] if isinstance(words, str) else escaped
+    return taken
 
 
 def _checkers() -> Mapping[str, Any]:

@@ -113,6 +113,11 @@ def _for_each_prompt(steering: Steering, n_prompts: int) -> list[Intervention | 
     """Write out what each prompt is steered with."""
     if steering is None or isinstance(steering, Intervention):
         return [steering] * n_prompts
+    if isinstance(steering, Mapping) or not isinstance(steering, Sequence):
+        raise ValueError(
+            f"steering={type(steering).__name__} given; give a SteeringVector, or a list with one "
+            "for each prompt"
+        )
     if len(steering) != n_prompts:
         raise ValueError(
             f"{len(steering)} steering vectors given for {n_prompts} prompts; give one for each "

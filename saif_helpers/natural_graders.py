@@ -23,6 +23,7 @@ from saif_helpers.graders import (
     normalise,
     parses_as_json,
     without_thought,
+    words_of,
 )
 from saif_helpers.translations import (
     CLOSING,
@@ -32,7 +33,6 @@ from saif_helpers.translations import (
     is_repetitive,
     is_translation,
     numbers_in,
-    words_in,
 )
 
 KEPT_BAR = 0.6  # least share of the content's words that a rewritten content keeps
@@ -136,8 +136,8 @@ def _first_paragraph(text: str) -> str:
 
 def _kept(text: str, other: str) -> float:
     """Return the share of another text's words that a text has, endings and pronouns aside."""
-    wanted = [word for word in words_in(other) if word not in _PRONOUNS]
-    words = words_in(text)
+    wanted = [word for word in words_of(other) if word not in _PRONOUNS]
+    words = words_of(text)
     stems = [word[: max(3, len(word) - 3)] for word in wanted]
     return sum(any(w.startswith(stem) for w in words) for stem in stems) / max(1, len(stems))
 
@@ -147,7 +147,7 @@ def _is_english(text: str, item: Item) -> bool:
 
 
 def _is_summary(text: str, item: Item) -> bool:
-    words, content = len(words_in(text)), len(words_in(item.content))
+    words, content = len(words_of(text)), len(words_of(item.content))
     cut_off = normalise(item.content).startswith(normalise(text)) and not has_end(text, item)
     return (
         min(3, content - 1) <= words <= (content - 1 if content <= 8 else 0.8 * content)
@@ -163,11 +163,11 @@ def _is_content_in_capitals(text: str, item: Item) -> bool:
 
 
 def _has_keyword_worked_in(text: str, item: Item) -> bool:
-    most = 2 * len(words_in(item.content)) + 8
+    most = 2 * len(words_of(item.content)) + 8
     return (
         _is_english(text, item)
         and _kept(text, item.content) >= KEPT_BAR
-        and len(words_in(text)) <= most
+        and len(words_of(text)) <= most
         and has_end(text, item)
     )
 
@@ -181,7 +181,7 @@ def _is_yes_no_question(text: str, item: Item) -> bool:
         and bool(set(openings) & _AUXILIARIES)
         and not set(openings[:1]) & _OPEN
         and _kept(text, item.content) >= KEPT_BAR
-        and len(words_in(text)) <= 2 * len(words_in(item.content)) + 4
+        and len(words_of(text)) <= 2 * len(words_of(item.content)) + 4
     )
 
 

@@ -17,6 +17,7 @@ from transformers import PreTrainedTokenizerBase
 
 from saif_helpers.graders import Item
 from saif_helpers.instructions import DATA, Corpus, InstructionType, Wordings
+from saif_helpers.tokens import markers
 
 Position = Literal["after", "before"]
 Style = Literal["chat", "plain"]
@@ -196,13 +197,10 @@ def _check_text(text: str, tokenizer: PreTrainedTokenizerBase) -> None:
     """Refuse a text that says nothing, or that would not stay inside the user's turn as it is."""
     if not text.strip():
         raise ValueError(f"the text {text!r} is empty; give the model something to read")
-    template = tokenizer.chat_template or ""
-    for token in tokenizer.added_tokens_decoder.values():
-        # Turn markers may be listed as not special, and so may plain line breaks.
-        marks = token.special or (str(token).strip() and str(token) in template)
-        if marks and str(token) in text:
+    for marker in markers(tokenizer):
+        if marker in text:
             raise ValueError(
-                f"the text {text!r} holds the special token {str(token)!r}, which the model would "
+                f"the text {text!r} holds the special token {marker!r}, which the model would "
                 "read as a marker; remove it from the text"
             )
     for char in text:

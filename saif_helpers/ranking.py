@@ -11,10 +11,11 @@ from dataclasses import dataclass, replace
 import pandas as pd
 import torch
 from jaxtyping import Bool, Float, Int
+from sae_lens import SAE
 from torch import Tensor
 
 from saif_helpers.activations import capture_pairs
-from saif_helpers.latents import encode
+from saif_helpers.latents import encode_parts
 from saif_helpers.models import ModelWithSAEs
 from saif_helpers.prompts import PromptPair
 
@@ -32,6 +33,7 @@ class LatentRanking:
         negative_mean: The mean over all negative samples, zeros included.
         order: Latent indices from the most sensitive to the least. Ties go to the larger mean, then
             to the lower index.
+        layer: The layer that the latents are read after, None if it was not said.
     """
 
     sensitivity: Float[Tensor, "d_sae"]
@@ -39,6 +41,7 @@ class LatentRanking:
     std: Float[Tensor, "d_sae"]
     negative_mean: Float[Tensor, "d_sae"]
     order: Int[Tensor, "d_sae"]
+    layer: int | None = None
 
     def top(self, k: int) -> Int[Tensor, "k"]:
         """Return the indices of the k most sensitive latents.
@@ -143,17 +146,40 @@ def rank_latents(
         The ranking.
 
     Raises:
-        ValueError: If there is no pair.
+        ValueError: If there is no pair, not one negative for each positive sample, or an activation
+            that no latent has: not finite, or negative as a residual stream's.
     """
-    if len(positive) == 0:
-        raise ValueError("rank_latents was given no pairs; give at least one")
+    _check_activations(positive, negative)
     fine = torch.promote_types(positive.dtype, torch.float32)  # shares in 16 bits would tie
     positive, negative = positive.to(fine), negative.to(fine)
     sensitivity = switched_on(positive, negative).to(fine).mean(0)
-    mean = positive.mean(0)
+    mean, std = positive.mean(0), positive.std(0, correction=0)
+    return LatentRanking(sensitivity, mean, std, negative.mean(0), _order(sensitivity, mean))
+
+
+def _order(
+    sensitivity: Float[Tensor, "d_sae"], mean: Float[Tensor, "d_sae"]
+) -> Int[Tensor, "d_sae"]:
     by_mean = mean.sort(descending=True, stable=True).indices
-    order = by_mean[sensitivity[by_mean].sort(descending=True, stable=True).indices]
-    return LatentRanking(sensitivity, mean, positive.std(0, correction=0), negative.mean(0), order)
+    return by_mean[sensitivity[by_mean].sort(descending=True, stable=True).indices]
+
+
+def _check_activations(positive: Tensor, negative: Tensor) -> None:
+    if len(positive) == 0:
+        raise ValueError("rank_latents was given no pairs; give at least one")
+    if positive.shape != negative.shape:
+        raise ValueError(
+            f"{len(positive)} positive and {len(negative)} negative samples with "
+            f"{positive.shape[-1]} and {negative.shape[-1]} latents given; give the latents of "
+            "both samples of each pair"
+        )
+    for latents in (positive, negative):
+        lowest, highest = latents.aminmax()
+        if not lowest >= 0 or not highest.isfinite():  # not a number is below nothing
+            raise ValueError(
+                f"the latents have activations from {lowest:g} to {highest:g}; a latent's are "
+                "finite and never negative: give what `encode` returns, not the residual stream"
+            )
 
 
 def rank_layers(
@@ -187,9 +213,34 @@ def rank_captured(
     Returns:
         Layer to ranking of its SAE's latents.
     """
-    return {
-        layer: rank_latents(
-            encode(model.saes[layer], positive[layer]), encode(model.saes[layer], negative[layer])
+    return {layer: _rank(model.saes[layer], layer, positive, negative) for layer in positive}
+
+
+def _rank(
+    sae: SAE,
+    layer: int,
+    positive: Mapping[int, Float[Tensor, "pairs d_model"]],
+    negative: Mapping[int, Float[Tensor, "pairs d_model"]],
+) -> LatentRanking:
+    """Rank the latents of one layer, from sums over parts where the latents of all are many."""
+    streams = positive[layer], negative[layer]
+    parts = zip(*(encode_parts(sae, stream) for stream in streams), strict=True)
+    n, sums = 0, None
+    for (_, with_it), (_, without_it) in parts:
+        if len(with_it) == len(streams[0]) and len(without_it) == len(streams[1]):
+            return replace(rank_latents(with_it, without_it), layer=layer)
+        _check_activations(with_it, without_it)
+        on = switched_on(with_it, without_it)
+        exact = with_it.double()
+        found = torch.stack(
+            [on.double().sum(0), exact.sum(0), exact.square().sum(0), without_it.double().sum(0)]
         )
-        for layer in positive
-    }
+        n, sums = n + len(with_it), found if sums is None else sums + found
+    if sums is None:
+        raise ValueError("rank_captured was given no pairs; give at least one")
+    sensitivity, mean, square, negative_mean = (sums / n).unbind()
+    std = (square - mean.square()).clamp(min=0).sqrt()
+    order = _order(sensitivity, mean)
+    return LatentRanking(
+        sensitivity.float(), mean.float(), std.float(), negative_mean.float(), order, layer
+    )

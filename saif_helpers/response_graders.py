@@ -11,9 +11,9 @@ import json
 import re
 import warnings
 
-from saif_helpers.graders import Check, Grader, Item, without_thought
+from saif_helpers.graders import Check, Grader, Item, without_thought, words_of
 from saif_helpers.natural_graders import answer
-from saif_helpers.translations import AMONG, all_in, foreign_letters, is_in, words_in
+from saif_helpers.translations import AMONG, all_in, foreign_letters, is_in
 
 FEWEST_WORDS = 3  # of an answer in a language; fewer can be identified wrongly
 FEWEST_ITEMS = 2
@@ -71,11 +71,11 @@ def answers_in(language: str) -> Grader:
 
     def strict(output: str, item: Item) -> bool:
         text = answer(output, item)
-        whole = len(words_in(text)) >= FEWEST_WORDS and _END.search(text)
+        whole = len(words_of(text)) >= FEWEST_WORDS and _END.search(text)
         return bool(whole) and all_in(text, language) and not foreign_letters(text, item)
 
     def loose(output: str, item: Item) -> bool:
-        return len(words_in(output)) > 1 and is_in(language, output)
+        return len(words_of(output)) > 1 and is_in(language, output)
 
     return _grader(strict, loose)
 
@@ -201,7 +201,7 @@ def _is_email(output: str, item: Item) -> bool:
         return False
     sign_off = sign_offs[-1]
     body = output[greeting.end() : sign_off.start()]
-    return len(words_in(body)) >= FEWEST_BODY_WORDS and len(output[sign_off.end() :].split()) <= 12
+    return len(words_of(body)) >= FEWEST_BODY_WORDS and len(output[sign_off.end() :].split()) <= 12
 
 
 def _begins_like_email(output: str, item: Item) -> bool:

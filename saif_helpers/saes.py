@@ -117,15 +117,21 @@ class SAECollection(Mapping):
 
 
 def check_input_scale(sae: SAE) -> None:
-    """Check that an SAE scales its input by itself where it was trained on a scaled one.
+    """Check that an SAE scales its input by itself, and that its latents are active or not.
 
     Args:
         sae: The SAE.
 
     Raises:
         ValueError: If the scale is a constant that is not folded into the SAE's weights; the SAE
-            would encode the residual stream without it.
+            would encode the residual stream without it. If the SAE's latents can be negative.
     """
+    if sae.cfg.architecture() == "abstopk":
+        raise ValueError(
+            "the SAE is an AbsTopK SAE, whose latents can be negative: half of what is active "
+            "would count nowhere here, since a latent is active where it is above 0; give an SAE "
+            "whose latents are never negative"
+        )
     if sae.cfg.normalize_activations == "expected_average_only_in":
         check_decoder_units(sae)
 

@@ -15,7 +15,7 @@ from nnsight.intervention.interleaver import OutOfOrderError
 from torch import Tensor
 from transformers import DynamicCache
 
-from saif_helpers.batching import check_room
+from saif_helpers.batching import ONE_AT_A_TIME, check_room
 from saif_helpers.interventions import (
     PLACEMENTS,
     Additions,
@@ -373,7 +373,7 @@ def log_probabilities(
     factors = torch.nn.functional.pad(factors, (0, ids.shape[1] - factors.shape[1]))
     changes = additions(model, steering, 1, strength).changes(model)
     options = {"use_cache": False, "remote": model.remote}
-    with torch.no_grad(), model.lm.trace(input_ids=ids, **options) as tracer:
+    with ONE_AT_A_TIME, torch.no_grad(), model.lm.trace(input_ids=ids, **options) as tracer:
         for layer, change in changes:
             residual = layer.output
             full = change(residual) if callable(change) else change.to(residual)

@@ -1,6 +1,7 @@
 """Batches of tokens: rendered prompts, tokenised and padded on the left."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from weakref import WeakKeyDictionary
 
 import torch
 from jaxtyping import Bool, Int
@@ -10,6 +11,9 @@ from transformers import PreTrainedTokenizerBase
 
 Prompt = str | Sequence[int]
 """A rendered prompt, or the token ids of one."""
+
+REPLACEMENT = "\ufffd"
+"""What a tokenizer decodes a part of a character to."""
 
 AT_ONCE = 256
 """Prompts tokenised together: the tokenizer's record of one takes several times its ids."""
@@ -68,19 +72,58 @@ def token_ids(prompts: Sequence[Prompt], tokenizer: PreTrainedTokenizerBase) -> 
 
 
 def _opens_a_chat(prompt: str, tokenizer: PreTrainedTokenizerBase) -> bool:
-    """Return whether a prompt begins as the chat template does, where that writes no BOS.
+    """Return whether a prompt begins as the chat template does, where that writes no BOS."""
+    return prompt.startswith(_looked_up(tokenizer, "openings", _openings))
 
-    It does if it begins with what the template writes before a user's first text, or with another
-    of the tokenizer's added tokens, such as the marker of a system prompt.
+
+def markers(tokenizer: PreTrainedTokenizerBase) -> tuple[str, ...]:
+    """Return the tokens that no text of a user's may hold, since they mark turns.
+
+    Args:
+        tokenizer: The tokenizer.
+
+    Returns:
+        Its special tokens, and those of its added ones that its chat template writes.
     """
+    return _looked_up(tokenizer, "markers", _markers)
+
+
+_KNOWN: WeakKeyDictionary = WeakKeyDictionary()
+"""What was looked up in a tokenizer, since a list of thousands of added tokens is made anew at each
+look, and as what it was looked up: tokens may be added later, and a template exchanged."""
+
+
+def _looked_up(
+    tokenizer: PreTrainedTokenizerBase,
+    name: str,
+    look: Callable[[PreTrainedTokenizerBase], tuple[str, ...]],
+) -> tuple[str, ...]:
+    state = (len(tokenizer), tokenizer.chat_template, tokenizer.bos_token)
+    known = _KNOWN.setdefault(tokenizer, {})
+    if known.get(name, (None,))[0] != state:
+        known[name] = (state, look(tokenizer))
+    return known[name][1]
+
+
+def _markers(tokenizer: PreTrainedTokenizerBase) -> tuple[str, ...]:
+    template = tokenizer.chat_template or ""
+    return tuple(
+        str(token)
+        for token in tokenizer.added_tokens_decoder.values()
+        # Turn markers may be listed as not special, and so may plain line breaks.
+        if token.special or (str(token).strip() and str(token) in template)
+    )
+
+
+def _openings(tokenizer: PreTrainedTokenizerBase) -> tuple[str, ...]:
+    """Return what a chat may begin with: the template's opening, another of the added tokens."""
     if not tokenizer.chat_template:
-        return False
+        return ()
     message = {"role": "user", "content": "text"}
     chat = tokenizer.apply_chat_template([message], tokenize=False, add_generation_prompt=True)
     if chat.startswith(tokenizer.bos_token or ""):
-        return False
-    opening = chat.partition("text")[0]
-    return prompt.startswith((opening, *tokenizer.get_added_vocab()))
+        return ()
+    return (chat.partition("text")[0], *tokenizer.get_added_vocab())
 
 
 def pad(
@@ -124,6 +167,29 @@ def without_bos(
         return mask
     first = tokens["position_ids"] == 0
     return mask & ~(first & (tokens["input_ids"] == tokenizer.bos_token_id))
+
+
+def whole_characters(
+    ids: Sequence[int], tokenizer: PreTrainedTokenizerBase
+) -> list[tuple[str, range]]:
+    """Decode tokens one by one, those that are parts of one character together.
+
+    Args:
+        ids: Token ids of a text.
+        tokenizer: Their tokenizer.
+
+    Returns:
+        Pieces of text and the places of the tokens that they are made of; all together they are the
+        decoded text.
+    """
+    pieces, decoded, start = [], "", 0
+    for end in range(1, len(ids) + 1):
+        text = tokenizer.decode(ids[:end])
+        if end < len(ids) and (text.endswith(REPLACEMENT) or not text.startswith(decoded)):
+            continue
+        pieces.append((text[len(decoded) :], range(start, end)))
+        decoded, start = text, end
+    return pieces
 
 
 def by_length(sequences: Sequence[Sequence[int]]) -> list[int]:

@@ -12,7 +12,7 @@ from itertools import pairwise
 
 from sacrebleu.metrics import CHRF
 
-from saif_helpers.graders import Item, identify_language
+from saif_helpers.graders import Item, identify_language, words_of
 
 AMONG = ("en", "fr", "es", "de", "it", "pt", "nl")
 CHRF_BAR = 40.0
@@ -67,7 +67,7 @@ def is_translation(language: str, text: str, item: Item) -> bool:
         return False
     if item.reference is not None:
         return CHRF().sentence_score(text, [item.reference]).score >= CHRF_BAR
-    words, content = len(words_in(text)), len(words_in(item.content))
+    words, content = len(words_of(text)), len(words_of(item.content))
     return (
         LENGTHS[0] * content <= words <= LENGTHS[1] * content + 3
         and _keeps_names_and_numbers(text, item)
@@ -102,11 +102,6 @@ def foreign_letters(text: str, item: Item | None = None) -> list[str]:
     ]
 
 
-def words_in(text: str) -> list[str]:
-    """Return the words of a text, in one case."""
-    return re.findall(r"\w+", unicodedata.normalize("NFC", text).casefold())
-
-
 def numbers_in(text: str) -> set[int]:
     """Return the numbers written in digits, separators dropped (1.7 and 1,7 are both 17)."""
     joined = re.sub(r"(?<=\d)[.,'\s](?=\d)", "", text)
@@ -123,7 +118,7 @@ def is_repetitive(text: str) -> bool:
     Returns:
         Whether it does, in any case and whatever the punctuation.
     """
-    words = words_in(text)
+    words = words_of(text)
     runs = list(zip(*(words[start:] for start in range(4)), strict=False))
     thrice = any(a == b == c for a, b, c in zip(words, words[1:], words[2:], strict=False))
     return thrice or len(set(runs)) < len(runs)
@@ -149,7 +144,7 @@ def all_in(text: str, language: str) -> bool:
     count = max(1, len(words) // PART_WORDS)
     edges = [round(i * len(words) / count) for i in range(count + 1)]
     parts = [" ".join(words[a:b]) for a, b in pairwise(edges)]
-    english = sum(word in _ENGLISH for word in words_in(text))
+    english = sum(word in _ENGLISH for word in words_of(text))
     return (
         is_in(language, text)
         and english <= MOST_ENGLISH * len(words)
@@ -174,7 +169,7 @@ def _keeps_names_and_numbers(text: str, item: Item) -> bool:
 
     A name counts by its first three letters, since places are spelled differently abroad.
     """
-    names, starts = _names(item.content), {word[:3] for word in words_in(_folded(text))}
+    names, starts = _names(item.content), {word[:3] for word in words_of(_folded(text))}
     numbers = {number for number in numbers_in(item.content) if number > LARGEST_SPELLED}
     kept = sum(name[:3] in starts for name in names)
     return 2 * kept >= len(names) and numbers <= numbers_in(text)
@@ -192,6 +187,6 @@ def _copied(text: str, item: Item) -> float:
     A name, or a word that a reference has too, is no copy.
     """
     names = _names(item.content)
-    content = set(words_in(item.content)) - set(words_in(item.reference or ""))
-    words = [w for w in words_in(text) if len(w) > 3 and w.isalpha() and _folded(w) not in names]
+    content = set(words_of(item.content)) - set(words_of(item.reference or ""))
+    words = [w for w in words_of(text) if len(w) > 3 and w.isalpha() and _folded(w) not in names]
     return sum(word in content for word in words) / max(1, len(words))

@@ -6,6 +6,7 @@ alpha_j W_dec[j] over the top k latents (standing: ours).
 """
 
 import math
+import warnings
 from dataclasses import dataclass, replace
 from typing import Literal
 
@@ -46,6 +47,14 @@ class SteeringVector:
     layer: int
     vector: Float[Tensor, "d_model"]
     description: str
+
+    def __post_init__(self) -> None:
+        """Refuse what is no vector."""
+        if self.vector.ndim != 1 or not self.vector.is_floating_point():
+            raise ValueError(
+                f"a steering vector of shape {tuple(self.vector.shape)} and {self.vector.dtype} "
+                "given; give one floating-point number for each entry of the residual stream"
+            )
 
     @property
     def norm(self) -> float:
@@ -120,7 +129,10 @@ def clamped_latents(
     _check_fit(sae, ranking)
     top = ranking.top(k)
     values = _alphas(ranking, top, beta)
-    return ClampedLatents(_layer(sae, layer), sae, top, values, f"clamp, k = {k}, beta = {beta:g}")
+    _warn_of_insensitive(ranking, k)
+    return ClampedLatents(
+        _layer(sae, ranking, layer), sae, top, values, f"clamp, k = {k}, beta = {beta:g}"
+    )
 
 
 def steering_vector(
@@ -188,7 +200,8 @@ def saif_vector(
     """
     top = ranking.top(k)
     vector = _weighted(sae, ranking, top, _alphas(ranking, top, beta))
-    return SteeringVector(_layer(sae, layer), vector, f"SAIF, k = {k}, beta = {beta:g}")
+    _warn_of_insensitive(ranking, k)
+    return SteeringVector(_layer(sae, ranking, layer), vector, f"SAIF, k = {k}, beta = {beta:g}")
 
 
 def mean_difference_vector(
@@ -213,6 +226,11 @@ def mean_difference_vector(
         raise ValueError(
             f"{len(positive)} positive and {len(negative)} negative samples given; give at least "
             "one of each"
+        )
+    if positive.ndim != 2 or negative.ndim != 2 or positive.shape[1] != negative.shape[1]:
+        raise ValueError(
+            f"residual streams of shapes {tuple(positive.shape)} and {tuple(negative.shape)} "
+            "given; give a row for each sample, of one layer of one model"
         )
     return SteeringVector(layer, positive.mean(0) - negative.mean(0), "difference in means")
 
@@ -246,7 +264,18 @@ def signed_mean_difference_vector(
         )
     chosen = difference.abs().sort(descending=True, stable=True).indices[:k]
     vector = _weighted(sae, ranking, chosen, difference[chosen])
-    return SteeringVector(_layer(sae, layer), vector, f"signed mean difference, k = {k}")
+    return SteeringVector(_layer(sae, ranking, layer), vector, f"signed mean difference, k = {k}")
+
+
+def _warn_of_insensitive(ranking: LatentRanking, k: int) -> None:
+    """Warn if the first k latents are not all switched on by the instruction."""
+    sensitive = int((ranking.sensitivity[ranking.order[:k]] > 0).sum())
+    if sensitive < k:
+        warnings.warn(
+            f"k = {k} latents asked for, and only {sensitive} of them are ever switched on by the "
+            "instruction; the others are active without it too: take a smaller k",
+            stacklevel=3,
+        )
 
 
 def _alphas(ranking: LatentRanking, latents: Int[Tensor, "k"], beta: float) -> Float[Tensor, "k"]:
@@ -283,10 +312,18 @@ def _sum_of_directions(
     return (weights.to(W_dec) @ W_dec[latents.to(W_dec.device)]).to(weights.device)
 
 
-def _layer(sae: SAE, layer: int | None) -> int:
+def _layer(sae: SAE, ranking: LatentRanking, layer: int | None) -> int:
     named = sae_layer(sae.cfg.to_dict())
-    if layer is None and named is None:
+    said = {at for at in (named, ranking.layer, layer) if at is not None}
+    if not said:
         raise ValueError("the SAE does not name the layer it was trained on; give layer=")
-    if None not in (layer, named) and layer != named:
-        raise ValueError(f"layer {layer} is to be steered with an SAE of layer {named}")
-    return named if layer is None else layer
+    if None not in (named, ranking.layer) and named != ranking.layer:
+        raise ValueError(
+            f"the ranking is of the latents of layer {ranking.layer}, the SAE of layer {named}; "
+            "give the SAE of the ranking's layer"
+        )
+    if len(said) > 1:
+        raise ValueError(
+            f"layer {layer} is to be steered with an SAE of layer {min(said - {layer})}"
+        )
+    return said.pop()

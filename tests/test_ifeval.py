@@ -121,7 +121,7 @@ def test_a_check_passes_the_test_of_graders(constraint):
         ("length_constraints:number_words", FEW | {"relation": "below"}, "'less than', 'at least'"),
         ("language:response_language", {"language": "xx"}, "KeyError"),
         ("keywords:existence", {"keywords": "oven"}, r"must be a list, for example \['oven'\]"),
-        ("keywords:existence", {"keywords": ["("]}, "unterminated subpattern"),
+        ("keywords:existence", {"keywords": [3]}, "cannot work with"),
         ("combination:repeat_prompt", {}, "must be set"),
     ],
 )

@@ -81,11 +81,11 @@ def test_switched_on_is_what_sensitivity_is_the_mean_of():
 def test_swapped_labels_keep_the_pairs_and_halve_a_perfect_latent():
     n = 400
     positive = torch.stack([torch.ones(n), torch.arange(1.0, n + 1)], dim=1)
-    negative = torch.stack([torch.zeros(n), -torch.arange(1.0, n + 1)], dim=1)
+    negative = torch.stack([torch.zeros(n), n + torch.arange(1.0, n + 1)], dim=1)
     first, second = swap_labels(positive, negative, seed=3)
     assert torch.equal(first[:, 0] + second[:, 0], torch.ones(n))
-    assert torch.equal(first[:, 1], -second[:, 1]), "a pair was torn apart"
-    assert torch.equal(first[:, 0] > 0, first[:, 1] > 0), "latents of one sample were separated"
+    assert torch.equal((first[:, 1] - second[:, 1]).abs(), torch.full((n,), float(n))), "torn apart"
+    assert torch.equal(first[:, 0] > 0, first[:, 1] <= n), "latents of one sample were separated"
     assert rank_latents(first, second).sensitivity[0].item() == pytest.approx(0.5, abs=0.1)
     assert torch.equal(first, swap_labels(positive, negative, seed=3)[0])
     assert not torch.equal(first, swap_labels(positive, negative, seed=4)[0])

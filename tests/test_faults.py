@@ -1,0 +1,201 @@
+"""Faults that were found from outside: the smallest input of each, and what is right."""
+
+import threading
+import unicodedata
+
+import jaxtyping
+import pytest
+import torch
+from sae_lens import AbsTopKSAE, AbsTopKSAEConfig
+from transformers import AddedToken
+
+from saif_helpers.activations import capture
+from saif_helpers.contexts import top_contexts
+from saif_helpers.graders import Item, contains_word, word_count, words_of
+from saif_helpers.ifeval import follows_ifeval
+from saif_helpers.latents import encode
+from saif_helpers.models import wrap
+from saif_helpers.prompts import render
+from saif_helpers.ranking import rank_captured, rank_latents
+from saif_helpers.steering import generate
+from saif_helpers.tokens import whole_characters
+from saif_helpers.vectors import SteeringVector, mean_difference_vector, saif_vector
+from tests import tiny
+
+ITEM = Item("x")
+
+
+@pytest.fixture
+def as_users_have_it(monkeypatch):
+    """Without the checks of array shapes, which run in tests alone."""
+    monkeypatch.setattr(jaxtyping.config, "jaxtyping_disable", True)
+
+
+@pytest.fixture
+def model():
+    return tiny.wrapped("gemma2")
+
+
+@pytest.mark.parametrize("text", ["Переведи это.", "a猫b", "😀", "plain", "é\ufffd!", ""])
+def test_tokens_of_one_character_are_decoded_together(text):
+    tokenizer = tiny.tokenizer()
+    ids = tokenizer(text, add_special_tokens=False)["input_ids"]
+    pieces = whole_characters(ids, tokenizer)
+    assert "".join(piece for piece, _ in pieces) == text
+    assert [at for _, places in pieces for at in places] == list(range(len(ids)))
+    if "\ufffd" not in text:
+        assert [piece for piece, _ in pieces] == list(text)  # the tokenizer knows bytes
+
+
+def test_contexts_show_whole_characters_with_their_largest_activation(model):
+    prompt = render("Переведи эту фразу.", model.tokenizer)
+    (active,) = (encode(model.saes[1], capture(model, [prompt], [1])[1]) > 0).nonzero()[:1, 1]
+    (context,) = top_contexts(model, [prompt], 1, [int(active)])[int(active)]
+    assert "".join(context.tokens) == prompt.removeprefix("<bos>")
+    assert len(context.tokens) == len(context.activations)
+    assert context.peak > 0
+
+
+def test_thousands_of_added_tokens_do_not_slow_a_prompt_down():
+    tokenizer = tiny.tokenizer()
+    render("The cat sleeps.", tokenizer)
+    tokenizer.add_tokens([AddedToken(f"<unused{i}>", special=True) for i in range(3000)])
+    looks = []
+    decoder = type(tokenizer).added_tokens_decoder
+    with pytest.MonkeyPatch.context() as patch:
+        spy = property(lambda self: looks.append(1) or decoder.fget(self))
+        patch.setattr(type(tokenizer), "added_tokens_decoder", spy)
+        for _ in range(5):
+            render("The cat sleeps.", tokenizer)
+        with pytest.raises(ValueError, match="special token '<unused7>'"):
+            render("The <unused7> sleeps.", tokenizer)
+        template = tokenizer.chat_template
+        tokenizer.chat_template = template + "{# <new> #}"
+        render("The cat sleeps.", tokenizer)
+    assert len(looks) == 2, "looked up anew at each prompt"
+
+
+def test_two_threads_on_one_model_wait_for_each_other(model):
+    expected = capture(model, tiny.PROMPTS, [1])[1]
+    written = generate(model, tiny.PROMPTS, max_new_tokens=3)
+    wrong = []
+
+    def work():
+        try:
+            for _ in range(4):
+                assert torch.equal(capture(model, tiny.PROMPTS, [1])[1], expected)
+                assert generate(model, tiny.PROMPTS, max_new_tokens=3) == written
+        except Exception as error:  # told below
+            wrong.append(error)
+
+    threads = [threading.Thread(target=work) for _ in range(3)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert not wrong, wrong
+
+
+def test_keywords_of_ifeval_mean_themselves():
+    has = follows_ifeval("keywords:existence", keywords=["C++"])
+    assert (has("A cat.", ITEM), has("I write C++ code.", ITEM)) == (False, True)
+    assert not follows_ifeval("keywords:existence", keywords=["a.b"])("aXb", ITEM)
+    often = follows_ifeval("keywords:frequency", keyword="a.b", frequency=1, relation="at least")
+    assert (often("aXb", ITEM), often("a.b", ITEM)) == (False, True)
+    without = follows_ifeval("keywords:forbidden_words", forbidden_words=["a.b"])
+    assert (without("aXb", ITEM), without("an a.b here", ITEM)) == (True, False)
+    with pytest.raises(ValueError, match=r"cannot look for 'C\+\+'"):
+        follows_ifeval("keywords:forbidden_words", forbidden_words=["C++"])
+
+
+def test_marks_belong_to_their_letters():
+    two = word_count(2, 2)
+    for text in ("school pupil", "हिन्दी भाषा", unicodedata.normalize("NFD", "école élève")):
+        assert two(text, ITEM), text
+    assert words_of("Les ÉLÈVES") == ["les", "élèves"]
+
+
+@pytest.mark.parametrize(
+    ("text", "word", "there"),
+    [
+        ("हिन्दी में", "हिन", False),
+        ("हिन्दी में", "में", True),
+        ("我在花园里看书", "花园", True),
+        ("我在花园里看书", "公园", False),
+        ("the gardens", "garden", False),
+        (unicodedata.normalize("NFD", "une école."), "École", True),
+    ],
+)
+def test_a_word_is_found_whole_where_words_have_ends(text, word, there):
+    assert contains_word(text, word) == there
+
+
+def test_more_latents_than_are_sensitive_warn():
+    positive = torch.tensor([[1.0, 2.0, 0.0], [1.0, 2.0, 0.0]])
+    negative = torch.tensor([[0.0, 2.0, 0.0], [0.0, 2.0, 0.0]])
+    ranking = rank_latents(positive, negative)
+    sae = tiny.sae(1, d_sae=3)
+    saif_vector(ranking, sae, 1)
+    with pytest.warns(UserWarning, match="only 1 of them are ever switched on"):
+        saif_vector(ranking, sae, 2)
+
+
+def test_latents_that_can_be_negative_are_refused():
+    sae = AbsTopKSAE(AbsTopKSAEConfig(d_in=32, d_sae=64, k=8))
+    with pytest.raises(ValueError, match="AbsTopK"):
+        encode(sae, torch.randn(20, 32))
+    with pytest.raises(ValueError, match="AbsTopK"):
+        wrap(tiny.causal_lm("llama"), tiny.tokenizer(), {1: sae}, name="x")
+
+
+def test_a_ranking_of_parts_is_the_ranking_of_all(model, monkeypatch):
+    positive, negative = ({1: torch.randn(50, 32)} for _ in range(2))
+    whole = rank_captured(model, positive, negative)[1]
+    monkeypatch.setattr("saif_helpers.latents.ENCODED_AT_ONCE", 7 * model.saes[1].cfg.d_sae)
+    parts = rank_captured(model, positive, negative)[1]
+    assert torch.equal(parts.order, whole.order)
+    assert parts.layer == whole.layer == 1
+    for name in ("sensitivity", "mean", "std", "negative_mean"):
+        torch.testing.assert_close(getattr(parts, name), getattr(whole, name))
+    with pytest.raises(ValueError, match="no pairs"):
+        rank_captured(model, {1: torch.empty(0, 32)}, {1: torch.empty(0, 32)})
+
+
+@pytest.mark.parametrize(
+    ("positive", "negative", "said"),
+    [
+        (torch.ones(300, 4), torch.ones(1, 4), "300 positive and 1 negative"),
+        (torch.ones(3, 4), torch.ones(3, 5), "4 and 5 latents"),
+        (torch.full((3, 4), torch.nan), torch.ones(3, 4), "finite and never negative"),
+        (torch.ones(3, 4), torch.full((3, 4), torch.inf), "finite and never negative"),
+        (torch.randn(9, 4), torch.randn(9, 4), "not the residual stream"),
+    ],
+)
+def test_what_is_no_pair_of_latents_is_not_ranked(positive, negative, said, as_users_have_it):
+    with pytest.raises(ValueError, match=said):
+        rank_latents(positive, negative)
+
+
+def test_a_ranking_and_an_sae_know_their_layer(model):
+    streams = {layer: torch.randn(20, 32) for layer in (0, 1)}
+    others = {layer: -stream for layer, stream in streams.items()}
+    rankings = rank_captured(model, streams, others)
+    assert saif_vector(rankings[1], model.saes[1], 3).layer == 1
+    with pytest.raises(ValueError, match="latents of layer 0, the SAE of layer 1"):
+        saif_vector(rankings[0], model.saes[1], 3)
+
+
+@pytest.mark.parametrize(
+    "vector", [torch.tensor(3.0), torch.ones(32, 32), torch.ones(32, dtype=torch.long)]
+)
+def test_what_is_no_vector_is_refused(vector, as_users_have_it):
+    with pytest.raises(ValueError, match="one floating-point number for each entry"):
+        SteeringVector(1, vector, "x")
+
+
+def test_what_other_libraries_take_is_refused_in_words(model, as_users_have_it):
+    vector = torch.ones(32)
+    with pytest.raises(ValueError, match="give a SteeringVector"):
+        generate(model, tiny.PROMPTS, {0: vector, 1: vector}, max_new_tokens=2)
+    with pytest.raises(ValueError, match="a row for each sample"):
+        mean_difference_vector(vector, vector, 1)
