@@ -96,7 +96,7 @@ _STATIONS = {
         "share_between",
         "verdict",
     ],
-    "provenance": ["provenance", "record_provenance"],
+    "made_with": ["provenance", "record_provenance"],
     "results": ["read_results", "results_table"],
     "specificity": ["classify_latents", "response_table"],
     "proximity": [

@@ -39,6 +39,7 @@ from saif_helpers.zoo import (
     PretrainedSAE,
     choose_layers,
     pretrained_saes,
+    resolved,
     width_of,
 )
 
@@ -82,8 +83,8 @@ def load(
         layers: The layers to have SAEs for, see `zoo.choose_layers`. By default all layers that
             have shipped SAEs, and the final one of any other model.
         saes: SAEs named one by one: layer to release and id in SAE-Lens' list, or to a folder that
-            ``sae.save_model`` made. `size`, `layers` and `release` then say nothing. Or the folder
-            that ``make saes`` wrote, of which `size` and `layers` choose. ``{}`` for no SAEs.
+            ``sae.save_model`` made; then without `size`, `layers` and `release`. Or the folder that
+            ``make saes`` wrote, of which `size` and `layers` choose. ``{}`` for no SAEs.
         release: Another release of SAE-Lens' list than the zoo's; of SmolLM2 ``"seed-1"``, SAEs
             of another training seed.
         device: Where to put model and SAEs; by default the CPU for the organism, otherwise a GPU
@@ -106,9 +107,11 @@ def load(
         OSError: If files cannot be fetched; the message says what to do.
         ValueError: If there is no such model, layer, width or release, if a file is not the one
             that the organism's manifest lists, if a file could run code, if an SAE does not fit the
-            model, if the number format is too narrow for the model, if NDIF cannot run it, or if
-            SAEs are named for the organism.
+            model, if the number format is too narrow for the model, if NDIF cannot run it, if SAEs
+            are named for the organism, or named one by one and chosen otherwise too.
     """
+    if name != "organism":
+        _check_choice(saes, size, layers, release)
     if layers is None:  # and not by `or`: 0 is a layer
         layers = "all" if name in ("organism", SMOLLM2) else "final"
     if name == SMOLLM2 and saes is None:
@@ -129,6 +132,21 @@ def load(
         keep = worth_it and not remote and weights_here
         store = default_folder() if keep else None
     return replace(found, store=Store(store) if isinstance(store, str | Path) else store)
+
+
+def _check_choice(
+    saes: SAESources | None, size: str | None, layers: Layers, release: str | None
+) -> None:
+    """Refuse two ways of choosing SAEs at once."""
+    one_by_one = isinstance(saes, Mapping) and bool(saes)
+    chosen = {"release": release}
+    if one_by_one:
+        chosen |= {"size": size, "layers": layers}
+    wrong = [name for name, value in chosen.items() if saes is not None and value is not None]
+    if wrong:
+        raise ValueError(
+            f"saes and {' and '.join(wrong)} given, which both choose the SAEs; give one of them"
+        )
 
 
 def _load_organism(
@@ -300,7 +318,7 @@ def _named_sae(where: tuple[str, str] | Path, device: str) -> tuple[Callable[[],
     """Return what loads an SAE that was named explicitly, and say where it lies."""
     if isinstance(where, tuple):
         release, sae_id = where
-        return partial(load_sae, release, sae_id, device), f"{release}/{sae_id}"
+        return partial(load_sae, release, sae_id, device), resolved(release, sae_id)
     return partial(local_sae, Path(where), device), str(where)
 
 

@@ -195,6 +195,34 @@ def wrap(
     return replace(found, store=store)
 
 
+ATTENTIONS = {"full_attention", "sliding_attention", "chunked_attention"}
+
+
+def check_architecture(model: torch.nn.Module | TransformersModel, name: str) -> None:
+    """Refuse architectures that can be captured and not steered, before anything runs.
+
+    Args:
+        model: As in `wrap`.
+        name: What the model is called.
+
+    Raises:
+        ValueError: If not all layers are attention, whose cache can drop the texts that have ended,
+            or the residual stream has several copies.
+    """
+    config = model.config.get_text_config()
+    others = sorted(set(getattr(config, "layer_types", None) or ()) - ATTENTIONS)
+    if others:
+        raise ValueError(
+            f"{name} has layers of the kind {others[0]!r}; only models whose layers are all "
+            "attention can be steered here: take one of those"
+        )
+    if getattr(config, "altup_num_inputs", 1) > 1:
+        raise ValueError(
+            f"{name} has a residual stream of {config.altup_num_inputs} copies; take a model that "
+            "has a single one"
+        )
+
+
 def decoder_layers(model: torch.nn.Module | TransformersModel) -> torch.nn.ModuleList:
     """Return a model's decoder layers.
 
@@ -243,6 +271,7 @@ def combine(
         ValueError: If an SAE does not fit the model or its key.
     """
     n_layers, d_model = len(decoder_layers(model)), model.config.hidden_size
+    check_architecture(model, name)
 
     def check(layer: int, width: int, cfg: Mapping) -> None:
         at = f"the SAE for layer {layer}, width {width}"

@@ -15,7 +15,7 @@ Names = Annotated[dict[str, str], Field(min_length=1)]
 
 
 class Provenance(BaseModel):
-    """What a result was made with, see `provenance.provenance`."""
+    """What a result was made with, see `made_with.provenance`."""
 
     model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
 

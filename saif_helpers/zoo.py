@@ -162,7 +162,7 @@ def pretrained_saes(releases: Sequence[str]) -> dict[tuple[int, int], Pretrained
                 "its documentation lists those that there are"
             )
         for sae_id, path in listed[release].saes_map.items():
-            read = _read_id(sae_id)
+            read = _read_id(path if sae_id.endswith("/canonical") else sae_id)
             if read is None:
                 continue
             layer, d_sae, distance = read
@@ -171,10 +171,26 @@ def pretrained_saes(releases: Sequence[str]) -> dict[tuple[int, int], Pretrained
                 best[layer, d_sae] = (distance, sae)
     if not best:
         raise ValueError(
-            f"no id of {', '.join(releases)} names a layer and a width; name the SAEs one by one: "
-            "saes={layer: (release, sae_id)}"
+            f"the ids of {', '.join(releases)} do not name layer and width in a way that is known "
+            "here; name the SAEs one by one: saes={layer: (release, sae_id)}"
         )
     return {key: sae for key, (_, sae) in sorted(best.items())}
+
+
+def resolved(release: str, sae_id: str) -> str:
+    """Say which files an SAE of SAE-Lens' list is, which an id such as "canonical" only stands for.
+
+    Args:
+        release: Name of the release.
+        sae_id: The SAE's id there.
+
+    Returns:
+        Repository and folder; release and id if SAE-Lens does not list them.
+    """
+    listed = get_pretrained_saes_directory().get(release)
+    if listed is None or sae_id not in listed.saes_map:
+        return f"{release}/{sae_id}"
+    return f"{listed.repo_id}/{listed.saes_map[sae_id]}"
 
 
 def last_layer_saes(releases: Sequence[str]) -> dict[int, PretrainedSAE]:

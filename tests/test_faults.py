@@ -2,24 +2,29 @@
 
 import threading
 import unicodedata
+from pathlib import Path
 
 import jaxtyping
 import pytest
 import torch
+import transformers
 from sae_lens import AbsTopKSAE, AbsTopKSAEConfig
-from transformers import AddedToken
+from transformers import AddedToken, AutoModelForCausalLM
 
+import saif_helpers
 from saif_helpers.activations import capture
 from saif_helpers.contexts import top_contexts
 from saif_helpers.graders import Item, contains_word, word_count, words_of
 from saif_helpers.ifeval import follows_ifeval
 from saif_helpers.latents import encode
+from saif_helpers.loading import load
 from saif_helpers.models import wrap
 from saif_helpers.prompts import render
 from saif_helpers.ranking import rank_captured, rank_latents
 from saif_helpers.steering import generate
 from saif_helpers.tokens import whole_characters
 from saif_helpers.vectors import SteeringVector, mean_difference_vector, saif_vector
+from saif_helpers.zoo import pretrained_saes, resolved
 from tests import tiny
 
 ITEM = Item("x")
@@ -199,3 +204,49 @@ def test_what_other_libraries_take_is_refused_in_words(model, as_users_have_it):
         generate(model, tiny.PROMPTS, {0: vector, 1: vector}, max_new_tokens=2)
     with pytest.raises(ValueError, match="a row for each sample"):
         mean_difference_vector(vector, vector, 1)
+
+
+@pytest.mark.parametrize("config", ["Lfm2Config", "Qwen3NextConfig"])
+def test_a_hybrid_model_is_refused_before_anything_runs(config):
+    sizes = {
+        "vocab_size": 262,
+        "hidden_size": 32,
+        "intermediate_size": 64,
+        "num_hidden_layers": 4,
+        "num_attention_heads": 4,
+        "num_key_value_heads": 2,
+        "pad_token_id": 0,
+        "bos_token_id": 2,
+        "eos_token_id": 1,
+    }
+    if config == "Lfm2Config":
+        sizes["full_attn_idxs"] = [1]
+    else:
+        sizes |= {"num_experts": 2, "num_experts_per_tok": 1, "moe_intermediate_size": 16}
+        sizes |= {"head_dim": 8, "linear_num_key_heads": 2, "linear_num_value_heads": 2}
+    model = AutoModelForCausalLM.from_config(getattr(transformers, config)(**sizes)).eval()
+    with pytest.raises(ValueError, match="hybrid has layers of the kind"):
+        wrap(model, tiny.tokenizer(), {}, name="hybrid")
+
+
+def test_saes_are_chosen_in_one_way(tmp_path):
+    for chosen in ({"layers": [3]}, {"size": "16k"}, {"release": "x"}):
+        with pytest.raises(ValueError, match=f"saes and {next(iter(chosen))} given"):
+            load(str(tmp_path), saes={3: tmp_path}, **chosen)
+    with pytest.raises(ValueError, match="saes and release given"):
+        load(str(tmp_path), saes=tmp_path, release="x")
+
+
+def test_a_canonical_id_is_recorded_as_its_files():
+    release = "gemma-scope-2b-pt-res-canonical"
+    path = "google/gemma-scope-2b-pt-res/layer_20/width_16k/average_l0_71"
+    assert resolved(release, "layer_20/width_16k/canonical") == path
+    assert resolved("mine", "an-id") == "mine/an-id"
+    assert str(pretrained_saes([release])[20, 2**14]) == path
+
+
+def test_no_public_name_is_a_module_too():
+    modules = {path.stem for path in Path(saif_helpers.__file__).parent.glob("*.py")}
+    assert not modules & set(saif_helpers.__all__), (
+        "which of the two it is hangs on what came first"
+    )

@@ -11,12 +11,12 @@ from saif_helpers.progress import progress, watched
 PACKAGE = Path(saif_helpers.__file__).parent
 STATIONS = [
     "versions", "progress", "gguf_files", "smollm2", "graders", "broken", "translations",
-    "natural_graders", "response_graders", "ifeval", "instructions", "prompts", "parallel",
-    "tokens", "zoo", "needs", "untrusted", "hub", "entries", "store", "saes", "remote", "models",
+    "natural_graders", "response_graders", "ifeval", "instructions", "tokens", "prompts",
+    "parallel", "zoo", "needs", "untrusted", "hub", "entries", "store", "saes", "remote", "models",
     "loading", "batching", "kept", "activations",
     "latents", "ranking", "vectors", "interventions", "steering", "references", "asking", "grades",
     "settings", "rules", "answers", "rubric", "endpoint", "judge", "kappa", "selection", "controls",
-    "verdicts", "provenance", "results", "specificity", "proximity", "influence", "contexts",
+    "verdicts", "made_with", "results", "specificity", "proximity", "influence", "contexts",
     "cards", "effects", "figures", "frames", "study", "dry_run", "memory", "playground",
 ]  # fmt: skip
 

@@ -9,7 +9,7 @@ import pytest
 import tiny
 from test_chapters import SMALL_SIZES
 
-from saif_helpers.provenance import provenance
+from saif_helpers.made_with import provenance
 from saif_helpers.results import Provenance, read_results, results_table
 from saif_helpers.zoo import ZOO
 

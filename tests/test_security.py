@@ -286,7 +286,7 @@ import huggingface_hub, transformers
 huggingface_hub.logging.set_verbosity_debug()
 transformers.logging.set_verbosity_debug()
 import saif_helpers as saif
-from saif_helpers.provenance import provenance
+from saif_helpers.made_with import provenance
 
 def shown(call):
     try:
