@@ -6,6 +6,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Literal
 
+import numpy as np
+
 from saif_helpers.graders import Item
 from saif_helpers.instructions import InstructionType
 
@@ -63,11 +65,11 @@ def ask_check(
         raise GraderError(
             f"{about} failed {case}: {error!r}; a check must answer True or False for any output"
         ) from error
-    if not isinstance(answer, bool):
+    if not isinstance(answer, bool | np.bool_):
         raise GraderError(
             f"{about} answered {answer!r} {case}; it must answer True or False (wrap it in bool())"
         )
-    return answer
+    return bool(answer)
 
 
 @contextmanager

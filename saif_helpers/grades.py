@@ -13,6 +13,7 @@ import pandas as pd
 from scipy.optimize import brentq
 from scipy.stats import norm
 
+from saif_helpers.arguments import share
 from saif_helpers.asking import GraderError, ask_check
 from saif_helpers.broken import is_broken
 from saif_helpers.graders import Item, exact_match, without_thought
@@ -58,11 +59,11 @@ def wilson(count: int | float, n: int, confidence: float = 0.95) -> Interval:
         The share and its interval.
 
     Raises:
-        ValueError: If `count` is not between 0 and n, or n is 0.
+        ValueError: If `count` is not between 0 and n, or n is 0; if the confidence is no share.
     """
     if not 0 <= count <= n or n < 1:
         raise ValueError(f"{count} of {n} given; give a count from 0 to n and an n of at least 1")
-    z, p = norm.ppf((1 + confidence) / 2), count / n
+    z, p = norm.ppf((1 + share("confidence", confidence)) / 2), count / n
     middle, half = p + z**2 / (2 * n), z * math.sqrt(p * (1 - p) / n + z**2 / (4 * n**2))
     low, high = ((middle + sign * half) / (1 + z**2 / n) for sign in (-1, 1))
     return Interval(p, float(low) if count else 0.0, float(high) if count < n else 1.0, n)
@@ -188,6 +189,8 @@ def check_lengths(outputs: Sequence[str], items: Sequence[Item]) -> None:
     Raises:
         ValueError: If there is nothing to grade, or not one item for each output.
     """
+    if isinstance(outputs, str):
+        raise ValueError(f"the text {outputs[:40]!r} given; give a list of outputs")
     if len(outputs) != len(items) or not outputs:
         raise ValueError(
             f"{len(outputs)} outputs and {len(items)} items given; give at least one output, and "
@@ -279,6 +282,12 @@ def paired_difference(
     Raises:
         ValueError: If the two were not graded on the same contents, or on one more than once.
     """
+    if first.instruction != second.instruction:
+        raise ValueError(
+            f"grades for {first.instruction!r} and for {second.instruction!r} given; compare "
+            "methods on one instruction"
+        )
+    share("confidence", confidence)
     if [item.content for item in first.items] != [item.content for item in second.items]:
         raise ValueError("the two grades are of different contents; grade both on the same ones")
     check_distinct(item.content for item in first.items)

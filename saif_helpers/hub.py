@@ -41,6 +41,27 @@ def default_device() -> str:
     return "cuda" if torch.cuda.is_available() else "cpu"
 
 
+def check_device(device: str) -> None:
+    """Refuse a device that this machine has not.
+
+    Args:
+        device: What was asked for; ``"auto"`` spreads a model over several GPUs.
+
+    Raises:
+        ValueError: If it is no device, or a GPU where there is none.
+    """
+    if device == "auto":
+        return
+    try:
+        kind = torch.device(device).type
+    except RuntimeError as error:
+        raise ValueError(
+            f"device {device!r} asked for; give 'cpu', 'cuda', 'cuda:1' or 'auto'"
+        ) from error
+    if kind == "cuda" and not torch.cuda.is_available():
+        raise ValueError(f"device {device!r} asked for, and there is no GPU here; give 'cpu'")
+
+
 def cpu_computes_in_bfloat16() -> bool:
     """Return whether the CPU has instructions for bfloat16 (Intel's and AMD's AVX-512, or AMX).
 

@@ -14,7 +14,7 @@ from pathlib import Path
 from string import Formatter
 from typing import Literal
 
-from saif_helpers.graders import GRADERS, Grader
+from saif_helpers.graders import GRADERS, Check, Grader
 from saif_helpers.natural_graders import NATURAL_GRADERS
 from saif_helpers.response_graders import RESPONSE_GRADERS
 
@@ -56,7 +56,7 @@ class InstructionType:
         name: Short name, the key of this instruction's references in the contents.
         wordings: Language code to the wordings in that language. A wording may hold slots, for
             example ``"Include the word {keyword}."``.
-        grader: Strict and loose check of an output.
+        grader: Strict and loose check of an output; or a single check, for both.
         title: Name for tables and figures; `name` by default.
         description: What is asked, in a sentence.
         output_language: Language code of a right output.
@@ -67,7 +67,7 @@ class InstructionType:
 
     name: str
     wordings: Mapping[str, Sequence[str]]
-    grader: Grader = field(repr=False)
+    grader: Grader | Check = field(repr=False)
     title: str = ""
     description: str = ""
     output_language: str = "en"
@@ -79,6 +79,8 @@ class InstructionType:
         """Refuse what would fail later: too few wordings, duplicates, wrong slots or hold-outs."""
         if not self.title:
             object.__setattr__(self, "title", self.name)
+        if callable(self.grader):  # one check for both grades
+            object.__setattr__(self, "grader", Grader(self.grader, self.grader))
         _check_wordings(self)
         _check_held_out(self)
 

@@ -16,6 +16,7 @@ from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedTokenize
 
 from saif_helpers.gguf_files import converted
 from saif_helpers.hub import (
+    check_device,
     default_attention,
     default_device,
     default_dtype,
@@ -110,6 +111,8 @@ def load(
             model, if the number format is too narrow for the model, if NDIF cannot run it, if SAEs
             are named for the organism, or named one by one and chosen otherwise too.
     """
+    if device is not None:
+        check_device(device)
     if name != "organism":
         _check_choice(saes, size, layers, release)
     if layers is None:  # and not by `or`: 0 is a layer

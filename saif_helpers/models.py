@@ -87,9 +87,10 @@ class ModelWithSAEs:
         Raises:
             ValueError: If there is no such layer.
         """
-        if not 0 <= index < self.n_layers:
+        known = isinstance(index, int) and not isinstance(index, bool)
+        if not known or not 0 <= index < self.n_layers:
             raise ValueError(
-                f"layer {index} asked for; {self.name} has layers 0-{self.n_layers - 1}"
+                f"layer {index!r} asked for; {self.name} has layers 0-{self.n_layers - 1}"
             )
         return self.lm.model.layers[index]
 

@@ -10,13 +10,19 @@ import unicodedata
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Literal
+from typing import Literal, Protocol, runtime_checkable
 
 import jinja2
 from transformers import PreTrainedTokenizerBase
 
 from saif_helpers.graders import Item
-from saif_helpers.instructions import DATA, Corpus, InstructionType, Wordings
+from saif_helpers.instructions import (
+    DATA,
+    Corpus,
+    InstructionType,
+    Wordings,
+    load_instructions,
+)
 from saif_helpers.tokens import markers
 
 Position = Literal["after", "before"]
@@ -212,10 +218,25 @@ def _check_text(text: str, tokenizer: PreTrainedTokenizerBase) -> None:
             )
 
 
+@runtime_checkable
+class HasTokenizer(Protocol):
+    """What has a tokenizer, as a model does."""
+
+    tokenizer: PreTrainedTokenizerBase
+
+
+def _shipped(name: str) -> InstructionType:
+    """Find a shipped instruction; its wordings are the same for every corpus that has it."""
+    known = load_instructions("grammar") | load_instructions("natural")
+    if name not in known:
+        raise ValueError(f"instruction {name!r} asked for; there are {', '.join(known)}")
+    return known[name]
+
+
 def make_pairs(
-    instruction: InstructionType,
-    contents: Sequence[Content],
-    tokenizer: PreTrainedTokenizerBase,
+    instruction: InstructionType | str,
+    contents: Sequence[Content | str],
+    tokenizer: PreTrainedTokenizerBase | HasTokenizer,
     *,
     position: Position = "after",
     style: Style | None = None,
@@ -230,10 +251,10 @@ def make_pairs(
     and so do the wordings of a language.
 
     Args:
-        instruction: The instruction.
-        contents: The contents, one for each pair. Repeat a content to pair it with several
-            wordings.
-        tokenizer: The model's tokenizer, for its chat template.
+        instruction: The instruction, or the name of one that the package ships.
+        contents: The contents, one for each pair; or plain texts. Repeat a content to pair it with
+            several wordings.
+        tokenizer: The model's tokenizer, for its chat template; or the model.
         position: Instruction ``"after"`` or ``"before"`` the content.
         style: ``"chat"`` or ``"plain"``, see `render`.
         languages: Languages of the wordings; by default all that the selection has.
@@ -247,6 +268,13 @@ def make_pairs(
         ValueError: If there is no content, an argument is not one of those allowed, or `render`
             refuses a text.
     """
+    if isinstance(instruction, str):
+        instruction = _shipped(instruction)
+    if isinstance(contents, str | Content):
+        contents = [contents]
+    contents = [Content(one) if isinstance(one, str) else one for one in contents]
+    if isinstance(tokenizer, HasTokenizer):
+        tokenizer = tokenizer.tokenizer
     if not contents:
         raise ValueError("make_pairs was given no contents; give at least one")
     if position not in ("after", "before"):

@@ -15,6 +15,7 @@ from sae_lens import SAE
 from torch import Tensor
 
 from saif_helpers.activations import capture_pairs
+from saif_helpers.arguments import whole_number
 from saif_helpers.latents import encode_parts
 from saif_helpers.models import ModelWithSAEs
 from saif_helpers.prompts import PromptPair
@@ -49,7 +50,8 @@ class LatentRanking:
         Raises:
             ValueError: If there are not k latents.
         """
-        if not 1 <= k <= len(self.order):
+        k = whole_number("k", k)
+        if k > len(self.order):
             raise ValueError(
                 f"k = {k} asked for; give 1 to {len(self.order)}, the number of latents"
             )

@@ -8,9 +8,11 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, fields
 from itertools import product
 
+from saif_helpers.arguments import several
 from saif_helpers.asking import GraderError
 from saif_helpers.grades import Grades, grade
 from saif_helpers.instructions import InstructionType
+from saif_helpers.interventions import check_placement
 from saif_helpers.models import ModelWithSAEs
 from saif_helpers.prompts import Content, Style, render
 from saif_helpers.ranking import LatentRanking
@@ -80,19 +82,39 @@ SETTING_COLUMNS = [field.name for field in fields(Setting)]  # as tables hold a 
 
 
 def settings_grid(
-    layers: Iterable[int],
-    ks: Iterable[int],
-    betas: Iterable[float],
-    placements: Iterable[Placement],
-    strengths: Iterable[float] = (1.0,),
-    decays: Iterable[float] = (0.8,),
+    layers: int | Iterable[int],
+    ks: int | Iterable[int],
+    betas: float | Iterable[float],
+    placements: Placement | Iterable[Placement],
+    strengths: float | Iterable[float] = (1.0,),
+    decays: float | Iterable[float] = (0.8,),
 ) -> list[Setting]:
     """List every combination of layer, k, beta, placement and strength.
 
-    A placement that does not fade stands once, and not once for each decay.
+    A placement that does not fade comes once, and not once for each decay.
+
+    >>> len(settings_grid([0, 1], 15, 0.0, "decaying", [1, 2], [0.5, 0.8]))
+    8
+
+    Args:
+        layers: Layers; one may be given without a list, here and below.
+        ks: Numbers of latents.
+        betas: Standard deviations added to the means.
+        placements: Placements.
+        strengths: Factors on the vector.
+        decays: Factors from one generated token to the next.
+
+    Returns:
+        The settings.
+
+    Raises:
+        ValueError: If there is no such placement.
     """
-    grid = []
-    for *chosen, placement, strength in product(layers, ks, betas, placements, strengths):
+    grid, decays = [], several(decays)
+    for placement in several(placements):
+        check_placement(placement, 1.0)
+    lists = map(several, (layers, ks, betas, placements, strengths))
+    for *chosen, placement, strength in product(*lists):
         fading = [{"decay": decay} for decay in decays] if placement == "decaying" else [{}]
         grid += [Setting(*chosen, placement, strength, **decay) for decay in fading]
     return grid

@@ -15,6 +15,7 @@ from nnsight.intervention.interleaver import OutOfOrderError
 from torch import Tensor
 from transformers import DynamicCache
 
+from saif_helpers.arguments import whole_number
 from saif_helpers.batching import ONE_AT_A_TIME, check_room
 from saif_helpers.interventions import (
     PLACEMENTS,
@@ -175,8 +176,7 @@ def generate_ids(
     Raises:
         ValueError: As `generate`.
     """
-    if max_new_tokens < 1:
-        raise ValueError(f"max_new_tokens={max_new_tokens} asked for; give at least 1")
+    max_new_tokens = whole_number("max_new_tokens", max_new_tokens)
     check_placement(placement, decay)
     whole = additions(model, steering, len(prompts), strength)
     written: list[list[int]] = [[] for _ in prompts]

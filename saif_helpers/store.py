@@ -186,7 +186,7 @@ class Store:
         return [path for path in found if not path.is_dir()]
 
     def _entries(self, name: str = _ENTRY, shelves: str = "*") -> list[Path]:
-        """List the files that a store has written, by name."""
+        """List the files that a store has written, by name; a pipe is left out."""
         try:
             found = sorted(self.folder.glob(f"{shelves}/*"))
         except OSError:  # a Drive that is gone; writing to it will say so
@@ -194,7 +194,9 @@ class Store:
         return [
             path
             for path in found
-            if re.fullmatch(_SHELF, path.parent.name) and re.fullmatch(name, path.name)
+            if re.fullmatch(_SHELF, path.parent.name)
+            and re.fullmatch(name, path.name)
+            and not path.is_fifo()
         ]
 
 

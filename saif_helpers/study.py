@@ -11,6 +11,7 @@ import pandas as pd
 from matplotlib.axes import Axes
 
 from saif_helpers.activations import capture_pairs
+from saif_helpers.arguments import share
 from saif_helpers.batching import checked_ids
 from saif_helpers.cards import LatentCard, latent_cards
 from saif_helpers.controls import random_latents_vector
@@ -174,6 +175,14 @@ def study_instruction(
     unknown = [rule for rule in rules if rule not in RULES]
     if unknown or not rules:
         raise ValueError(f"rules {list(rules)} asked for; give one or more of {', '.join(RULES)}")
+    bars = [
+        share(name, bar)
+        for name, bar in {
+            "strict_bar": strict_bar,
+            "loose_bar": loose_bar,
+            "random_bar": random_bar,
+        }.items()
+    ]
     if n_random < 1:
         raise ValueError(f"n_random={n_random} asked for; the verdict needs at least 1")
     basis: Rule = "paper" if "paper" in rules else rules[0]  # the control and the cards are its own
@@ -230,7 +239,6 @@ def study_instruction(
     controls = [control.scaled(norm / control.norm) for control in drawn[at.layer]]
     where = {"placement": at.placement, "decay": at.decay} | longest
     grades[RANDOM] = pool(steer_and_grade(model, instruction, test, controls, **where))
-    bars = (strict_bar, loose_bar, random_bar)
     checks = {rule: _checks(grades, rule, *bars) for rule in rules}
     cards = _cards(model, instruction, asked, grades, rankings[at.layer], at.layer, n_cards)
     found = (grades, settings, rankings, checks, cards, reconstruction)

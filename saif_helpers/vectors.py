@@ -10,6 +10,7 @@ import warnings
 from dataclasses import dataclass, replace
 from typing import Literal
 
+import torch
 from jaxtyping import Float, Int
 from sae_lens import SAE
 from torch import Tensor
@@ -49,7 +50,9 @@ class SteeringVector:
     description: str
 
     def __post_init__(self) -> None:
-        """Refuse what is no vector."""
+        """Take lists and arrays of numbers as well, and refuse what is no vector."""
+        if not isinstance(self.vector, Tensor):
+            object.__setattr__(self, "vector", torch.as_tensor(self.vector, dtype=torch.float32))
         if self.vector.ndim != 1 or not self.vector.is_floating_point():
             raise ValueError(
                 f"a steering vector of shape {tuple(self.vector.shape)} and {self.vector.dtype} "

@@ -36,6 +36,11 @@ class Check:
     side: Literal["above", "below"]
     threshold: float
 
+    def __post_init__(self) -> None:
+        """Refuse a side that there is not."""
+        if self.side not in ("above", "below"):
+            raise ValueError(f"side={self.side!r} given; give 'above' or 'below'")
+
     @property
     def holds(self) -> bool | None:
         """Whether the claim's side holds; None where the interval holds the threshold or is nan."""

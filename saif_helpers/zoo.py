@@ -242,7 +242,7 @@ def choose_layers(layers: Layers, n_layers: int, name: str) -> list[int]:
     Raises:
         ValueError: If a layer does not exist or the word is unknown.
     """
-    if isinstance(layers, int):
+    if isinstance(layers, int) and not isinstance(layers, bool):
         layers = [layers]
     if layers == "all" or (layers == "spread" and n_layers <= SPREAD):
         return list(range(n_layers))
@@ -250,8 +250,12 @@ def choose_layers(layers: Layers, n_layers: int, name: str) -> list[int]:
         return [round((step + 1) * n_layers / SPREAD) - 1 for step in range(SPREAD)]
     if layers == "final":
         return [n_layers - 1]
-    if isinstance(layers, str) or not layers:
-        raise ValueError(f"layers={layers!r} asked for; give 'final', 'spread', 'all' or numbers")
+    listed = [] if isinstance(layers, str | bool) else list(layers or [])
+    if not listed or not all(isinstance(at, int) and not isinstance(at, bool) for at in listed):
+        raise ValueError(
+            f"layers={layers!r} asked for; give 'final', 'spread', 'all' or whole numbers"
+        )
+    layers = listed
     wrong = [layer for layer in layers if not -n_layers <= layer < n_layers]
     if wrong:
         raise ValueError(f"layer {wrong[0]} asked for; {name} has layers 0-{n_layers - 1}")

@@ -1,10 +1,12 @@
 """Faults that were found from outside: the smallest input of each, and what is right."""
 
+import os
 import threading
 import unicodedata
 from pathlib import Path
 
 import jaxtyping
+import numpy as np
 import pytest
 import torch
 import transformers
@@ -15,19 +17,25 @@ import saif_helpers
 from saif_helpers.activations import capture
 from saif_helpers.contexts import top_contexts
 from saif_helpers.graders import Item, contains_word, word_count, words_of
+from saif_helpers.grades import Grades, grade, paired_difference, wilson
 from saif_helpers.ifeval import follows_ifeval
+from saif_helpers.instructions import InstructionType, load_instructions
 from saif_helpers.latents import encode
 from saif_helpers.loading import load
 from saif_helpers.models import wrap
-from saif_helpers.prompts import render
+from saif_helpers.prompts import Content, make_pairs, render
 from saif_helpers.ranking import rank_captured, rank_latents
+from saif_helpers.settings import settings_grid
 from saif_helpers.steering import generate
+from saif_helpers.store import Store
 from saif_helpers.tokens import whole_characters
 from saif_helpers.vectors import SteeringVector, mean_difference_vector, saif_vector
-from saif_helpers.zoo import pretrained_saes, resolved
+from saif_helpers.verdicts import Check
+from saif_helpers.zoo import choose_layers, pretrained_saes, resolved
 from tests import tiny
 
 ITEM = Item("x")
+FRENCH = load_instructions()["french"]
 
 
 @pytest.fixture
@@ -250,3 +258,76 @@ def test_no_public_name_is_a_module_too():
     assert not modules & set(saif_helpers.__all__), (
         "which of the two it is hangs on what came first"
     )
+
+
+def grades(instruction="french", n=3):
+    items = tuple(Item(str(number)) for number in range(n))
+    return Grades(instruction, items, ("",) * n, (True,) * n, (True,) * n)
+
+
+@pytest.mark.parametrize(
+    ("call", "said"),
+    [
+        (lambda: wilson(3, 4, confidence=95), r"confidence=95 given; .* 95 % is 0.95"),
+        (lambda: grades().proportion("strict", 90), "confidence=90"),
+        (lambda: Check("x", wilson(3, 4), "over", 0.5), "give 'above' or 'below'"),
+        (lambda: paired_difference(grades(), grades("german"), "loose"), "methods on one instruc"),
+        (lambda: paired_difference(grades(), grades(), "loose", 95), "confidence=95"),
+        (lambda: grade("one text", grades(n=8).items, FRENCH), "give a list of outputs"),
+        (lambda: settings_grid([0], [15], [0], "fading"), "placement 'fading'"),
+        (lambda: choose_layers([0.5], 4, "x"), "whole numbers"),
+        (lambda: choose_layers(True, 4, "x"), "whole numbers"),
+        (lambda: choose_layers("0", 4, "x"), "whole numbers"),
+        (lambda: load(device="gpu"), "give 'cpu', 'cuda', 'cuda:1' or 'auto'"),
+        (lambda: rank_latents(torch.ones(2, 4), torch.zeros(2, 4)).top(2.5), "k=2.5 asked for"),
+        (lambda: make_pairs("klingon", ["A cat."], tiny.tokenizer()), "there are .*french"),
+    ],
+)
+def test_hasty_input_is_refused_in_words(call, said, as_users_have_it):
+    with pytest.raises(ValueError, match=said):
+        call()
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU here")
+def test_a_gpu_that_is_not_there_is_refused():
+    with pytest.raises(ValueError, match="there is no GPU here; give 'cpu'"):
+        load(device="cuda")
+
+
+def test_hasty_input_is_taken_where_it_is_clear(model, as_users_have_it):
+    few = settings_grid(0, 15, 0.0, "decaying", iter([1, 2]), 0.5)
+    assert few == settings_grid([0], [15], [0.0], ["decaying"], [1, 2], [0.5])
+    assert len(settings_grid([0, 1], [15], [0.0], ["decaying"], [1], (d for d in (0.5, 0.8)))) == 4
+    (pair,) = make_pairs("french", "A cat sleeps.", model, seed=2)
+    assert (pair,) == tuple(make_pairs(FRENCH, [Content("A cat sleeps.")], model.tokenizer, seed=2))
+    ranking = rank_latents(torch.ones(2, 4), torch.zeros(2, 4))
+    assert ranking.top(2.0).tolist() == [0, 1]
+    listed = SteeringVector(1, [1.0] * 32, "a list")
+    array = SteeringVector(1, np.ones(32), "an array")
+    for other in (listed, array):
+        assert torch.equal(other.vector, torch.ones(32))
+    assert generate(model, tiny.PROMPTS, listed, max_new_tokens=2.0) == generate(
+        model, tiny.PROMPTS, array, max_new_tokens=2
+    )
+
+
+def test_graders_may_be_a_function_and_answer_as_numpy_does():
+    shout = InstructionType(
+        name="shout",
+        wordings={"en": ["Shout it.", "Say it loudly."]},
+        grader=lambda output, item: np.bool_(output.endswith("!")),
+    )
+    found = grade(["No.", "Yes!"], grades(n=2).items, shout)
+    assert found.strict == found.loose == (False, True)
+    assert all(type(answer) is bool for answer in found.strict)
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="no pipes here")
+def test_a_pipe_in_the_stores_folder_is_left_out(tmp_path):
+    store = Store(tmp_path)
+    model = wrap(tiny.causal_lm("gemma2"), tiny.tokenizer(), {}, name="x", store=store)
+    expected = capture(model, tiny.PROMPTS, [1])[1]
+    (entry,) = tmp_path.glob("*/*.safetensors")
+    os.mkfifo(entry.with_name("0" * 64 + entry.suffix))
+    again = wrap(tiny.causal_lm("gemma2"), tiny.tokenizer(), {}, name="x", store=Store(tmp_path))
+    assert torch.equal(capture(again, tiny.PROMPTS, [1])[1], expected)

@@ -10,7 +10,8 @@ from saif_helpers.progress import progress, watched
 
 PACKAGE = Path(saif_helpers.__file__).parent
 STATIONS = [
-    "versions", "progress", "gguf_files", "smollm2", "graders", "broken", "translations",
+    "versions", "arguments", "progress", "gguf_files", "smollm2", "graders", "broken",
+    "translations",
     "natural_graders", "response_graders", "ifeval", "instructions", "tokens", "prompts",
     "parallel", "zoo", "needs", "untrusted", "hub", "entries", "store", "saes", "remote", "models",
     "loading", "batching", "kept", "activations",
