@@ -22,6 +22,7 @@ from saif_helpers.models import wrap
 from saif_helpers.prompts import load_contents, render
 from saif_helpers.sae_training import streams, texts, training
 from saif_helpers.sae_training.__main__ import spread
+from saif_helpers.sae_training.card import quality_rows, text_curve
 from saif_helpers.sae_training.recipe import Recipe, SAERecipe, TextRecipe
 from saif_helpers.sae_training.run import Job, Training, load_without_saes, run
 from saif_helpers.sae_training.texts import (
@@ -309,3 +310,20 @@ def test_the_number_of_processes_changes_nothing(folder, tmp_path):
 )
 def test_eight_layers_first_and_last_among_them(n_layers, layers):
     assert spread(n_layers) == layers
+
+
+def test_an_sae_of_less_text_lies_apart_and_makes_a_curve(folder, tmp_path):
+    training_of = Training(
+        load=partial(load_without_saes, str(folder), "cpu"),
+        recipe=Recipe(text=TEXT, saes=SAES),
+        folder=tmp_path,
+        model_name="tiny",
+    )
+    run(training_of, [Job(2, 48), Job(2, 48, parts=1), Job(0, 48)], workers=1)
+    less, more = (weights(tmp_path / g / "layer_2_width_48") for g in ("parts-1", "saes"))
+    assert not torch.equal(less["W_enc"], more["W_enc"])
+    curve = text_curve(quality_rows(tmp_path))
+    assert len(curve) == 2
+    assert curve.index.is_monotonic_increasing
+    assert set(curve.columns) >= {"explained variance", "loss recovered"}
+    assert text_curve([]).empty

@@ -13,8 +13,8 @@ from differences_from_lock import differences
 
 ROOT = Path(__file__).parents[1]
 WORKFLOWS = sorted((ROOT / ".github" / "workflows").glob("*.yml"))
-TARGETS = set(re.findall(r"^([a-z]+):", (ROOT / "Makefile").read_text("utf-8"), re.MULTILINE))
-MAKE = re.compile(r'make ([a-z]+)((?: [A-Z]+=(?:"[^"]*"|[\w.-]+))*)')
+TARGETS = set(re.findall(r"^([a-z-]+):", (ROOT / "Makefile").read_text("utf-8"), re.MULTILINE))
+MAKE = re.compile(r'make ([a-z-]+)((?: [A-Z]+=(?:"[^"]*"|[\w.-]+))*)')
 
 each_workflow = pytest.mark.parametrize("path", WORKFLOWS, ids=lambda path: path.stem)
 

@@ -23,7 +23,7 @@ from saif_helpers.entries import write
 from saif_helpers.smollm2 import NAME
 
 RECORD = Path(__file__).resolve().parents[1] / "book" / "baseline.json"
-N_CONTENTS = 30  # of the test split, the first
+N_CONTENTS = 20  # of the test split, the first
 MAX_NEW_TOKENS = 48
 SEED = 0
 POSITIONS = ("after", "before")

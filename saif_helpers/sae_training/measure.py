@@ -19,7 +19,7 @@ from saif_helpers.latents import encode_parts, error_statistics, reconstruction_
 from saif_helpers.models import ModelWithSAEs
 from saif_helpers.prompts import load_contents, make_pairs
 
-N_SENTENCES = 4
+N_SENTENCES = 2
 """Validation sentences for each instruction, at whose read-out token SAEs are measured."""
 
 

@@ -26,7 +26,7 @@ from saif_helpers.sae_training.streams import capture_part, load_streams
 from saif_helpers.sae_training.texts import given_parts, read_texts, save_texts, write_part
 from saif_helpers.sae_training.training import train_sae
 
-N_TEXTS = 40
+N_TEXTS = 24
 """Texts of the held-out parts that SAEs are measured on, spread over their kinds."""
 
 
