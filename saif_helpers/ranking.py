@@ -50,8 +50,8 @@ class LatentRanking:
         Raises:
             ValueError: If there are not k latents.
         """
-        k = whole_number("k", k)
-        if k > len(self.order):
+        k = whole_number("k", k, least=0)
+        if not 1 <= k <= len(self.order):
             raise ValueError(
                 f"k = {k} asked for; give 1 to {len(self.order)}, the number of latents"
             )

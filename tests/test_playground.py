@@ -125,6 +125,7 @@ def test_the_controls_begin_where_they_were_told_to(controls):
     assert controls.setting == START
 
 
+@pytest.mark.filterwarnings("ignore:k = :UserWarning")
 def test_settings_beyond_the_usual_range_are_shown_as_they_are():
     instructions = {"french": load_instructions()["french"]}
     far = replace(SETTING, strength=40.0, beta=-6.0, k=62)

@@ -288,7 +288,7 @@ def test_wrong_arguments_are_refused_before_anything_runs(model, vector):
         generate(model, tiny.PROMPTS, SteeringVector(1, torch.ones(7), "short"))
     with pytest.raises(ValueError, match="2 steering vectors given for 5 prompts"):
         generate(model, tiny.PROMPTS, [vector, None])
-    with pytest.raises(ValueError, match="give at least 1"):
+    with pytest.raises(ValueError, match="a whole number, at least 1"):
         generate(model, tiny.PROMPTS, vector, max_new_tokens=0)
 
 
