@@ -1,7 +1,7 @@
 """What a caller may write for a number, a share or several of something, and what is refused."""
 
 from collections.abc import Iterable
-from numbers import Integral, Real
+from numbers import Real
 
 
 def whole_number(name: str, value: object, least: int = 1) -> int:
@@ -61,5 +61,5 @@ def several(value: object) -> list:
     Returns:
         The list.
     """
-    one = isinstance(value, str | Integral | Real) or not isinstance(value, Iterable)
+    one = isinstance(value, str) or not isinstance(value, Iterable)
     return [value] if one else list(value)

@@ -11,6 +11,7 @@ from collections.abc import Sequence
 import torch
 from sae_lens import SAE
 
+from saif_helpers.arguments import whole_number
 from saif_helpers.models import ModelWithSAEs
 from saif_helpers.ranking import LatentRanking
 from saif_helpers.steering import generate_ids, text_of
@@ -153,8 +154,7 @@ def force_first_token(
             f"{len(given)} first tokens given for {len(prompts)} prompts; give one for each, or "
             "a single one for all"
         )
-    if max_new_tokens < 2:
-        raise ValueError(f"max_new_tokens={max_new_tokens} asked for; give at least 2")
+    max_new_tokens = whole_number("max_new_tokens", max_new_tokens, least=2)
     forced = [_forced_ids(model, token) for token in given]
     asked = token_ids(prompts, model.tokenizer)
     begun = [prompt + ids for prompt, ids in zip(asked, forced, strict=True)]

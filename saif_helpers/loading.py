@@ -141,11 +141,12 @@ def _check_choice(
     saes: SAESources | None, size: str | None, layers: Layers, release: str | None
 ) -> None:
     """Refuse two ways of choosing SAEs at once."""
-    one_by_one = isinstance(saes, Mapping) and bool(saes)
+    if saes is None:
+        return
     chosen = {"release": release}
-    if one_by_one:
+    if isinstance(saes, Mapping) and saes:  # named one by one
         chosen |= {"size": size, "layers": layers}
-    wrong = [name for name, value in chosen.items() if saes is not None and value is not None]
+    wrong = [name for name, value in chosen.items() if value is not None]
     if wrong:
         raise ValueError(
             f"saes and {' and '.join(wrong)} given, which both choose the SAEs; give one of them"

@@ -19,6 +19,7 @@ from saif_helpers.ranking import LatentRanking, rank_captured
 from saif_helpers.rules import RULES, rule_source
 from saif_helpers.settings import Setting, Source
 from saif_helpers.steering import PLACEMENTS, generate, log_probabilities
+from saif_helpers.tokens import whole_characters
 
 START = Setting(layer=0, k=15, beta=0.0, placement="decaying", strength=4.0, decay=0.5)
 MORE, LESS = "230,159,0", "0,114,178"  # orange and blue, told apart by the colour-blind too
@@ -140,16 +141,10 @@ def _pieces(
     model: ModelWithSAEs, text: str, changes: Sequence[float]
 ) -> tuple[tuple[str, ...], tuple[float, ...]]:
     """Cut a text where its tokens end, tokens of one character together, and sum their changes."""
-    encoded = model.tokenizer(text, add_special_tokens=False, return_offsets_mapping=True)
-    pieces, sums, done = [], [], 0
-    for (_, end), change in zip(encoded["offset_mapping"], changes, strict=True):
-        if end > done or not pieces:
-            pieces.append(text[done:end])
-            sums.append(change)
-        else:
-            sums[-1] += change
-        done = max(done, end)
-    return tuple(pieces), tuple(sums)
+    ids = model.tokenizer(text, add_special_tokens=False)["input_ids"]
+    tokens = whole_characters(ids, model.tokenizer)
+    sums = tuple(sum(changes[at] for at in places) for _, places in tokens)
+    return tuple(piece for piece, _ in tokens), sums
 
 
 class Playground(widgets.VBox):

@@ -111,10 +111,12 @@ def settings_grid(
         ValueError: If there is no such placement.
     """
     grid, decays = [], several(decays)
-    for placement in several(placements):
+    layers, ks, betas, placements, strengths = map(
+        several, (layers, ks, betas, placements, strengths)
+    )
+    for placement in placements:
         check_placement(placement, 1.0)
-    lists = map(several, (layers, ks, betas, placements, strengths))
-    for *chosen, placement, strength in product(*lists):
+    for *chosen, placement, strength in product(layers, ks, betas, placements, strengths):
         fading = [{"decay": decay} for decay in decays] if placement == "decaying" else [{}]
         grid += [Setting(*chosen, placement, strength, **decay) for decay in fading]
     return grid

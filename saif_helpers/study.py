@@ -175,14 +175,11 @@ def study_instruction(
     unknown = [rule for rule in rules if rule not in RULES]
     if unknown or not rules:
         raise ValueError(f"rules {list(rules)} asked for; give one or more of {', '.join(RULES)}")
-    bars = [
-        share(name, bar)
-        for name, bar in {
-            "strict_bar": strict_bar,
-            "loose_bar": loose_bar,
-            "random_bar": random_bar,
-        }.items()
-    ]
+    bars = (
+        share("strict_bar", strict_bar),
+        share("loose_bar", loose_bar),
+        share("random_bar", random_bar),
+    )
     if n_random < 1:
         raise ValueError(f"n_random={n_random} asked for; the verdict needs at least 1")
     basis: Rule = "paper" if "paper" in rules else rules[0]  # the control and the cards are its own

@@ -242,7 +242,7 @@ def choose_layers(layers: Layers, n_layers: int, name: str) -> list[int]:
     Raises:
         ValueError: If a layer does not exist or the word is unknown.
     """
-    if isinstance(layers, int) and not isinstance(layers, bool):
+    if isinstance(layers, int):
         layers = [layers]
     if layers == "all" or (layers == "spread" and n_layers <= SPREAD):
         return list(range(n_layers))
@@ -250,7 +250,7 @@ def choose_layers(layers: Layers, n_layers: int, name: str) -> list[int]:
         return [round((step + 1) * n_layers / SPREAD) - 1 for step in range(SPREAD)]
     if layers == "final":
         return [n_layers - 1]
-    listed = [] if isinstance(layers, str | bool) else list(layers or [])
+    listed = [] if isinstance(layers, str) else list(layers or [])
     if not listed or not all(isinstance(at, int) and not isinstance(at, bool) for at in listed):
         raise ValueError(
             f"layers={layers!r} asked for; give 'final', 'spread', 'all' or whole numbers"

@@ -297,6 +297,7 @@ def test_a_gpu_that_is_not_there_is_refused():
 def test_hasty_input_is_taken_where_it_is_clear(model, as_users_have_it):
     few = settings_grid(0, 15, 0.0, "decaying", iter([1, 2]), 0.5)
     assert few == settings_grid([0], [15], [0.0], ["decaying"], [1, 2], [0.5])
+    assert few == settings_grid(iter([0]), 15, 0.0, iter(["decaying"]), [1, 2], iter([0.5]))
     assert len(settings_grid([0, 1], [15], [0.0], ["decaying"], [1], (d for d in (0.5, 0.8)))) == 4
     (pair,) = make_pairs("french", "A cat sleeps.", model, seed=2)
     assert (pair,) == tuple(make_pairs(FRENCH, [Content("A cat sleeps.")], model.tokenizer, seed=2))

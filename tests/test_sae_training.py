@@ -72,6 +72,11 @@ def weights(folder: Path) -> dict[str, torch.Tensor]:
     return load_file(folder / "sae_weights.safetensors")
 
 
+def tiny_training(model: Path, folder: Path) -> Training:
+    load_model = partial(load_without_saes, str(model), "cpu")
+    return Training(load_model, Recipe(text=TEXT, saes=SAES), folder, model_name="tiny")
+
+
 def residual(n: int = 400) -> torch.Tensor:
     directions = torch.nn.functional.normalize(torch.randn(40, 16), dim=1)
     return (torch.rand(n, 40) < 0.1).float() @ directions * 3
@@ -241,12 +246,7 @@ def test_too_little_text_is_refused(tmp_path):
 
 def test_the_whole_run_goes_on_and_its_saes_can_be_loaded(folder, tmp_path):
     out = tmp_path / "out"
-    whole = Training(
-        load=partial(load_without_saes, str(folder), "cpu"),
-        recipe=Recipe(text=TEXT, saes=SAES),
-        folder=out,
-        model_name="tiny",
-    )
+    whole = tiny_training(folder, out)
     jobs = [Job(0, 48), Job(2, 48), Job(2, 24), Job(2, 48, seed=1), Job(2, 48, frozen_decoder=True)]
     run(whole, jobs[:1], workers=1)
     kept = (out / "saes/layer_0_width_48/sae_weights.safetensors").read_bytes()
@@ -267,12 +267,7 @@ def test_the_whole_run_goes_on_and_its_saes_can_be_loaded(folder, tmp_path):
 
 
 def test_more_text_is_added_and_other_text_refused(folder, tmp_path):
-    started = Training(
-        load=partial(load_without_saes, str(folder), "cpu"),
-        recipe=Recipe(text=TEXT, saes=SAES),
-        folder=tmp_path,
-        model_name="tiny",
-    )
+    started = tiny_training(folder, tmp_path)
     run(started, [Job(0, 48)], workers=1)
     before = (tmp_path / "texts/part_000.jsonl").read_bytes()
     more = replace(started, recipe=replace(started.recipe, text=replace(TEXT, parts=3)))
@@ -313,12 +308,7 @@ def test_eight_layers_first_and_last_among_them(n_layers, layers):
 
 
 def test_an_sae_of_less_text_lies_apart_and_makes_a_curve(folder, tmp_path):
-    training_of = Training(
-        load=partial(load_without_saes, str(folder), "cpu"),
-        recipe=Recipe(text=TEXT, saes=SAES),
-        folder=tmp_path,
-        model_name="tiny",
-    )
+    training_of = tiny_training(folder, tmp_path)
     run(training_of, [Job(2, 48), Job(2, 48, parts=1), Job(0, 48)], workers=1)
     less, more = (weights(tmp_path / g / "layer_2_width_48") for g in ("parts-1", "saes"))
     assert not torch.equal(less["W_enc"], more["W_enc"])

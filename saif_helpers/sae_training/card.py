@@ -6,6 +6,8 @@ from pathlib import Path
 
 import pandas as pd
 
+from saif_helpers.sae_training.recipe import TextRecipe
+from saif_helpers.sae_training.streams import KEEP_OPENING
 from saif_helpers.sae_training.texts import read_texts
 
 HEAD = """# Model card: SAEs for {name}
@@ -17,12 +19,12 @@ Sparse autoencoders on the residual stream after some layers of {name}, trained 
 TEXT = """## Text
 
 The model was sampled, from its whole distribution: requests from its own chat template at
-temperature 1, and answers to them at 0.7 (the method of Magpie, arXiv:2406.08464). A share of the
-prompts carries a seen wording of this book's instructions, about such a request or about a sentence
-of the identification split; no sentence of the validation and test splits and no held-out wording
-is among them. The beginning of each text is left out, and its shared opening (the system prompt) in
-all texts but one in twenty. The last token of a prompt, from which latents are read, counts eight
-times.
+temperature 1, and answers to them at {temperature:g} (the method of Magpie, arXiv:2406.08464). A
+share of the prompts carries a seen wording of this book's instructions, about such a request or
+about a sentence of the identification split; no sentence of the validation and test splits and no
+held-out wording is among them. The beginning of each text is left out, and its shared opening (the
+system prompt) in all texts but one in {opening}. The last token of a prompt, from which latents are
+read, counts {read_out} times.
 """
 
 QUALITY = """## Quality
@@ -163,7 +165,8 @@ def model_card(name: str, rows: list[dict], texts: dict[str, dict[str, int]]) ->
     Returns:
         The card, in Markdown.
     """
-    saes = rows[0]["saes"]
+    saes, text = rows[0]["saes"], TextRecipe()
+    choices = {"temperature": text.temperature, "read_out": text.read_out, "opening": KEEP_OPENING}
     table = pd.DataFrame(rows)[list(COLUMNS)].rename(columns=COLUMNS)
     for column in table.columns.drop(["SAE", "L0", "L0, read-out"]):
         table[column] = [f"{value:.1%}" for value in table[column]]
@@ -172,7 +175,7 @@ def model_card(name: str, rows: list[dict], texts: dict[str, dict[str, int]]) ->
     return "\n".join(
         [
             HEAD.format(name=name),
-            TEXT,
+            TEXT.format(**choices),
             _markdown(kinds),
             f"## Training\n\n{rows[0]['n_dead_tokens']:,} tokens in the pool, {saes['tokens']:,} "
             f"seen in training, k = {saes['k']}, {saes['batch_size']} tokens a step, Adam, "
