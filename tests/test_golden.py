@@ -31,7 +31,14 @@ def results() -> dict:
     vector = SteeringVector(0, direction / direction.norm() * 4, "golden")
     sae = model.saes[1]
     clamp = ClampedLatents(1, sae, torch.tensor([3, 5]), torch.tensor([2.0, 1.0]), "golden")
-    texts = {place: generate(model, prompts, vector, placement=place) for place in PLACEMENTS}
+    # Several strengths, since near some of them a small change of what is added changes a word.
+    texts = {
+        f"{place}, {strength:g}": generate(
+            model, prompts, vector, placement=place, strength=strength
+        )
+        for place in PLACEMENTS
+        for strength in (0.5, 0.75, 1.0, 1.25, 1.5, 2.0)
+    }
     texts |= {"plain": generate(model, prompts), "clamped": generate(model, prompts, clamp)}
     return {
         "version": kept.RESULTS_VERSION,
