@@ -4,10 +4,12 @@ Nothing here is used for the shipped organism. Files that were fetched once are 
 Face's cache without a network.
 """
 
+import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from unittest.mock import patch
+from pickle import UnpicklingError
+from typing import Any
 
 import huggingface_hub
 import torch
@@ -19,9 +21,9 @@ from huggingface_hub.errors import (
     RepositoryNotFoundError,
 )
 from sae_lens import SAE
-from sae_lens.loading import pretrained_sae_loaders
+from sae_lens.loading.pretrained_sae_loaders import get_conversion_loader_name
 from sae_lens.loading.pretrained_saes_directory import get_pretrained_saes_directory
-from safetensors import safe_open
+from safetensors.torch import load_file
 from transformers import (
     AutoConfig,
     AutoModelForCausalLM,
@@ -32,6 +34,15 @@ from transformers import (
 )
 
 from saif_helpers.untrusted import nothing_is_run
+
+TORCH_FILES = {
+    "connor_rob_hook_z",
+    "deepseek_r1",
+    "dictionary_learning_1",
+    "goodfire",
+    "qwen_scope",
+}
+"""SAE-Lens' loaders that read files of `torch.save`, by the names in its list of releases."""
 
 BFLOAT16_CAPABILITY = 8  # NVIDIA GPUs compute in bfloat16 from this capability on; a T4 has 7.5
 
@@ -204,8 +215,14 @@ def load_sae(release: str, sae_id: str, device: str) -> SAE:
     """
     listed = get_pretrained_saes_directory().get(release)
     repo_id = listed.repo_id if listed else release
-    with explained(f"{repo_id}/{sae_id}"), _shapes_from_the_file():
-        return SAE.from_pretrained(release, sae_id, device=device, dtype="float32")
+    loader = get_conversion_loader_name(release)
+    with explained(f"{repo_id}/{sae_id}"):
+        if loader in TORCH_FILES:
+            raise UnpicklingError  # before anything is fetched
+        converter = _gemma_scope_2 if loader == "gemma_3" else None
+        return SAE.from_pretrained(
+            release, sae_id, device=device, dtype="float32", converter=converter
+        )
 
 
 def local_sae(folder: Path, device: str) -> SAE:
@@ -246,21 +263,43 @@ def commit_of(repo_id: str) -> str | None:
     return Path(path).parent.name if isinstance(path, str) else None
 
 
-@contextmanager
-def _shapes_from_the_file() -> Iterator[None]:
-    """Let SAE-Lens read the shapes of Gemma Scope 2 from the cached file, so that it works offline.
+def _gemma_scope_2(
+    repo_id: str,
+    folder_name: str,
+    device: str = "cpu",
+    force_download: bool = False,
+    cfg_overrides: dict[str, Any] | None = None,
+) -> tuple[dict[str, Any], dict[str, torch.Tensor], None]:
+    """Read an SAE of Gemma Scope 2, as a loader of SAE-Lens, from files that stay in the cache.
 
-    SAE-Lens asks the Hub's server for the first bytes of the weights, and right afterwards for the
-    whole file, which huggingface_hub keeps.
+    SAE-Lens' own loader asks the Hub's server for the shapes each time, so that it never works
+    without a network.
     """
+    hook = re.search(r"resid_post.*layer_(\d+)", folder_name)
+    if hook is None:
+        raise ValueError(
+            f"{repo_id}/{folder_name} does not read the residual stream after a layer; give one "
+            "of the SAEs whose name has resid_post"
+        )
 
-    def shapes(repo_id: str, filename: str) -> dict[str, list[int]]:
-        path = huggingface_hub.hf_hub_download(repo_id, filename)
-        with safe_open(path, "pt") as file:
-            return {name: file.get_slice(name).get_shape() for name in file.keys()}  # noqa: SIM118
-
-    with patch.object(pretrained_sae_loaders, "get_safetensors_tensor_shapes", shapes):
-        yield
+    file = f"{folder_name}/params.safetensors"
+    path = huggingface_hub.hf_hub_download(repo_id, file, force_download=force_download)
+    weights = load_file(path, device=device)
+    names = {"w_enc": "W_enc", "w_dec": "W_dec", "b_enc": "b_enc", "b_dec": "b_dec"}
+    names["threshold"] = "threshold"
+    state = {ours: weights[theirs] for theirs, ours in names.items()}
+    d_in, d_sae = state["W_enc"].shape
+    config = {
+        "architecture": "jumprelu",
+        "d_in": d_in,
+        "d_sae": d_sae,
+        "model_name": repo_id.replace("gemma-scope-2", "gemma-3"),
+        "hook_name": f"blocks.{hook[1]}.hook_resid_post",
+        "prepend_bos": True,
+        "apply_b_dec_to_input": False,
+        "normalize_activations": "none",
+    }
+    return config | (cfg_overrides or {}), state, None
 
 
 @contextmanager

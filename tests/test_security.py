@@ -1,5 +1,7 @@
 """Planted code is not run, no text is read as HTML, no key is told, no other machine is asked."""
 
+import ast
+import inspect
 import json
 import os
 import pickle
@@ -21,6 +23,7 @@ import pandas as pd
 import pytest
 import tiny
 import torch
+from sae_lens.loading import pretrained_sae_loaders
 from test_models import write_manifest
 
 from saif_helpers import hub
@@ -138,6 +141,19 @@ def test_a_release_of_torch_files_is_not_opened(cache, trace):
         torch.save({"encoder_linear.weight": content}, folder / path)
         with pytest.raises(ValueError, match=rf"{listed.repo_id}/.* keeps weights in a pickle"):
             hub.load_sae(release, sae_id, "cpu")
+
+
+def test_the_loaders_of_sae_lens_that_open_torch_files_are_known():
+    """A new one would be opened without a word; read from SAE-Lens' source."""
+    tree = ast.parse(inspect.getsource(pretrained_sae_loaders))
+    opening = {
+        function.name
+        for function in tree.body
+        if isinstance(function, ast.FunctionDef) and "torch.load(" in ast.unparse(function)
+    }
+    named = pretrained_sae_loaders.NAMED_PRETRAINED_SAE_LOADERS
+    assert {name for name, loader in named.items() if loader.__name__ in opening} == hub.TORCH_FILES
+    assert opening <= {loader.__name__ for loader in named.values()}  # none of them is a helper
 
 
 @pytest.mark.parametrize(
