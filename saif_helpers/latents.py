@@ -18,28 +18,39 @@ from torch import Tensor
 from saif_helpers.activations import capture, capture_tokens
 from saif_helpers.batching import in_batches
 from saif_helpers.models import ModelWithSAEs
-from saif_helpers.saes import check_input_scale
+from saif_helpers.saes import check_input_scale, sae_layer
 from saif_helpers.tokens import without_bos
 
 ENCODED_AT_ONCE = 2**26
 """Activations worked out at once by `encode_parts`: 256 MB, and some times that in between."""
 
 
-def encode(sae: SAE, residual: Float[Tensor, "*rows d_model"]) -> Float[Tensor, "*rows d_sae"]:
+def encode(
+    sae: SAE,
+    residual: Float[Tensor, "*rows d_model"] | Mapping[int, Float[Tensor, "*rows d_model"]],
+) -> Float[Tensor, "*rows d_sae"]:
     """Encode residual stream into latents.
+
+    >>> residual = capture(organism, [pair.positive for pair in pairs], layers=[0, 2])
+    >>> encode(organism.saes[2], residual).shape == (len(pairs), organism.saes[2].cfg.d_sae)
+    True
 
     Args:
         sae: The SAE.
-        residual: Residual stream after the layer that the SAE was trained on.
+        residual: What `activations.capture` returns, of which the stream after the SAE's own layer
+            is taken; or that stream alone.
 
     Returns:
         The latents' activations, none negative, most of them 0; without gradient, in the SAE's
         number format and on the device of `residual`.
 
     Raises:
-        ValueError: If the residual stream is not as wide as the SAE's input, or the SAE was
-            trained on a scaled input and the scale is not folded into its weights.
+        ValueError: If the residual stream is not of the SAE's layer or not as wide as the SAE's
+            input, or if the SAE was trained on a scaled input and the scale is not folded into its
+            weights.
     """
+    if isinstance(residual, Mapping):
+        residual = _stream_of(sae, residual)
     if residual.shape[-1] != sae.cfg.d_in:
         raise ValueError(
             f"the residual stream is {residual.shape[-1]} wide, the SAE reads {sae.cfg.d_in}; "
@@ -48,6 +59,26 @@ def encode(sae: SAE, residual: Float[Tensor, "*rows d_model"]) -> Float[Tensor, 
     check_input_scale(sae)
     with torch.no_grad():
         return sae.encode(residual.to(sae.W_enc)).to(residual.device)
+
+
+def _stream_of(
+    sae: SAE, residual: Mapping[int, Float[Tensor, "*rows d_model"]]
+) -> Float[Tensor, "*rows d_model"]:
+    """Return the stream after an SAE's layer; an SAE without a layer gets the only one there is."""
+    layer = sae_layer(sae.cfg.to_dict())
+    if layer is None and len(residual) == 1:
+        (layer,) = residual
+    if layer is None:
+        raise ValueError(
+            f"the SAE does not name the layer it was trained on, and the residual stream of the "
+            f"layers {sorted(residual)} is given; give that of one layer"
+        )
+    if layer not in residual:
+        raise ValueError(
+            f"the SAE was trained on layer {layer}, and the residual stream of the layers "
+            f"{sorted(residual)} is given; give the SAE of one of these, or capture layer {layer}"
+        )
+    return residual[layer]
 
 
 def encode_parts(

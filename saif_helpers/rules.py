@@ -41,7 +41,7 @@ def rule_source(
     if rule == "signed latents":
         return signed_mean_difference_vector(ranking, model.saes[layer], k, layer=layer)
     if rule == "difference in means":
-        return mean_difference_vector(positive, negative, layer)
+        return mean_difference_vector({layer: positive}, {layer: negative}, layer)
     return ranking
 
 

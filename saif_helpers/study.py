@@ -359,7 +359,7 @@ def _cards(
     if n < 1 or model.remote:
         return []
     halves = capture_pairs(model, asked, [layer])
-    positive, negative = (encode(model.saes[layer], half[layer]) for half in halves)
+    positive, negative = (encode(model.saes[layer], half) for half in halves)
     top = ranking.top(n)
     areas = auroc(positive[:, top], negative[:, top]).tolist()
     facts = {

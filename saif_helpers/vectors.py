@@ -7,6 +7,7 @@ alpha_j W_dec[j] over the top k latents (standing: ours).
 
 import math
 import warnings
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Literal
 
@@ -208,34 +209,47 @@ def saif_vector(
 
 
 def mean_difference_vector(
-    positive: Float[Tensor, "pairs d_model"],
-    negative: Float[Tensor, "other_pairs d_model"],
+    positive: Mapping[int, Float[Tensor, "pairs d_model"]],
+    negative: Mapping[int, Float[Tensor, "other_pairs d_model"]],
     layer: int,
 ) -> SteeringVector:
     """Build the difference in means, the baseline that uses no SAE.
 
+    >>> positive, negative = capture_pairs(organism, pairs, layers=[0, 2])
+    >>> vector = mean_difference_vector(positive, negative, layer=2)
+
     Args:
-        positive: Residual stream at the read-out position with the instruction.
+        positive: Layer to residual stream at the read-out position with the instruction, from
+            `activations.capture_pairs`.
         negative: The same without it.
-        layer: The layer that both were captured after.
+        layer: The layer.
 
     Returns:
         The steering vector, mean(positive) - mean(negative).
 
     Raises:
-        ValueError: If there is no sample of either kind.
+        ValueError: If the layer was not captured, or there are not two samples of each kind.
     """
-    if not len(positive) or not len(negative):
+    for given in (positive, negative):
+        if not isinstance(given, Mapping) or layer not in given:
+            there = sorted(given) if isinstance(given, Mapping) else f"a {type(given).__name__}"
+            raise ValueError(
+                f"the difference in means of layer {layer} asked for, and residual stream of "
+                f"{there} given; give both halves of what capture_pairs(model, pairs, [{layer}]) "
+                "returns"
+            )
+    with_it, without_it = positive[layer], negative[layer]
+    if min(len(with_it), len(without_it)) < 2:
         raise ValueError(
-            f"{len(positive)} positive and {len(negative)} negative samples given; give at least "
-            "one of each"
+            f"{len(with_it)} positive and {len(without_it)} negative samples given; give at least "
+            "two of each"
         )
-    if positive.ndim != 2 or negative.ndim != 2 or positive.shape[1] != negative.shape[1]:
+    if with_it.ndim != 2 or without_it.ndim != 2 or with_it.shape[1] != without_it.shape[1]:
         raise ValueError(
-            f"residual streams of shapes {tuple(positive.shape)} and {tuple(negative.shape)} "
-            "given; give a row for each sample, of one layer of one model"
+            f"residual streams of shapes {tuple(with_it.shape)} and {tuple(without_it.shape)} "
+            "given; give a row for each sample, of one model"
         )
-    return SteeringVector(layer, positive.mean(0) - negative.mean(0), "difference in means")
+    return SteeringVector(layer, with_it.mean(0) - without_it.mean(0), "difference in means")
 
 
 def signed_mean_difference_vector(

@@ -183,9 +183,10 @@ def test_latents_that_no_positive_activates_make_no_vector():
     assert signed_mean_difference_vector(off, tiny.sae(1), 3).norm > 0
 
 
-def test_a_mean_of_no_samples_is_refused():
-    with pytest.raises(ValueError, match="0 positive and 2 negative samples given; give at least"):
-        mean_difference_vector(torch.ones(0, 4), torch.ones(2, 4), 0)
+@pytest.mark.parametrize("n", [0, 1])
+def test_a_mean_of_one_sample_or_none_is_refused(n):
+    with pytest.raises(ValueError, match=f"{n} positive and 2 negative samples given; give at le"):
+        mean_difference_vector({0: torch.ones(n, 4)}, {0: torch.ones(2, 4)}, 0)
 
 
 CONTEXT = 512

@@ -13,7 +13,7 @@ LATENTS = [3, 10, 41]
 def alone(prompt, layer):
     """Encode every token of one prompt, BOS left out."""
     (streams,) = capture_tokens(MODEL, [prompt], [layer])
-    return encode(MODEL.saes[layer], streams[layer])
+    return encode(MODEL.saes[layer], streams)
 
 
 @pytest.mark.parametrize("batch_size", [1, 2, 64])

@@ -210,8 +210,26 @@ def test_what_other_libraries_take_is_refused_in_words(model, as_users_have_it):
     vector = torch.ones(32)
     with pytest.raises(ValueError, match="give a SteeringVector"):
         generate(model, tiny.PROMPTS, {0: vector, 1: vector}, max_new_tokens=2)
-    with pytest.raises(ValueError, match="a row for each sample"):
+    with pytest.raises(ValueError, match="both halves of what capture_pairs"):
         mean_difference_vector(vector, vector, 1)
+    with pytest.raises(ValueError, match="a row for each sample"):
+        mean_difference_vector({1: vector}, {1: vector}, 1)
+
+
+def test_streams_know_their_layer(model):
+    """Another layer's SAE, or the streams of two layers, is what hasty loops mix up."""
+    residual = capture(model, tiny.PROMPTS, [1])
+    expected = encode(model.saes[1], residual[1])
+    assert torch.equal(encode(model.saes[1], residual), expected)
+    with pytest.raises(ValueError, match=r"trained on layer 2, and .* of the layers \[1\]"):
+        encode(tiny.sae(2), residual)
+    unnamed = tiny.sae(1)
+    unnamed.cfg.metadata.hook_name = None
+    assert torch.equal(encode(unnamed, residual), encode(unnamed, residual[1]))
+    with pytest.raises(ValueError, match="give that of one layer"):
+        encode(unnamed, residual | {0: residual[1]})
+    with pytest.raises(ValueError, match=r"residual stream of \[0\] given"):
+        mean_difference_vector(residual, {0: residual[1]}, 1)
 
 
 @pytest.mark.parametrize("config", ["Lfm2Config", "Qwen3NextConfig"])

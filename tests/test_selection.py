@@ -111,7 +111,7 @@ def test_settings_are_graded_in_the_given_order_whatever_they_share(model, pairs
 
 def test_a_ready_vector_gets_the_strength_and_no_latents(model, pairs):
     positive, negative = capture_pairs(model, pairs, [1])
-    mean = mean_difference_vector(positive[1], negative[1], 1)
+    mean = mean_difference_vector(positive, negative, 1)
     made = Setting(1, 99, 3.0, "decaying", 2.5).vector(model, mean)
     torch.testing.assert_close(made.vector, 2.5 * mean.vector)
     assert made.layer == 1

@@ -40,9 +40,11 @@ def test_saif_vector_equals_the_hand_worked_sum(ranking, sae):
 
 
 def test_mean_difference():
-    vector = mean_difference_vector(
-        torch.tensor([[1.0, 2.0], [3.0, 4.0]]), torch.tensor([[1.0, 0.0]]), layer=2
+    positive, negative = (
+        torch.tensor([[1.0, 2.0], [3.0, 4.0]]),
+        torch.tensor([[0.0, 0.0], [2.0, 0]]),
     )
+    vector = mean_difference_vector({2: positive}, {2: negative}, layer=2)
     assert vector.vector.tolist() == [1.0, 3.0]
     assert vector.layer == 2
 
