@@ -77,7 +77,7 @@ soak: setup ## kill, fill and damage runs hundreds of times, and write book/soak
 	$(OFFLINE) $(BIN)/python tools/soak.py $(ARGS)
 
 setup: $(VENV)/.installed ## only the virtual environment (.venv) and the real model (93 MB)
-	@$(BIN)/python -m saif_helpers.smollm2
+	@$(BIN)/python -m saif_helpers.hub.smollm2
 
 saes: setup ## train SAEs for a model: MODEL=smollm2-135m-instruct ARGS="--width 2304"
 	$(BIN)/python -m saif_helpers.sae_training $(MODEL) $(ARGS)

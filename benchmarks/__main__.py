@@ -18,7 +18,7 @@ import pandas as pd
 
 from benchmarks.machine import about
 from benchmarks.timing import Options, grouped_notes
-from saif_helpers.entries import write
+from saif_helpers.cache.entry import write
 
 RESULTS = Path(__file__).parents[1] / "book" / "benchmarks.json"
 PARTS = {

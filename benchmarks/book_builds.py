@@ -25,7 +25,7 @@ from jupyter_cache import get_cache
 
 from benchmarks import process_memory
 from benchmarks.timing import Options, row
-from saif_helpers.memory import GIB
+from saif_helpers._internal.paths import GIB
 
 ROOT = Path(__file__).resolve().parents[1]
 LEFT_BEHIND = (".git", ".venv*", "_build", "__pycache__", ".*_cache", "*.egg-info", ".hypothesis")

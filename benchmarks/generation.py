@@ -18,9 +18,9 @@ from benchmarks.peers import plain
 from benchmarks.peers.run import peers_of, those_that_run
 from benchmarks.peers.work import Asked, Work
 from benchmarks.timing import Named, Options, rate_rows, seconds_by_turns
-from saif_helpers.models import ModelWithSAEs
+from saif_helpers._internal.types import PLACEMENTS
+from saif_helpers.model.model import ModelWithSAEs
 from saif_helpers.prompts import PromptPair
-from saif_helpers.steering import PLACEMENTS
 from saif_helpers.vectors import SteeringVector
 
 PART, UNIT = "b", "tokens/s"

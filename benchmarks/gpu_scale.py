@@ -17,6 +17,7 @@ from pathlib import Path
 
 import pandas as pd
 import torch
+from memory_estimate import GIB, architecture, estimate, sae_widths
 from transformers import AutoConfig
 
 import saif_helpers as saif
@@ -24,9 +25,8 @@ from benchmarks.generation import plain_generate
 from benchmarks.machine import about
 from benchmarks.random_models import TINY, TINY_LATENTS, random_model, random_prompts
 from benchmarks.timing import seconds_by_turns
-from saif_helpers.memory import GIB, sae_widths
-from saif_helpers.models import ModelWithSAEs
-from saif_helpers.tokens import batches
+from saif_helpers.model.model import ModelWithSAEs
+from saif_helpers.model.tokens import batches
 from saif_helpers.vectors import SteeringVector
 
 RESULTS = Path(__file__).parent / "results" / "gpu_scale.json"
@@ -123,13 +123,13 @@ def measure(model: ModelWithSAEs, sizes: Sizes) -> list[dict]:
 
 def run(name: str, sizes: Sizes, dtype: str, device: str, tiny: bool) -> dict:
     """Measure one model; a GPU that is too small gives a record that says so."""
-    config, d_sae = saif.architecture(name), sae_widths(name)[-1]
+    config, d_sae = architecture(name), sae_widths(name)[-1]
     if tiny:
         config, d_sae = AutoConfig.for_model(config.model_type, **TINY), TINY_LATENTS
     kind = getattr(torch, dtype)
     record = {"model": name, "tiny": tiny, "d_sae": d_sae, "dtype": dtype, **vars(sizes)}
     for workload in ("identification", "steering"):
-        made = saif.estimate(
+        made = estimate(
             config,
             d_sae,
             workload,
@@ -181,7 +181,7 @@ def gpu_scale_table(path: Path = RESULTS) -> tuple[pd.DataFrame, str]:
 def main(arguments: list[str] | None = None) -> None:
     """Measure, print and, on a GPU, write the results."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("models", nargs="*", default=MODELS, help="see saif_helpers.architectures")
+    parser.add_argument("models", nargs="*", default=MODELS, help="see architectures")
     parser.add_argument("--pairs", type=int, default=128)
     parser.add_argument("--batch-size", type=int, default=32)
     parser.add_argument("--prompt-tokens", type=int, default=64)

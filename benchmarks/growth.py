@@ -20,7 +20,8 @@ from benchmarks import process_memory
 from benchmarks.identification import OURS, prompt_pairs
 from benchmarks.targets import COPY
 from benchmarks.timing import Options, row, seconds_by_turns
-from saif_helpers.models import ModelWithSAEs, wrap
+from saif_helpers.model.assemble import wrap
+from saif_helpers.model.model import ModelWithSAEs
 from saif_helpers.prompts import PromptPair
 
 PART, UNIT = "f", "s"

@@ -13,7 +13,7 @@ from torch import Tensor
 import saif_helpers as saif
 from benchmarks import process_memory
 from benchmarks.identification import prompt_pairs
-from saif_helpers.models import ModelWithSAEs
+from saif_helpers.model.model import ModelWithSAEs
 from saif_helpers.prompts import PromptPair
 
 MIB = 2**20

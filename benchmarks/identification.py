@@ -17,7 +17,7 @@ from benchmarks.peers.run import Peer, peers_of, those_that_run
 from benchmarks.peers.with_nnterp import Nnterp
 from benchmarks.peers.work import Found, Work, agreement
 from benchmarks.timing import Options, rate_rows, seconds_by_turns
-from saif_helpers.models import ModelWithSAEs
+from saif_helpers.model.model import ModelWithSAEs
 from saif_helpers.prompts import PromptPair
 
 PART, UNIT = "a", "pairs/s"

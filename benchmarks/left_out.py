@@ -14,8 +14,9 @@ from transformers import DynamicCache, PreTrainedTokenizerBase
 from benchmarks.peers import plain
 from benchmarks.peers.work import Found, Work, rank
 from benchmarks.timing import row
-from saif_helpers.graders import Grader, Item, normalise
-from saif_helpers.tokens import by_length, pad, token_ids
+from saif_helpers.graders.grader import Grader, Item
+from saif_helpers.graders.text import normalise
+from saif_helpers.model.tokens import order_by_length, pad, token_ids
 
 
 @torch.no_grad()
@@ -35,7 +36,7 @@ def identify_sharing(work: Work, layers: Sequence[int]) -> Found:
     """
     sides, starts = shared_beginnings(work)
     order_of_rows: list[int] = []
-    order = by_length(sides[0])
+    order = order_by_length(sides[0])
     with plain.last_tokens(work.lm, layers) as (kept, run):
         for at in range(0, len(order), work.batch_size):
             part = order[at : at + work.batch_size]

@@ -6,7 +6,8 @@ from sae_lens.saes.sae import SAEMetadata
 from tokenizers import Tokenizer, models, pre_tokenizers
 from transformers import AutoModelForCausalLM, PretrainedConfig, PreTrainedTokenizerFast
 
-from saif_helpers.models import ModelWithSAEs, wrap
+from saif_helpers.model.assemble import wrap
+from saif_helpers.model.model import ModelWithSAEs
 
 SPECIAL = {"pad_token": "<pad>", "eos_token": "<eos>", "bos_token": "<bos>", "unk_token": "<unk>"}
 TINY = {

@@ -13,7 +13,7 @@ from pathlib import Path
 
 from benchmarks.peers.with_nnterp import FOLDER as NNTERP
 from benchmarks.timing import Options, row
-from saif_helpers.memory import GIB
+from saif_helpers._internal.paths import GIB
 
 ROOT = Path(__file__).resolve().parents[1]
 PROGRAMS = Path(__file__).parent / "programs"

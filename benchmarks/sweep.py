@@ -21,9 +21,10 @@ from benchmarks.identification import unwrapped
 from benchmarks.peers import plain
 from benchmarks.peers.work import Asked, Work
 from benchmarks.timing import Options, row, seconds_by_turns
-from saif_helpers.interventions import PLACEMENTS, position_weights
-from saif_helpers.settings import Setting, settings_grid
-from saif_helpers.tokens import without_bos
+from saif_helpers._internal.types import PLACEMENTS
+from saif_helpers.interventions import position_weights
+from saif_helpers.model.tokens import without_bos
+from saif_helpers.study.settings import SteeringSetting, settings_grid
 
 WORK = "sweep of k, beta, layer and placement"
 KS, BETAS = (1, 5, 15, 30, 60), (0.0, 0.5, 1.0, 1.5, 2.0, 3.0)
@@ -40,7 +41,7 @@ SEARCH = "saif_helpers: search in three rounds"
 
 @contextmanager
 def hooked(
-    work: Work, setting: Setting, vector: Tensor, tokens: Mapping[str, Tensor]
+    work: Work, setting: SteeringSetting, vector: Tensor, tokens: Mapping[str, Tensor]
 ) -> Iterator[None]:
     """Add a vector after the setting's layer with a forward hook, while one batch is generated."""
     counted = without_bos(tokens, work.tokenizer)
@@ -57,7 +58,7 @@ def hooked(
         handle.remove()
 
 
-def one_setting(work: Work, asked: Asked, setting: Setting, vector: Tensor) -> list[str]:
+def one_setting(work: Work, asked: Asked, setting: SteeringSetting, vector: Tensor) -> list[str]:
     """Steer by one setting with a hook and `generate`."""
     around = partial(hooked, work, setting, vector)
     return plain.generate(work.lm, work.tokenizer, asked, around)
@@ -147,7 +148,9 @@ def measure(options: Options) -> list[dict]:
     return rows + left_out.certain_rows(outputs, items, instruction.grader, model.tokenizer)
 
 
-def _chosen(found: pd.DataFrame, settings: Sequence[Setting], graded: Sequence[saif.Grades]) -> str:
+def _chosen(
+    found: pd.DataFrame, settings: Sequence[SteeringSetting], graded: Sequence[saif.Grades]
+) -> str:
     """Say how good the setting is that the search chose, among all that the sweep measured."""
     shares = [grades.proportion("strict").value for grades in graded]
     chosen = shares[settings.index(saif.best_setting(found))]

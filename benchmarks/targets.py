@@ -13,7 +13,7 @@ from typing import Literal
 import pandas as pd
 
 from benchmarks.timing import ratios
-from saif_helpers.memory import GIB
+from saif_helpers._internal.paths import GIB
 
 OURS, LOOP = "saif_helpers", "one prompt at a time"
 ALL, LAST = "identify, all layers", "identify, last layer"

@@ -14,7 +14,7 @@ import torch
 
 from organism.make import make_family, make_sentences
 from organism.recipe import RECIPES
-from saif_helpers.instructions import DATA
+from saif_helpers._internal.paths import DATA
 
 
 def main() -> None:

@@ -17,9 +17,9 @@ from organism.recipe import Recipe
 from organism.tokenizer import train_tokenizer
 from organism.train_model import train_model
 from organism.train_saes import train_saes
-from saif_helpers.instructions import DATA
-from saif_helpers.loading import load
-from saif_helpers.models import wrap
+from saif_helpers._internal.paths import DATA
+from saif_helpers.hub.loading import load
+from saif_helpers.model.assemble import wrap
 
 TOKENIZER_EXAMPLES = 60_000
 

@@ -8,7 +8,7 @@ import torch
 from organism.corpus import training_examples
 from organism.recipe import Recipe
 from saif_helpers.activations import capture_tokens
-from saif_helpers.models import ModelWithSAEs
+from saif_helpers.model.model import ModelWithSAEs
 from saif_helpers.sae_training.training import train_sae
 
 

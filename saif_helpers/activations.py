@@ -11,11 +11,11 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from saif_helpers.batching import Parts, in_batches
-from saif_helpers.kept import kept_batches
-from saif_helpers.models import ModelWithSAEs
+from saif_helpers.model.batching import Parts, run_batches
+from saif_helpers.model.cached_batches import cached_batches
+from saif_helpers.model.model import ModelWithSAEs
+from saif_helpers.model.tokens import without_bos
 from saif_helpers.prompts import PromptPair
-from saif_helpers.tokens import without_bos
 
 
 def capture(
@@ -37,7 +37,7 @@ def capture(
 
     Args:
         model: The model.
-        prompts: Rendered prompts (see `prompts.render`).
+        prompts: Rendered prompts (see `render`).
         layers: Layers to capture, counted from 0, in any order.
         batch_size: Prompts in one forward pass. Prompts of like length share one, to save padding.
             By default 64, on a GPU as many as fit, see `batching.default_batch_size`.
@@ -59,7 +59,7 @@ def capture(
         return {str(layer): stream[:, 0].cpu() for layer, stream in found.items()}
 
     settings, given = {"layers": wanted}, f"layers {wanted}"
-    for rows, found in kept_batches(
+    for rows, found in cached_batches(
         model, prompts, step, batch_size, kind="capture", settings=settings, given=given
     ):
         for layer in wanted:
@@ -139,7 +139,7 @@ def capture_batches(
     Yields:
         The rows of the batch's prompts; the batch from `tokens.tokenize`, and its streams.
     """
-    model.check_here("the residual stream at every token")
+    model.require_local("the residual stream at every token")
     wanted = _checked(model, layers)
 
     def step(
@@ -151,7 +151,7 @@ def capture_batches(
 
     options = {"description": "capture", "given": f"layers {wanted}"}
     # No more than 64: what is done with so many tokens, such as encoding, takes memory as well.
-    yield from in_batches(model, prompts, step, batch_size, **options, largest=64)
+    yield from run_batches(model, prompts, step, batch_size, **options, largest=64)
 
 
 def _checked(model: ModelWithSAEs, layers: Sequence[int]) -> list[int]:

@@ -14,13 +14,14 @@ from pathlib import Path
 from string import Formatter
 from typing import Literal
 
-from saif_helpers.graders import GRADERS, Check, Grader
-from saif_helpers.natural_graders import NATURAL_GRADERS
-from saif_helpers.response_graders import RESPONSE_GRADERS
+from saif_helpers._internal.paths import DATA
+from saif_helpers._internal.types import Corpus
+from saif_helpers.graders.exact import GRADERS
+from saif_helpers.graders.grader import Grader, OutputCheck
+from saif_helpers.graders.natural import NATURAL_GRADERS
+from saif_helpers.graders.response import RESPONSE_GRADERS
 
-DATA = Path(__file__).parent / "data"
 Wordings = Literal["seen", "unseen", "all"]
-Corpus = Literal["grammar", "natural"]
 GRADERS_OF = {
     "grammar": ("graders.GRADERS", GRADERS),
     "natural": (
@@ -67,7 +68,7 @@ class InstructionType:
 
     name: str
     wordings: Mapping[str, Sequence[str]]
-    grader: Grader | Check = field(repr=False)
+    grader: Grader | OutputCheck = field(repr=False)
     title: str = ""
     description: str = ""
     output_language: str = "en"
@@ -229,7 +230,7 @@ def load_instructions(
     ("answer in French") and response format (Python code, a poem) are asked of real models alone.
 
     Args:
-        corpus: The sentences that the instructions are to be about (see `prompts.load_contents`).
+        corpus: The sentences that the instructions are to be about (see `load_contents`).
             ``"grammar"`` compares with exact references, ``"natural"`` needs none.
         path: A JSON file of the same layout; by default the package's own.
 

@@ -8,7 +8,6 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from itertools import takewhile
-from typing import Literal
 
 import torch
 from jaxtyping import Bool, Float
@@ -16,18 +15,12 @@ from nnsight import Envoy
 from sae_lens import SAE
 from torch import Tensor
 
-from saif_helpers.entries import tensors_digest
+from saif_helpers._internal.types import PLACEMENTS, Placement
+from saif_helpers.cache.entry import tensors_digest
 from saif_helpers.latents import encode
-from saif_helpers.models import ModelWithSAEs
+from saif_helpers.model.model import ModelWithSAEs
 from saif_helpers.vectors import ClampedLatents, SteeringVector, check_finite
 
-Placement = Literal["last_prompt_token", "every_position", "generated_tokens", "decaying"]
-PLACEMENTS: tuple[Placement, ...] = (
-    "last_prompt_token",
-    "every_position",
-    "generated_tokens",
-    "decaying",
-)
 Intervention = SteeringVector | ClampedLatents
 Steering = Intervention | Sequence[Intervention | None] | None
 Weights = Callable[[int], Float[Tensor, "#rows positions"] | None]
@@ -105,7 +98,7 @@ def additions(
     given = _for_each_prompt(steering, n_prompts)
     if any(isinstance(one, ClampedLatents) for one in given):
         # The SAE reads the stream in every pass, so it would have to be where the model is.
-        model.check_here("clamping latents")
+        model.require_local("clamping latents")
     return Additions(_offsets(model, given, strength), _clamps(given))
 
 
@@ -204,7 +197,7 @@ def check_placement(placement: Placement, decay: float) -> None:
     """Refuse a placement that there is not, or a decay that would grow or mean nothing.
 
     Args:
-        placement: Where to add, see `steering.generate`.
+        placement: Where to add, see `generate`.
         decay: Factor from one generated token to the next.
 
     Raises:
@@ -223,7 +216,7 @@ def position_weights(
 
     Args:
         counted: Which of the prompts' tokens count, see `tokens.without_bos`.
-        placement: Where to add, see `steering.generate`.
+        placement: Where to add, see `generate`.
         decay: Factor from one generated token to the next, in the placement ``"decaying"``.
 
     Returns:

@@ -4,59 +4,21 @@ Paper, latent identification (standing: stated): positive sample = [content] + [
 negative sample = [content] alone. Content and wording are joined by one space.
 """
 
-import json
 import random
 import unicodedata
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
-from pathlib import Path
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
 from typing import Literal, Protocol, runtime_checkable
 
 import jinja2
 from transformers import PreTrainedTokenizerBase
 
-from saif_helpers.graders import Item
-from saif_helpers.instructions import (
-    DATA,
-    Corpus,
-    InstructionType,
-    Wordings,
-    load_instructions,
-)
-from saif_helpers.tokens import markers
+from saif_helpers._internal.types import Style
+from saif_helpers.contents import Content
+from saif_helpers.instructions import InstructionType, Wordings, load_instructions
+from saif_helpers.model.tokens import markers
 
 Position = Literal["after", "before"]
-Style = Literal["chat", "plain"]
-SENTENCES = {"grammar": "sentences.jsonl", "natural": "natural.jsonl"}
-
-
-@dataclass(frozen=True)
-class Content:
-    """A sentence that an instruction can be about.
-
-    Attributes:
-        text: The sentence.
-        references: Instruction name to the right answer.
-        slots: What fills an instruction's slots, for example ``{"keyword": "garden"}``.
-        split: ``"identification"``, ``"validation"`` or ``"test"``, where it comes from the shipped
-            data.
-    """
-
-    text: str
-    references: Mapping[str, str] = field(default_factory=dict)
-    slots: Mapping[str, str] = field(default_factory=dict)
-    split: str = ""
-
-    def __post_init__(self) -> None:
-        """Refuse what is not text, which would fail far from here."""
-        for name, texts in (("reference", self.references), ("slot", self.slots)):
-            for key, text in texts.items():
-                if not isinstance(text, str):
-                    raise ValueError(f"{name} {key!r} of {self.text!r} is {text!r}; give a text")
-
-    def item(self, instruction: InstructionType) -> Item:
-        """Return what an output for this content under `instruction` is graded against."""
-        return Item(self.text, self.references.get(instruction.name), self.slots)
 
 
 @dataclass(frozen=True)
@@ -78,56 +40,6 @@ class PromptPair:
     language: str
     content: Content
     position: Position
-
-
-def load_contents(
-    split: str, corpus: Corpus = "grammar", path: Path | None = None
-) -> list[Content]:
-    """Load the shipped sentences of one split.
-
-    Args:
-        split: ``"identification"``, ``"validation"`` or ``"test"``.
-        corpus: ``"grammar"``, the organism's sentences, with exact references; or ``"natural"``,
-            English sentences written for this book, for real models, without references.
-        path: A file of the same layout (one JSON object a line) to read instead of the package's.
-
-    Returns:
-        The contents, in the file's order.
-
-    Raises:
-        ValueError: If the corpus is unknown, a line of the file is not as it should be, or the file
-            has no line of this split.
-    """
-    if corpus not in SENTENCES:
-        raise ValueError(f"corpus {corpus!r} asked for; give 'grammar' or 'natural'")
-    path = path or DATA / SENTENCES[corpus]
-    lines = enumerate(path.read_text(encoding="utf-8").splitlines(), start=1)
-    entries = [_entry(line, f"{path}, line {number}") for number, line in lines if line.strip()]
-    found = [_content(entry) for entry in entries if entry["split"] == split]
-    if not found:
-        splits = sorted({entry["split"] for entry in entries})
-        raise ValueError(f"split {split!r} asked for; the file has {', '.join(splits)}")
-    return found
-
-
-def _entry(line: str, where: str) -> dict:
-    try:
-        entry = json.loads(line)
-    except ValueError as error:
-        raise ValueError(f"{where} is not JSON: {error}") from error
-    needed = ("split", "content")
-    if not (isinstance(entry, dict) and all(isinstance(entry.get(name), str) for name in needed)):
-        raise ValueError(
-            f'{where} needs "split" and "content", both text; it is {line[:80]!r}. Other texts in '
-            'it fill slots; "references" may hold right answers by the name of the instruction'
-        )
-    return entry
-
-
-def _content(entry: dict) -> Content:
-    known = ("split", "content", "references")
-    slots = {key: value for key, value in entry.items() if key not in known}
-    return Content(entry["content"], entry.get("references", {}), slots, entry["split"])
 
 
 def render(

@@ -14,10 +14,10 @@ from jaxtyping import Bool, Float, Int
 from sae_lens import SAE
 from torch import Tensor
 
+from saif_helpers._internal.arguments import whole_number
 from saif_helpers.activations import capture_pairs
-from saif_helpers.arguments import whole_number
 from saif_helpers.latents import encode_parts
-from saif_helpers.models import ModelWithSAEs
+from saif_helpers.model.model import ModelWithSAEs
 from saif_helpers.prompts import PromptPair
 
 
@@ -79,7 +79,7 @@ class LatentRanking:
         return frame.rename_axis("rank")
 
 
-def switched_on(
+def newly_active(
     positive: Float[Tensor, "pairs d_sae"], negative: Float[Tensor, "pairs d_sae"]
 ) -> Bool[Tensor, "pairs d_sae"]:
     """Say which latents each pair switches on: active with the instruction, not without it.
@@ -94,7 +94,7 @@ def switched_on(
     return (positive > 0) & (negative == 0)
 
 
-def swap_labels(
+def permute_pairs(
     positive: Float[Tensor, "pairs d_sae"], negative: Float[Tensor, "pairs d_sae"], *, seed: int
 ) -> tuple[Float[Tensor, "pairs d_sae"], Float[Tensor, "pairs d_sae"]]:
     """Exchange positive and negative in a random half of the pairs: the permutation control.
@@ -154,7 +154,7 @@ def rank_latents(
     _check_activations(positive, negative)
     fine = torch.promote_types(positive.dtype, torch.float32)  # shares in 16 bits would tie
     positive, negative = positive.to(fine), negative.to(fine)
-    sensitivity = switched_on(positive, negative).to(fine).mean(0)
+    sensitivity = newly_active(positive, negative).to(fine).mean(0)
     mean, std = positive.mean(0), positive.std(0, correction=0)
     return LatentRanking(sensitivity, mean, std, negative.mean(0), _order(sensitivity, mean))
 
@@ -232,7 +232,7 @@ def _rank(
         if len(with_it) == len(streams[0]) and len(without_it) == len(streams[1]):
             return replace(rank_latents(with_it, without_it), layer=layer)
         _check_activations(with_it, without_it)
-        on = switched_on(with_it, without_it)
+        on = newly_active(with_it, without_it)
         exact = with_it.double()
         found = torch.stack(
             [on.double().sum(0), exact.sum(0), exact.square().sum(0), without_it.double().sum(0)]

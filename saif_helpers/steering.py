@@ -4,70 +4,31 @@ Paper, causal steering: z' = z + vector (standing: ours). At which positions of 
 added is not known, so the placement is a parameter.
 """
 
-from collections.abc import Mapping, Sequence
-from contextlib import suppress
-from functools import partial
+from collections.abc import Sequence
 
 import nnsight
 import torch
-from jaxtyping import Bool, Float, Int
-from nnsight.intervention.interleaver import OutOfOrderError
+from jaxtyping import Float
 from torch import Tensor
-from transformers import DynamicCache
 
-from saif_helpers.arguments import whole_number
-from saif_helpers.batching import ONE_AT_A_TIME, check_room
+from saif_helpers._internal.arguments import whole_number
+from saif_helpers._internal.types import PLACEMENTS, Placement
+from saif_helpers.decoding import generate_batch
 from saif_helpers.interventions import (
-    PLACEMENTS,
-    Additions,
     Intervention,
-    Placement,
     Steering,
-    Weights,
     additions,
     check_placement,
     intervention_keys,
     pass_factors,
     position_weights,
 )
-from saif_helpers.kept import kept_batches
-from saif_helpers.models import ModelWithSAEs
-from saif_helpers.tokens import Prompt, tokenize, without_bos
+from saif_helpers.model.batching import ONE_AT_A_TIME, check_context_length
+from saif_helpers.model.cached_batches import cached_batches
+from saif_helpers.model.model import ModelWithSAEs
+from saif_helpers.model.tokens import Prompt, tokenize, without_bos
 
 __all__ = ["PLACEMENTS", "Intervention", "Placement", "generate", "log_probabilities"]
-
-LEAVING = 8
-"""Rows that have ended and are worth a break to drop them; a quarter of the batch, if that is more.
-
-Until it is dropped a row is filled with padding, at the cost of a row that goes on; a break costs
-about as much as a token of 20 rows does in a small model.
-"""
-
-NOTHING_BUT_GREEDY = {
-    "num_beams": 1,
-    "num_return_sequences": 1,
-    "repetition_penalty": 1.0,
-    "min_length": 0,
-    **dict.fromkeys(
-        (
-            "bad_words_ids",
-            "begin_suppress_tokens",
-            "cache_implementation",
-            "exponential_decay_length_penalty",
-            "forced_bos_token_id",
-            "forced_eos_token_id",
-            "guidance_scale",
-            "max_time",
-            "min_new_tokens",
-            "no_repeat_ngram_size",
-            "prompt_lookup_num_tokens",
-            "sequence_bias",
-            "stop_strings",
-            "suppress_tokens",
-        )
-    ),
-}
-"""What a model's ``generation_config`` must not decide: the likeliest token is taken, no other."""
 
 
 def generate(
@@ -105,7 +66,7 @@ def generate(
 
     Args:
         model: The model.
-        prompts: Rendered prompts (see `prompts.render`).
+        prompts: Rendered prompts (see `render`).
         steering: The vector to add, or latents to clamp; or one for each prompt, None for a prompt
             that is not steered, so that a sweep shares one pass (their layers may differ); or None
             for no steering.
@@ -183,7 +144,7 @@ def generate_ids(
 
     def step(rows: list[int], tokens: dict[str, Tensor]) -> dict[str, Tensor]:
         weights = position_weights(without_bos(tokens, model.tokenizer), placement, decay)
-        return {"new": _generate_batch(model, tokens, whole.of(rows), weights, max_new_tokens)}
+        return {"new": generate_batch(model, tokens, whole.of(rows), weights, max_new_tokens)}
 
     def keys() -> list[list | None]:
         where = [placement, strength, decay if placement == "decaying" else None]
@@ -195,7 +156,7 @@ def generate_ids(
         "pad_token_id": model.tokenizer.pad_token_id,
         "generation_config": model.lm._module.generation_config.to_dict(),
     }
-    for rows, found in kept_batches(
+    for rows, found in cached_batches(
         model,
         prompts,
         step,
@@ -210,122 +171,6 @@ def generate_ids(
         for row, ids in zip(rows, found["new"].tolist(), strict=True):
             written[row] = ids
     return written
-
-
-def _generate_batch(
-    model: ModelWithSAEs,
-    tokens: Mapping[str, Int[Tensor, "rows tokens"]],
-    added: Additions,
-    weights: Weights,
-    max_new_tokens: int,
-) -> Int[Tensor, "rows new_tokens"]:
-    """Generate from one left-padded batch, adding ``weights(step) * added`` in every pass.
-
-    When enough rows have ended, generation breaks off for them to leave the batch and the cache.
-    Until they do they are filled with padding, which gets the vector too, but no other row sees it.
-    A remote model does it all at a time, since in a break the cache would travel.
-    """
-    ids, mask = tokens["input_ids"], tokens["attention_mask"]
-    cache = None if model.remote else _first_cache(model, tokens, weights)
-    new = torch.full((len(ids), max_new_tokens), model.tokenizer.pad_token_id)
-    rows, done = torch.arange(len(ids)), 0
-    while done < max_new_tokens:
-        n = max_new_tokens - done
-        ids = _generate_stage(model, ids, mask, cache, added, weights, done, n)
-        written = ids[:, tokens["input_ids"].shape[1] + done :]
-        new[rows, done : done + written.shape[1]] = written
-        done += written.shape[1]
-        goes_on = ~torch.isin(written, torch.tensor(model.stop_ids)).any(1)
-        if not goes_on.any() or cache is None:
-            break
-        rows, ids = rows[goes_on], ids[goes_on]
-        mask = torch.cat([mask[goes_on], torch.ones_like(written[goes_on])], 1)
-        added = added.of(goes_on)
-        cache.batch_select_indices(goes_on.nonzero()[:, 0])
-    return new
-
-
-def _first_cache(
-    model: ModelWithSAEs, tokens: Mapping[str, Int[Tensor, "rows tokens"]], weights: Weights
-) -> DynamicCache:
-    """Read all but the last token of each prompt, equal prompts once, into a cache of all rows.
-
-    Nothing is read where these tokens are steered or no two prompts are equal.
-    """
-    cache = DynamicCache(config=model.lm.config)
-    if tokens["input_ids"].shape[1] == 1 or weights(0)[:, :-1].any():
-        return cache
-    names = ("input_ids", "attention_mask", "position_ids")
-    rows = torch.stack([tokens[name][:, :-1] for name in names], 1)
-    prompts, prompt_of_row = rows.unique(dim=0, return_inverse=True)
-    if len(prompts) < len(rows):
-        inputs = {name: prompts[:, i].to(model.device) for i, name in enumerate(names)}
-        with torch.no_grad():
-            model.lm._module.model(**inputs, past_key_values=cache, use_cache=True)
-        cache.batch_select_indices(prompt_of_row)
-    return cache
-
-
-def _generate_stage(
-    model: ModelWithSAEs,
-    ids: Int[Tensor, "rows tokens"],
-    mask: Int[Tensor, "rows tokens"],
-    cache: DynamicCache | None,
-    added: Additions,
-    weights: Weights,
-    done: int,
-    n_tokens: int,
-) -> Int[Tensor, "rows longer"]:
-    """Append up to `n_tokens` to rows that have `done` tokens, reading what is not cached.
-
-    It ends early when enough rows have ended. In a remote model it does not, where the function
-    that tells is not known.
-
-    The block names nothing of this package and holds no other trace, see `remote`.
-    """
-    lm, changes, factors = model.lm, added.changes(model), pass_factors(weights, done, n_tokens)
-    inputs = {"input_ids": ids, "attention_mask": mask, "past_key_values": cache}
-    options = {"max_new_tokens": n_tokens, "eos_token_id": model.stop_ids, "do_sample": False}
-    options |= NOTHING_BUT_GREEDY
-    options |= {"use_cache": True, "pad_token_id": model.tokenizer.pad_token_id}
-    if not model.remote:  # where this function is not known
-        options["logits_processor"] = [partial(_end_beyond_range, model)]
-        options["stopping_criteria"] = [partial(_enough_have_ended, model.stop_ids, ids.shape[1])]
-    with torch.no_grad(), lm.generate(**inputs, **options, remote=model.remote) as tracer:
-        new = nnsight.save([])
-        # The error is how nnsight ends a loop whose generation has ended before it.
-        with suppress(OutOfOrderError):
-            for step in tracer.iter[:n_tokens]:
-                for layer, change in changes if step < len(factors) else ():
-                    residual = layer.output
-                    factor = factors[step][:, -residual.shape[1] :, None].to(residual)
-                    full = change(residual) if callable(change) else change.to(residual)
-                    layer.output = residual + factor * full
-                # What passes here first are the prompts, so the tokens are one further on.
-                for _ in tracer.iter[step + 1]:
-                    new.append(lm.generator.streamer.output)
-    return torch.cat([ids, torch.stack(new, 1)], 1)
-
-
-def _enough_have_ended(
-    stop_ids: Sequence[int], start: int, ids: Int[Tensor, "rows tokens"], _: object
-) -> Bool[Tensor, "rows"]:
-    """Say of all rows at once whether so many have ended that it pays to drop them."""
-    ended = torch.isin(ids[:, start:], torch.tensor(stop_ids, device=ids.device)).any(1)
-    return (ended.sum() >= max(LEAVING, len(ids) / 4)).expand(len(ids))
-
-
-def _end_beyond_range(
-    model: ModelWithSAEs, _: Tensor, logits: Float[Tensor, "rows vocabulary"]
-) -> Float[Tensor, "rows vocabulary"]:
-    """End rows whose logits are no numbers, which would pass for the vocabulary's first token."""
-    broken = logits.isnan().any(1)
-    if broken.any():
-        ended = f"{int(broken.sum())} outputs end early, which most graders will call a failure"
-        model.warn_beyond_range(ended)
-        logits[broken] = -torch.inf
-        logits[broken, model.stop_ids[0]] = 0
-    return logits
 
 
 def log_probabilities(
@@ -346,7 +191,7 @@ def log_probabilities(
 
     Args:
         model: The model.
-        prompt: A rendered prompt (see `prompts.render`).
+        prompt: A rendered prompt (see `render`).
         output: An answer to it, split into tokens as the tokenizer splits the text.
         steering: The vector to add or latents to clamp; None for no steering.
         placement: Where the vector is added, see `generate`.
@@ -369,7 +214,7 @@ def log_probabilities(
     weights = position_weights(without_bos(asked, model.tokenizer), placement, decay)
     factors = torch.cat(pass_factors(weights, 0, len(written) + 1), 1)
     ids = torch.cat([asked["input_ids"], targets], 1)
-    check_room(model, ids.tolist())
+    check_context_length(model, ids.tolist())
     factors = torch.nn.functional.pad(factors, (0, ids.shape[1] - factors.shape[1]))
     changes = additions(model, steering, 1, strength).changes(model)
     options = {"use_cache": False, "remote": model.remote}

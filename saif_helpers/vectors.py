@@ -1,25 +1,12 @@
-"""Steering vectors: what is added to the residual stream.
-
-Paper, causal steering: each latent's strength comes from its activation magnitudes, and the sum is
-added to the residual stream (standing: stated); alpha_j = mu_j + beta * sigma_j and z' = z + sum_j
-alpha_j W_dec[j] over the top k latents (standing: ours).
-"""
+"""Steering vectors: what is added to the residual stream, z' = z + vector (standing: ours)."""
 
 import math
-import warnings
-from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from typing import Literal
 
 import torch
 from jaxtyping import Float, Int
 from sae_lens import SAE
 from torch import Tensor
-
-from saif_helpers.ranking import LatentRanking
-from saif_helpers.saes import check_decoder_units, sae_layer
-
-LatentRule = Literal["signed latents", "paper"]
 
 
 def check_finite(name: str, value: float) -> None:
@@ -97,7 +84,7 @@ class ClampedLatents:
     @property
     def vector(self) -> Float[Tensor, "d_model"]:
         """What is added where none of the latents is active."""
-        return _sum_of_directions(self.sae, self.latents, self.values)
+        return sum_of_directions(self.sae, self.latents, self.values)
 
     @property
     def norm(self) -> float:
@@ -112,235 +99,8 @@ class ClampedLatents:
         )
 
 
-def clamped_latents(
-    ranking: LatentRanking, sae: SAE, k: int, beta: float = 0.0, *, layer: int | None = None
-) -> ClampedLatents:
-    """Clamp the top k latents to alpha_j = mu_j + beta * sigma_j (not in the paper).
-
-    Args:
-        ranking: Ranked latents of the same SAE.
-        sae: The SAE.
-        k: How many of the best latents.
-        beta: How many standard deviations to add to each latent's mean activation.
-        layer: The layer to steer, where the SAE does not name the layer that it was trained on.
-
-    Returns:
-        What to steer with.
-
-    Raises:
-        ValueError: As `saif_vector`.
-    """
-    _check_fit(sae, ranking)
-    top = ranking.top(k)
-    values = _alphas(ranking, top, beta)
-    _warn_of_insensitive(ranking, k)
-    return ClampedLatents(
-        _layer(sae, ranking, layer), sae, top, values, f"clamp, k = {k}, beta = {beta:g}"
-    )
-
-
-def steering_vector(
-    ranking: LatentRanking,
-    sae: SAE,
-    k: int,
-    *,
-    rule: LatentRule = "signed latents",
-    beta: float = 0.0,
-    layer: int | None = None,
-) -> SteeringVector:
-    """Build a steering vector of k latents, by this book's rule or by the paper's.
-
-    The default takes the latents that the instruction changes most, up or down
-    (`signed_mean_difference_vector`): on the shipped models it was better than the paper's rule on
-    most and worse on none. ``rule="paper"`` is `saif_vector`.
-
-    >>> steering_vector(rankings[2], organism.saes[2], k=15)
-
-    Args:
-        ranking: Ranked latents of the same SAE.
-        sae: The SAE.
-        k: How many latents.
-        rule: ``"signed latents"`` or ``"paper"``.
-        beta: As for `saif_vector`; the paper's rule alone has it.
-        layer: The layer to steer, where the SAE does not name it.
-
-    Returns:
-        The steering vector.
-
-    Raises:
-        ValueError: As `saif_vector`; or if the rule is unknown, or has no beta and is given one.
-    """
-    if rule == "paper":
-        return saif_vector(ranking, sae, k, beta, layer=layer)
-    if rule != "signed latents" or beta:
-        raise ValueError(
-            f"rule {rule!r} with beta={beta:g} asked for; give rule='paper', or "
-            "rule='signed latents', which has no beta"
-        )
-    return signed_mean_difference_vector(ranking, sae, k, layer=layer)
-
-
-def saif_vector(
-    ranking: LatentRanking, sae: SAE, k: int, beta: float = 0.0, *, layer: int | None = None
-) -> SteeringVector:
-    """Build the paper's steering vector: decoder directions of the top k latents, weighted.
-
-    sum over the top k latents j of (mu_j + beta * sigma_j) W_dec[j] (standing: ours).
-
-    Args:
-        ranking: Ranked latents of the same SAE.
-        sae: The SAE.
-        k: How many of the best latents. One note reports 15 as best.
-        beta: How many standard deviations to add to each latent's mean activation.
-        layer: The layer to steer, where the SAE does not name the layer that it was trained on.
-
-    Returns:
-        The steering vector.
-
-    Raises:
-        ValueError: If the SAE's decoder is not in residual-stream units, or has another number of
-            latents than the ranking, or names no layer or another one; if there are not k latents,
-            beta is not finite, or no latent is active on a positive sample.
-    """
-    top = ranking.top(k)
-    vector = _weighted(sae, ranking, top, _alphas(ranking, top, beta))
-    _warn_of_insensitive(ranking, k)
-    return SteeringVector(_layer(sae, ranking, layer), vector, f"SAIF, k = {k}, beta = {beta:g}")
-
-
-def mean_difference_vector(
-    positive: Mapping[int, Float[Tensor, "pairs d_model"]],
-    negative: Mapping[int, Float[Tensor, "other_pairs d_model"]],
-    layer: int,
-) -> SteeringVector:
-    """Build the difference in means, the baseline that uses no SAE.
-
-    >>> positive, negative = capture_pairs(organism, pairs, layers=[0, 2])
-    >>> vector = mean_difference_vector(positive, negative, layer=2)
-
-    Args:
-        positive: Layer to residual stream at the read-out position with the instruction, from
-            `activations.capture_pairs`.
-        negative: The same without it.
-        layer: The layer.
-
-    Returns:
-        The steering vector, mean(positive) - mean(negative).
-
-    Raises:
-        ValueError: If the layer was not captured, or there are not two samples of each kind.
-    """
-    for given in (positive, negative):
-        if not isinstance(given, Mapping) or layer not in given:
-            there = sorted(given) if isinstance(given, Mapping) else f"a {type(given).__name__}"
-            raise ValueError(
-                f"the difference in means of layer {layer} asked for, and residual stream of "
-                f"{there} given; give both halves of what capture_pairs(model, pairs, [{layer}]) "
-                "returns"
-            )
-    with_it, without_it = positive[layer], negative[layer]
-    if min(len(with_it), len(without_it)) < 2:
-        raise ValueError(
-            f"{len(with_it)} positive and {len(without_it)} negative samples given; give at least "
-            "two of each"
-        )
-    if with_it.ndim != 2 or without_it.ndim != 2 or with_it.shape[1] != without_it.shape[1]:
-        raise ValueError(
-            f"residual streams of shapes {tuple(with_it.shape)} and {tuple(without_it.shape)} "
-            "given; give a row for each sample, of one model"
-        )
-    return SteeringVector(layer, with_it.mean(0) - without_it.mean(0), "difference in means")
-
-
-def signed_mean_difference_vector(
-    ranking: LatentRanking, sae: SAE, k: int, *, layer: int | None = None
-) -> SteeringVector:
-    """Build a vector of the k latents whose mean changes most, up or down (not in the paper).
-
-    sum over the k latents j with the largest |d_j| of d_j W_dec[j], where d_j is the latent's mean
-    over the positive samples minus that over the negative ones. Ties go to the lower index.
-
-    Args:
-        ranking: Ranked latents of the same SAE, for their two means.
-        sae: The SAE.
-        k: How many latents.
-        layer: The layer to steer, where the SAE does not name it.
-
-    Returns:
-        The steering vector.
-
-    Raises:
-        ValueError: As `saif_vector`.
-    """
-    ranking.top(k)  # refuses a k that there is not
-    difference = ranking.mean - ranking.negative_mean
-    if not difference.any():
-        raise ValueError(
-            "no latent's mean differs between the positive and the negative samples, so there is "
-            "nothing to steer by; take another layer, a wider SAE or more pairs"
-        )
-    chosen = difference.abs().sort(descending=True, stable=True).indices[:k]
-    vector = _weighted(sae, ranking, chosen, difference[chosen])
-    return SteeringVector(_layer(sae, ranking, layer), vector, f"signed mean difference, k = {k}")
-
-
-def _warn_of_insensitive(ranking: LatentRanking, k: int) -> None:
-    """Warn if the first k latents are not all switched on by the instruction."""
-    sensitive = int((ranking.sensitivity[ranking.order[:k]] > 0).sum())
-    if sensitive < k:
-        warnings.warn(
-            f"k = {k} latents asked for, and only {sensitive} of them are ever switched on by the "
-            "instruction; the others are active without it too: take a smaller k",
-            stacklevel=3,
-        )
-
-
-def _alphas(ranking: LatentRanking, latents: Int[Tensor, "k"], beta: float) -> Float[Tensor, "k"]:
-    check_finite("beta", beta)
-    if not ranking.mean.any():
-        raise ValueError(
-            "no latent is active on any positive sample, so there is nothing to steer by; take "
-            "another layer or SAE, or see whether the SAE fits the model "
-            "(latents.reconstruction_table)"
-        )
-    return ranking.mean[latents] + beta * ranking.std[latents]
-
-
-def _weighted(
-    sae: SAE, ranking: LatentRanking, latents: Int[Tensor, "k"], weights: Float[Tensor, "k"]
-) -> Float[Tensor, "d_model"]:
-    _check_fit(sae, ranking)
-    return _sum_of_directions(sae, latents, weights)
-
-
-def _check_fit(sae: SAE, ranking: LatentRanking) -> None:
-    check_decoder_units(sae)
-    if len(ranking.mean) != sae.cfg.d_sae:
-        raise ValueError(
-            f"the ranking has {len(ranking.mean)} latents, the SAE {sae.cfg.d_sae}; "
-            "give the SAE that the ranked activations come from"
-        )
-
-
-def _sum_of_directions(
+def sum_of_directions(
     sae: SAE, latents: Int[Tensor, "k"], weights: Float[Tensor, "k"]
 ) -> Float[Tensor, "d_model"]:
     W_dec = sae.W_dec.detach()
     return (weights.to(W_dec) @ W_dec[latents.to(W_dec.device)]).to(weights.device)
-
-
-def _layer(sae: SAE, ranking: LatentRanking, layer: int | None) -> int:
-    named = sae_layer(sae.cfg.to_dict())
-    said = {at for at in (named, ranking.layer, layer) if at is not None}
-    if not said:
-        raise ValueError("the SAE does not name the layer it was trained on; give layer=")
-    if None not in (named, ranking.layer) and named != ranking.layer:
-        raise ValueError(
-            f"the ranking is of the latents of layer {ranking.layer}, the SAE of layer {named}; "
-            "give the SAE of the ranking's layer"
-        )
-    if len(said) > 1:
-        raise ValueError(
-            f"layer {layer} is to be steered with an SAE of layer {min(said - {layer})}"
-        )
-    return said.pop()

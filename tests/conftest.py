@@ -53,7 +53,7 @@ def results_of_tests(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]
 @pytest.fixture(autouse=True)
 def float32_on_every_cpu(monkeypatch: pytest.MonkeyPatch) -> None:
     """Let models be loaded in float32 on a CPU that computes in bfloat16 too."""
-    monkeypatch.setattr("saif_helpers.hub.cpu_computes_in_bfloat16", lambda: False)
+    monkeypatch.setattr("saif_helpers.hub.devices.cpu_computes_in_bfloat16", lambda: False)
 
 
 @pytest.fixture(autouse=True)

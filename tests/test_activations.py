@@ -4,9 +4,9 @@ import pytest
 import torch
 
 from saif_helpers.activations import capture, capture_tokens
-from saif_helpers.models import wrap
+from saif_helpers.model.assemble import wrap
+from saif_helpers.model.tokens import token_ids, tokenize, without_bos
 from saif_helpers.steering import generate
-from saif_helpers.tokens import token_ids, tokenize, without_bos
 from saif_helpers.vectors import SteeringVector
 from tests import tiny
 
@@ -36,11 +36,11 @@ def hooked(model, prompts, layers):
 def test_capture_equals_a_plain_hook(model):
     """Exactly; after the last layer, whose MLP gets fewer rows, but for the order of its sums."""
     residual = capture(model, tiny.PROMPTS, [0, 1, 2])
-    by_length = sorted(tiny.PROMPTS, key=lambda p: len(p.encode()))
-    by_length.sort(key=lambda p: len(model.tokenizer(p, add_special_tokens=False).input_ids))
-    found, _ = hooked(model, by_length, [0, 1, 2])
+    order_by_length = sorted(tiny.PROMPTS, key=lambda p: len(p.encode()))
+    order_by_length.sort(key=lambda p: len(model.tokenizer(p, add_special_tokens=False).input_ids))
+    found, _ = hooked(model, order_by_length, [0, 1, 2])
     for layer in range(3):
-        for row, prompt in enumerate(by_length):
+        for row, prompt in enumerate(order_by_length):
             at = tiny.PROMPTS.index(prompt)
             if layer < 2:
                 assert torch.equal(residual[layer][at], found[layer][row, -1])
@@ -140,11 +140,11 @@ def test_capture_tokens_leaves_out_padding_and_bos(model):
     batches = list(capture_tokens(model, tiny.PROMPTS, [2, 0], batch_size=2))
     assert len(batches) == 3
     rows = {layer: torch.cat([batch[layer] for batch in batches]) for layer in (0, 2)}
-    by_length = sorted(
+    order_by_length = sorted(
         tiny.PROMPTS, key=lambda p: len(model.tokenizer(p, add_special_tokens=False).input_ids)
     )
     for layer in (0, 2):
-        alone = [hooked(model, [prompt], [layer])[0][layer][0, 1:] for prompt in by_length]
+        alone = [hooked(model, [prompt], [layer])[0][layer][0, 1:] for prompt in order_by_length]
         torch.testing.assert_close(rows[layer], torch.cat(alone), atol=1e-4, rtol=1e-4)
 
 
@@ -162,7 +162,7 @@ def test_prompts_are_tokenised_a_part_at_a_time(monkeypatch):
     prompts = [f"<bos>{'ab' * number}" for number in range(1, 8)]
     whole = token_ids(prompts, tokenizer)
     assert [len(ids) for ids in whole] == [1 + 2 * number for number in range(1, 8)]
-    monkeypatch.setattr("saif_helpers.tokens.AT_ONCE", 3)
+    monkeypatch.setattr("saif_helpers.model.tokens.AT_ONCE", 3)
     assert token_ids(prompts, tokenizer) == whole
 
 

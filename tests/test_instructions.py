@@ -5,7 +5,7 @@ from dataclasses import replace
 import pytest
 
 from saif_helpers import instructions
-from saif_helpers.graders import GRADERS
+from saif_helpers.graders.exact import GRADERS
 from saif_helpers.instructions import InstructionType, load_instructions
 
 WORDINGS = {

@@ -6,9 +6,10 @@ from statistics import mean
 
 import pytest
 
-from saif_helpers.instructions import DATA, load_instructions
-from saif_helpers.prompts import load_contents
-from saif_helpers.response_graders import RESPONSE_GRADERS
+from saif_helpers._internal.paths import DATA
+from saif_helpers.contents import load_contents
+from saif_helpers.graders.response import RESPONSE_GRADERS
+from saif_helpers.instructions import load_instructions
 
 ENTRIES = [
     json.loads(line) for line in (DATA / "natural.jsonl").read_text(encoding="utf-8").splitlines()

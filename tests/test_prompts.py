@@ -4,10 +4,12 @@ from types import SimpleNamespace
 
 import pytest
 
-from saif_helpers.graders import GRADERS, Item
+from saif_helpers.contents import Content, load_contents
+from saif_helpers.graders.exact import GRADERS
+from saif_helpers.graders.grader import Item
 from saif_helpers.instructions import InstructionType
-from saif_helpers.prompts import Content, load_contents, make_pairs, render
-from saif_helpers.tokens import token_ids
+from saif_helpers.model.tokens import token_ids
+from saif_helpers.prompts import make_pairs, render
 from tests import tiny
 
 TOKENIZER = tiny.tokenizer()

@@ -1,7 +1,7 @@
 import pytest
 import torch
 
-from saif_helpers.ranking import jaccard, rank_latents, swap_labels, switched_on
+from saif_helpers.ranking import jaccard, newly_active, permute_pairs, rank_latents
 
 # Four pairs, five latents. Latent 0 switches on in every pair; 1 in two of them; 2 is always on; 3
 # is never on; 4 switches off in two pairs and on in two.
@@ -71,7 +71,7 @@ def test_no_pairs_are_refused():
 
 
 def test_switched_on_is_what_sensitivity_is_the_mean_of():
-    on = switched_on(POSITIVE, NEGATIVE)
+    on = newly_active(POSITIVE, NEGATIVE)
     assert on[:, 1].tolist() == [True, True, False, False]
     assert on[:, 4].tolist() == [False, False, True, True]
     assert not on[:, 2].any()
@@ -82,13 +82,13 @@ def test_swapped_labels_keep_the_pairs_and_halve_a_perfect_latent():
     n = 400
     positive = torch.stack([torch.ones(n), torch.arange(1.0, n + 1)], dim=1)
     negative = torch.stack([torch.zeros(n), n + torch.arange(1.0, n + 1)], dim=1)
-    first, second = swap_labels(positive, negative, seed=3)
+    first, second = permute_pairs(positive, negative, seed=3)
     assert torch.equal(first[:, 0] + second[:, 0], torch.ones(n))
     assert torch.equal((first[:, 1] - second[:, 1]).abs(), torch.full((n,), float(n))), "torn apart"
     assert torch.equal(first[:, 0] > 0, first[:, 1] <= n), "latents of one sample were separated"
     assert rank_latents(first, second).sensitivity[0].item() == pytest.approx(0.5, abs=0.1)
-    assert torch.equal(first, swap_labels(positive, negative, seed=3)[0])
-    assert not torch.equal(first, swap_labels(positive, negative, seed=4)[0])
+    assert torch.equal(first, permute_pairs(positive, negative, seed=3)[0])
+    assert not torch.equal(first, permute_pairs(positive, negative, seed=4)[0])
 
 
 def test_jaccard_equals_the_count_by_hand():

@@ -4,10 +4,11 @@ import pytest
 import torch
 
 from saif_helpers import steering
+from saif_helpers._internal.types import PLACEMENTS
 from saif_helpers.latents import encode
-from saif_helpers.models import wrap
-from saif_helpers.steering import PLACEMENTS, generate, log_probabilities
-from saif_helpers.tokens import tokenize, without_bos
+from saif_helpers.model.assemble import wrap
+from saif_helpers.model.tokens import tokenize, without_bos
+from saif_helpers.steering import generate, log_probabilities
 from saif_helpers.vectors import ClampedLatents, SteeringVector
 from tests import tiny
 

@@ -4,14 +4,14 @@ from sae_lens import JumpReLUSAE, JumpReLUSAEConfig
 from sae_lens.saes.topk_sae import TopKSAE, TopKSAEConfig
 
 from saif_helpers.ranking import rank_latents
-from saif_helpers.settings import Setting
-from saif_helpers.vectors import (
-    SteeringVector,
+from saif_helpers.study.settings import SteeringSetting
+from saif_helpers.vector_rules import (
     mean_difference_vector,
     saif_vector,
-    signed_mean_difference_vector,
+    signed_latents_vector,
     steering_vector,
 )
+from saif_helpers.vectors import SteeringVector
 from tests import tiny
 from tests.test_ranking import NEGATIVE, POSITIVE
 
@@ -52,12 +52,12 @@ def test_mean_difference():
 def test_signed_mean_difference_takes_the_largest_changes_in_either_direction(sae):
     positive, negative = torch.tensor([[0.0, 3.0, 1.0, 2.0, 0.0]]), torch.zeros(1, 5)
     negative[0, 0] = 4.0
-    vector = signed_mean_difference_vector(rank_latents(positive, negative), sae, k=2)
+    vector = signed_latents_vector(rank_latents(positive, negative), sae, k=2)
     assert vector.vector.tolist() == [-4.0, 30.0, 0.0, 0.0, 0.0]
 
 
 def test_the_default_rule_is_the_signed_one_and_the_papers_is_asked_for(ranking, sae):
-    signed = signed_mean_difference_vector(ranking, sae, 2).vector
+    signed = signed_latents_vector(ranking, sae, 2).vector
     assert torch.equal(steering_vector(ranking, sae, 2).vector, signed)
     by_paper = saif_vector(ranking, sae, 2, 1.0).vector
     assert not torch.equal(signed, saif_vector(ranking, sae, 2).vector)
@@ -116,7 +116,7 @@ def test_the_layer_comes_from_the_sae_or_from_the_caller(ranking, sae):
 
 def test_a_setting_takes_no_vector_of_another_layer():
     """It would steer there, and every table would name this one."""
-    setting = Setting(layer=1, k=1, beta=0.0, placement="decaying", strength=2.0)
+    setting = SteeringSetting(layer=1, k=1, beta=0.0, placement="decaying", strength=2.0)
     model, ones = tiny.wrapped("gemma2"), torch.ones(tiny.D_MODEL)
     assert setting.vector(model, SteeringVector(1, ones, "any")).vector.equal(2 * ones)
     with pytest.raises(ValueError, match=r"layer 1 is to be steered with a vector .* for layer 2"):

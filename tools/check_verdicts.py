@@ -1,4 +1,4 @@
-"""Check that the record of all models still says what the chapters find: run by ``make book``.
+"""Criterion that the record of all models still says what the chapters find: run by ``make book``.
 
 The record (``make verdicts``) is made once and shipped. Its rows for the model and the instruction
 that the chapters have in their configuration cells must give the verdicts that this build found.
@@ -10,8 +10,8 @@ from pathlib import Path
 
 from judge_models import CHAPTERS, RECORD, ROOT
 
-from saif_helpers.grades import Interval
-from saif_helpers.verdicts import Check, verdict
+from saif_helpers.intervals import Interval
+from saif_helpers.study.claims import Criterion, verdict
 
 BUILT = {"size": "M", "instruction": "french"}
 """What the chapters' configuration cells say."""
@@ -44,7 +44,7 @@ def differences(rows: list[dict], executed: Path) -> list[str]:
 
 
 def _verdict(rows: list[dict]) -> str:
-    return verdict([Check(**row | {"interval": Interval(**row["interval"])}) for row in rows])
+    return verdict([Criterion(**row | {"interval": Interval(**row["interval"])}) for row in rows])
 
 
 def main() -> int:

@@ -16,7 +16,7 @@ from pathlib import Path
 from random import Random
 from unittest.mock import patch
 
-from saif_helpers import entries
+from saif_helpers.cache import entry as entries
 
 TIME_LIMIT = 900  # seconds for a process that nobody kills, on a machine with much else to do
 PAGE = 4096  # bytes, the least that a file takes on a tmpfs

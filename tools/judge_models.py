@@ -25,7 +25,7 @@ from nbclient import NotebookClient
 from nbformat import NotebookNode
 from tqdm import tqdm
 
-from saif_helpers import entries
+from saif_helpers.cache import entry as entries
 
 ROOT = Path(__file__).resolve().parents[1]
 RECORD = ROOT / "saif_helpers" / "data" / "verdicts.json"
@@ -127,7 +127,7 @@ def recorded(notebook: NotebookNode, name: str) -> list[dict] | dict:
         name: What they were recorded under.
 
     Returns:
-        The checks, see `saif_helpers.verdicts.Check`, or the data.
+        The checks, see `saif_helpers.study.claims.Check`, or the data.
 
     Raises:
         ValueError: If it has recorded nothing under that name.

@@ -19,8 +19,8 @@ import torch
 from tqdm import tqdm
 
 import saif_helpers as saif
-from saif_helpers.entries import write
-from saif_helpers.smollm2 import NAME
+from saif_helpers.cache.entry import write
+from saif_helpers.hub.smollm2 import NAME
 
 RECORD = Path(__file__).resolve().parents[1] / "book" / "baseline.json"
 N_CONTENTS = 20  # of the test split, the first

@@ -27,7 +27,7 @@ def environment_yml(pyproject: str) -> str:
         [
             "# Made by 'make environment' from pyproject.toml; do not edit.",
             "# conda env create --file environment.yml && conda activate saif-book",
-            "# Then, once, the real model (93 MB): python -m saif_helpers.smollm2",
+            "# Then, once, the real model (93 MB): python -m saif_helpers.hub.smollm2",
             "name: saif-book",
             "channels:",
             "  - conda-forge",

@@ -2,8 +2,9 @@
 
 import json
 
-from saif_helpers.memory import memory_table
-from saif_helpers.needs import FILE
+from memory_estimate import memory_table
+
+from saif_helpers.hub.requirements import FILE
 
 if __name__ == "__main__":
     rows = memory_table().to_dict("records")

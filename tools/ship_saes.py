@@ -13,7 +13,7 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).parents[1]))  # organism is no installed package
 
 from organism.make import write_manifest
-from saif_helpers.loading import SHIPPED
+from saif_helpers.hub.pretrained import SHIPPED
 from saif_helpers.sae_training.card import (
     model_card,
     quality_rows,

@@ -4,7 +4,7 @@ Run as a program, this measures every rate and fails if one is higher than state
 
     python tools/simulate.py --draws 20000
 
-`tests/test_statistics.py` does the same with fewer draws. A rate is the probability of an error: an
+`tests/guarantees/test_statistics.py` does the same with fewer draws. A rate is the probability of an error: an
 interval that misses the truth, or a verdict that chance alone made.
 """
 
@@ -36,7 +36,7 @@ from simulate_intervals import (
     worst_area_misses,
 )
 
-from saif_helpers.verdicts import verdict
+from saif_helpers.study.claims import verdict
 
 SIZES = (40, 60, 100, 150, 200, 300, 400)
 """Numbers of outputs or pairs that the chapters' intervals rest on."""

@@ -13,8 +13,10 @@ from simulate_intervals import Misses, differences, graded, misses, pooled, shar
 from torch import Tensor
 
 import saif_helpers as saif
-from saif_helpers.grades import Interval
-from saif_helpers.verdicts import Check, share_between
+from saif_helpers.analysis.separation import enrichment
+from saif_helpers.analysis.specificity import response_table
+from saif_helpers.intervals import Interval
+from saif_helpers.study.claims import Criterion, bounded_share
 
 CHAPTER = Path(__file__).resolve().parents[1] / "book" / "02_finding_the_latents.ipynb"
 JUDGES = {"scores", "test_latents", "true", "swapped", "p_value", "table", "kinds", "own"}
@@ -46,10 +48,10 @@ def states(seed: int, responding: int, pairs: int = 60, latents: int = 64) -> tu
 def swapped(found: Pairs, tested: Pairs, seed: int) -> tuple[Pairs, Pairs]:
     """Swap the labels of identification and test pairs, by seeds that chapter 2 does not use."""
     seed = 1_000_000 + 2 * seed
-    return saif.swap_labels(*found, seed=seed), saif.swap_labels(*tested, seed=seed + 1)
+    return saif.permute_pairs(*found, seed=seed), saif.permute_pairs(*tested, seed=seed + 1)
 
 
-def count_at_the_bar(generator: np.random.Generator, k: int = 15, pairs: int = 150) -> Check:
+def count_at_the_bar(generator: np.random.Generator, k: int = 15, pairs: int = 150) -> Criterion:
     """Draw the first check of C1 where chance can do most: half of the latents exactly at the bar.
 
     Args:
@@ -61,9 +63,9 @@ def count_at_the_bar(generator: np.random.Generator, k: int = 15, pairs: int = 1
         The check.
     """
     on = generator.random((pairs, k)) < np.where(np.arange(k) < k // 2, 1.0, 0.5)
-    table = saif.response_table({"own": torch.from_numpy(on)}, torch.arange(k))
+    table = response_table({"own": torch.from_numpy(on)}, torch.arange(k))
     surely, possibly = int((table["low"] > 0.5).sum()), int((table["high"] >= 0.5).sum())
-    return Check("share of relevant latents", share_between(surely, possibly, k), "above", 0.5)
+    return Criterion("share of relevant latents", bounded_share(surely, possibly, k), "above", 0.5)
 
 
 def enriched_by_chance(seed: int, latents: int = 200, k: int = 15) -> bool:
@@ -71,18 +73,20 @@ def enriched_by_chance(seed: int, latents: int = 200, k: int = 15) -> bool:
     generator = torch.Generator().manual_seed(seed)
     scores = torch.rand(latents, generator=generator)
     chosen = torch.randperm(latents, generator=generator)[:k]
-    found = saif.enrichment(scores, chosen, torch.arange(latents), seed=seed)
+    found = enrichment(scores, chosen, torch.arange(latents), seed=seed)
     return found["score"] > found["high"]
 
 
-def steering_at_the_bars(generator: np.random.Generator, n: int = 200) -> list[Check]:
+def steering_at_the_bars(generator: np.random.Generator, n: int = 200) -> list[Criterion]:
     """Draw the checks of C3 for a method that is exactly at all three bars."""
     strict, lag, random = generator.binomial([n, n, 2 * n], [0.3, 0.2, 0.05]).tolist()
     behind = graded([False] * lag + [True] * (n - lag))
     return [
-        Check("strict", saif.wilson(strict, n), "above", 0.3),
-        Check("lag", saif.paired_difference(behind, graded([True] * n), "loose"), "above", -0.2),
-        Check("random", pooled(n, 2)[random], "below", 0.05),
+        Criterion("strict", saif.wilson(strict, n), "above", 0.3),
+        Criterion(
+            "lag", saif.paired_difference(behind, graded([True] * n), "loose"), "above", -0.2
+        ),
+        Criterion("random", pooled(n, 2)[random], "below", 0.05),
     ]
 
 
@@ -170,7 +174,7 @@ def _names(node: ast.stmt) -> set[str]:
     return {part.id for part in parts if isinstance(part, ast.Name)}
 
 
-def judge_latents(found: Pairs, tested: Pairs) -> list[Check]:
+def judge_latents(found: Pairs, tested: Pairs) -> list[Criterion]:
     """Judge C1 on given latents by the statements of chapter 2 itself.
 
     Args:
@@ -181,12 +185,12 @@ def judge_latents(found: Pairs, tested: Pairs) -> list[Check]:
         The checks of C1. No other instruction switches any latent on, so "distinct" is no bar.
     """
     config, statements = _chapter()
-    space = {"saif": saif, "torch": torch, "Interval": Interval, "Check": Check}
-    space |= {"share_between": share_between, "layer": 0, "latents": lambda pair, layer: pair}
+    space = {"saif": saif, "torch": torch, "Interval": Interval, "Criterion": Criterion}
+    space |= {"bounded_share": bounded_share, "layer": 0, "latents": lambda pair, layer: pair}
     exec(config, space)
     space |= {"positive": found[0], "negative": found[1], "tested": {"seen": tested}}
     space["top"] = saif.rank_latents(*found).top(space["K"])
-    on = {space["INSTRUCTION"]: saif.switched_on(*tested)}
+    on = {space["INSTRUCTION"]: saif.newly_active(*tested)}
     on["another"] = torch.zeros_like(on[space["INSTRUCTION"]])
     space["responses"] = lambda layer: on
     exec(statements, space)

@@ -13,8 +13,11 @@ import torch
 from scipy.stats import binom, norm
 
 import saif_helpers as saif
-from saif_helpers.graders import Item
-from saif_helpers.grades import Grades, Interval
+from saif_helpers.analysis.separation import auroc, auroc_interval
+from saif_helpers.graders.grader import Item
+from saif_helpers.grading import Grades
+from saif_helpers.intervals import Interval
+from saif_helpers.judge.agreement import agreement
 
 
 @dataclass(frozen=True)
@@ -61,7 +64,7 @@ def shares(n: int, confidence: float = 0.95) -> list[Interval]:
 
 
 def share_misses(n: int, truth: float, confidence: float = 0.95) -> Misses:
-    """Sum up how often the interval of a share (`grades.wilson`) misses it.
+    """Sum up how often the interval of a share (`wilson`) misses it.
 
     Args:
         n: Number of trials.
@@ -77,11 +80,11 @@ def share_misses(n: int, truth: float, confidence: float = 0.95) -> Misses:
 
 @functools.cache
 def pooled(contents: int, runs: int) -> list[Interval]:
-    """Return the interval of a pooled share (`grades.pool`) for no pass in all runs, one..."""
+    """Return the interval of a pooled share (`pool_grades`) for no pass in all runs, one..."""
     found = []
     for count in range(contents * runs + 1):
         each = [count // runs + (run < count % runs) for run in range(runs)]
-        grades = saif.pool([graded([True] * n + [False] * (contents - n)) for n in each])
+        grades = saif.pool_grades([graded([True] * n + [False] * (contents - n)) for n in each])
         found.append(grades.proportion("strict"))
     return found
 
@@ -131,7 +134,7 @@ def differences(n: int, confidence: float = 0.95) -> dict[tuple[int, int], Inter
 
 
 def difference_misses(n: int, first: float, second: float, confidence: float = 0.95) -> Misses:
-    """Sum up how often the interval of a paired difference (`grades.paired_difference`) misses it.
+    """Sum up how often the interval of a paired difference (`paired_difference`) misses it.
 
     Args:
         n: Number of contents.
@@ -178,13 +181,13 @@ def _kappa(table: tuple[int, ...]) -> Interval:
     answers = [(False, False), (False, True), (True, False), (True, True)]
     rows = [answer for answer, count in zip(answers, table, strict=True) for _ in range(count)]
     first, second = zip(*rows, strict=True)
-    return saif.agreement(graded(first), graded(second), "strict").kappa
+    return agreement(graded(first), graded(second), "strict").kappa
 
 
 def worst_area_misses(
     n_positive: int, n_negative: int, area: float, confidence: float = 0.95
 ) -> Misses:
-    """Sum up misses of an area (`proximity.auroc_interval`) where it varies most.
+    """Sum up misses of an area (`separation.auroc_interval`) where it varies most.
 
     Each positive value lies above all negative ones or below them, so the area is a share.
 
@@ -199,8 +202,7 @@ def worst_area_misses(
     """
     counts = np.arange(n_positive + 1)
     found = [
-        saif.auroc_interval(k / n_positive, n_positive, n_negative, confidence)
-        for k in counts.tolist()
+        auroc_interval(k / n_positive, n_positive, n_negative, confidence) for k in counts.tolist()
     ]
     return misses(found, area, binom.pmf(counts, n_positive, area))
 
@@ -220,5 +222,5 @@ def area_misses(n_positive: int, n_negative: int, area: float, draws: int, seed:
     """
     generator = torch.Generator().manual_seed(seed)
     positive = torch.randn(n_positive, draws, generator=generator) + 2**0.5 * norm.ppf(area)
-    areas = saif.auroc(positive, torch.randn(n_negative, draws, generator=generator)).tolist()
-    return misses([saif.auroc_interval(one, n_positive, n_negative) for one in areas], area)
+    areas = auroc(positive, torch.randn(n_negative, draws, generator=generator)).tolist()
+    return misses([auroc_interval(one, n_positive, n_negative) for one in areas], area)

@@ -11,8 +11,8 @@ from signal import SIGKILL
 import torch
 from tqdm import tqdm
 
-from saif_helpers import entries
-from saif_helpers.store import Store
+from saif_helpers.cache import entry as entries
+from saif_helpers.cache.store import Store
 from tools.disturb import DAMAGES, damaged, exit_code, small_disk
 from tools.soak_runs import Soak, check
 

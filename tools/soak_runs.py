@@ -10,8 +10,8 @@ from pathlib import Path
 from random import Random
 from typing import NamedTuple
 
-from saif_helpers import entries
-from saif_helpers.store import Store
+from saif_helpers.cache import entry as entries
+from saif_helpers.cache.store import Store
 from tools.disturb import PAGE, TIME_LIMIT, exit_code, starter
 from tools.soak_sweep import Sizes, sweep
 

@@ -9,16 +9,19 @@ from typing import NamedTuple
 
 import torch
 
-from saif_helpers import batching, entries
+from saif_helpers._internal.types import PLACEMENTS
 from saif_helpers.activations import capture
-from saif_helpers.grades import Grades
+from saif_helpers.book.record import checks_table
+from saif_helpers.cache import entry as entries
+from saif_helpers.cache.store import Store
+from saif_helpers.contents import load_contents
+from saif_helpers.grading import Grades
 from saif_helpers.instructions import load_instructions
-from saif_helpers.prompts import load_contents, make_pairs
+from saif_helpers.model import batching
+from saif_helpers.prompts import make_pairs
 from saif_helpers.ranking import LatentRanking, rank_captured
-from saif_helpers.settings import Setting, grade_settings, settings_grid
-from saif_helpers.steering import PLACEMENTS
-from saif_helpers.store import Store
-from saif_helpers.verdicts import Check, checks_table, verdict
+from saif_helpers.study.claims import Criterion, verdict
+from saif_helpers.study.settings import SteeringSetting, grade_settings, settings_grid
 from tools.disturb import no_space, watch_writing
 
 BATCH_SIZE = 4
@@ -99,9 +102,9 @@ def _table(store: Store, sizes: Sizes) -> str:
     return _text(rankings, dict(zip(settings, graded, strict=True)))
 
 
-def _text(rankings: dict[int, LatentRanking], found: dict[Setting, Grades]) -> str:
+def _text(rankings: dict[int, LatentRanking], found: dict[SteeringSetting, Grades]) -> str:
     best = max(found, key=lambda setting: found[setting].proportion("loose").value)
-    checks = [Check("loose", found[best].proportion("loose"), "above", 0.5)]
+    checks = [Criterion("loose", found[best].proportion("loose"), "above", 0.5)]
     parts = [ranking.to_frame().to_csv() for ranking in rankings.values()]
     for setting, graded in found.items():
         shares = [str(graded.proportion(kind)) for kind in ("strict", "loose")]

@@ -8,7 +8,7 @@ from torch import Tensor
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from benchmarks.peers.work import Asked, Found, Work, decoded, order, rank
-from saif_helpers.tokens import batches
+from saif_helpers.model.tokens import batches
 from saif_helpers.vectors import SteeringVector
 
 Around = Callable[[dict[str, Tensor]], contextlib.AbstractContextManager]

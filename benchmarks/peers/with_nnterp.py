@@ -14,7 +14,7 @@ from safetensors.torch import load_file, save_file
 
 from benchmarks.peers import Unavailable
 from benchmarks.peers.work import Asked, Found, Work
-from saif_helpers.progress import no_loading_bar
+from saif_helpers._internal.progress import no_loading_bar
 from saif_helpers.vectors import SteeringVector
 
 FOLDER = Path(sys.prefix) / "nnterp"

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import torch
 
-from saif_helpers.hub import default_device
+from saif_helpers.hub.devices import default_device
 from saif_helpers.sae_training.recipe import Recipe
 from saif_helpers.sae_training.run import Job, Training, load_without_saes, run
 

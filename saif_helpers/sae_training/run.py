@@ -16,10 +16,11 @@ from pathlib import Path
 import torch
 from tqdm import tqdm
 
-from saif_helpers.gguf_files import sha256_of
-from saif_helpers.hub import local_sae
-from saif_helpers.loading import load
-from saif_helpers.models import ModelWithSAEs, wrap
+from saif_helpers.hub.download import local_sae
+from saif_helpers.hub.gguf_files import sha256_of
+from saif_helpers.hub.loading import load
+from saif_helpers.model.assemble import wrap
+from saif_helpers.model.model import ModelWithSAEs
 from saif_helpers.sae_training.measure import sae_quality
 from saif_helpers.sae_training.recipe import Recipe
 from saif_helpers.sae_training.streams import capture_part, load_streams
@@ -90,7 +91,7 @@ def load_without_saes(name: str, device: str) -> ModelWithSAEs:
     """Load a model that has no SAEs yet, in float32 on a CPU.
 
     Args:
-        name: A name that `loading.load` knows, a repository, a folder or a GGUF file.
+        name: A name that `load` knows, a repository, a folder or a GGUF file.
         device: Where to put it.
 
     Returns:

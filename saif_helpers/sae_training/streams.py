@@ -15,8 +15,8 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from saif_helpers.activations import capture_batches
-from saif_helpers.models import ModelWithSAEs
-from saif_helpers.tokens import token_ids, without_bos
+from saif_helpers.model.model import ModelWithSAEs
+from saif_helpers.model.tokens import token_ids, without_bos
 
 KEEP_OPENING = 20
 """Of so many texts, one keeps the opening that all of them share."""

@@ -17,11 +17,12 @@ from pathlib import Path
 
 import torch
 
+from saif_helpers.contents import Content, load_contents
 from saif_helpers.instructions import InstructionType, load_instructions
-from saif_helpers.models import ModelWithSAEs
-from saif_helpers.prompts import Content, load_contents, render
+from saif_helpers.model.model import ModelWithSAEs
+from saif_helpers.model.tokens import tokenize
+from saif_helpers.prompts import render
 from saif_helpers.sae_training.recipe import TextRecipe
-from saif_helpers.tokens import tokenize
 
 BATCH = 128
 _MARK = "REQUEST"
@@ -32,7 +33,7 @@ class Text:
     """A text that a model is read on.
 
     Attributes:
-        text: The text, special tokens written out, as `prompts.render` returns it.
+        text: The text, special tokens written out, as `render` returns it.
         kind: How it was made: ``"asked"`` (a prompt with an instruction wording), ``"asked,
             answered"``, ``"answered"`` (a request of the model's own), ``"unfinished"`` (a request
             that had no end), ``"continued"`` (a base model's) or ``"given"`` (from a file).

@@ -1,0 +1,1 @@
+"""Helpers without a subject of their own: paths, type names, argument checks, progress bars."""

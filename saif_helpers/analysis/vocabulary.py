@@ -1,0 +1,169 @@
+"""Output side of semantic proximity: which tokens does a latent's decoder direction promote?
+
+Paper, claim C2 (standing: stated): the latents are semantically close to the instruction they
+serve. How the paper measures it is not known; see `separation` for the input side (standing: ours).
+"""
+
+from collections import Counter
+from collections.abc import Sequence
+
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor
+from transformers import PreTrainedTokenizerBase
+
+from saif_helpers.model.model import ModelWithSAEs
+
+
+def logit_lens(
+    model: ModelWithSAEs, directions: Float[Tensor, "directions d_model"]
+) -> Float[Tensor, "directions vocabulary"]:
+    """Read directions of the residual stream as if the model ended there: final norm, then head.
+
+    The norm makes the length of a direction irrelevant. A cap on the logits, as Gemma 2 has, is
+    left out, because it does not change their order.
+
+    Args:
+        model: The model.
+        directions: Directions, such as rows of an SAE's ``W_dec``.
+
+    Returns:
+        A logit for each token of the vocabulary, on the CPU.
+
+    Raises:
+        ValueError: If the directions are not as wide as the residual stream, or the model is
+            remote.
+    """
+    return _logits(model, directions).cpu()
+
+
+def _logits(
+    model: ModelWithSAEs, directions: Float[Tensor, "directions d_model"]
+) -> Float[Tensor, "directions vocabulary"]:
+    """Do as `logit_lens`, and leave the result where the model's head is."""
+    if directions.shape[-1] != model.d_model:
+        raise ValueError(
+            f"directions of {directions.shape[-1]} entries given; {model.name} has d_model "
+            f"{model.d_model}"
+        )
+    model.require_local("the logit lens")
+    network = model.lm._module
+    head = network.lm_head
+    with torch.no_grad():
+        normed = network.model.norm(directions.to(model.device, model.lm.dtype))
+        return head(normed).float()
+
+
+def promoted_tokens(
+    logits: Float[Tensor, "directions vocabulary"],
+    tokenizer: PreTrainedTokenizerBase,
+    n: int = 10,
+    *,
+    suppressed: bool = False,
+) -> list[list[str]]:
+    """List the tokens that each direction promotes most, or suppresses most.
+
+    Args:
+        logits: From `logit_lens`.
+        tokenizer: The model's tokenizer.
+        n: How many tokens.
+        suppressed: List the tokens with the lowest logits instead.
+
+    Returns:
+        For each direction its tokens as text, the strongest first. A piece of a character that is
+        no text by itself shows as the replacement character.
+
+    Raises:
+        ValueError: If there are not n tokens.
+    """
+    if not 1 <= n <= logits.shape[1]:
+        raise ValueError(f"n = {n} tokens asked for; the vocabulary has {logits.shape[1]}")
+    ids = logits.topk(n, dim=1, largest=not suppressed).indices
+    return [[tokenizer.decode([token]) for token in row] for row in ids.tolist()]
+
+
+def vocabulary_scores(
+    model: ModelWithSAEs,
+    directions: Float[Tensor, "directions d_model"],
+    vocabulary: Int[Tensor, "tokens"],
+    chunk: int = 256,
+) -> Float[Tensor, "directions"]:
+    """Measure how well each direction's logits tell an instruction's own tokens from all others.
+
+    Args:
+        model: The model.
+        directions: Directions, such as rows of an SAE's ``W_dec``.
+        vocabulary: The instruction's own tokens, see `characteristic_tokens`.
+        chunk: Directions in one step; the logits of all latents of a large SAE would not fit.
+
+    Returns:
+        The area under the curve (`auroc`) of each direction, on the CPU.
+
+    Raises:
+        ValueError: If the vocabulary is empty, or the model is remote.
+    """
+    if not len(vocabulary):
+        raise ValueError("0 tokens of own vocabulary given; give at least 1")
+    scores = []
+    for part in directions.split(chunk):
+        logits = _logits(model, part)  # sorting them is what takes long, so on the GPU if any
+        others = torch.ones(logits.shape[1], dtype=torch.bool)
+        others[vocabulary] = False
+        scores.append(_areas(logits[:, vocabulary], logits[:, others]).cpu())
+    return torch.cat(scores)
+
+
+def _areas(
+    positive: Float[Tensor, "rows positive"], negative: Float[Tensor, "rows negative"]
+) -> Float[Tensor, "rows"]:
+    """Compute `auroc` by row, by sorting the many negative values and looking up the few others."""
+    ordered = negative.sort(dim=1).values
+    below = torch.searchsorted(ordered, positive.contiguous())
+    up_to = torch.searchsorted(ordered, positive.contiguous(), right=True)
+    wins = (below + up_to).double().sum(1) / 2
+    return wins / (positive.shape[1] * negative.shape[1])
+
+
+def characteristic_tokens(
+    answers: Sequence[str],
+    others: Sequence[str],
+    tokenizer: PreTrainedTokenizerBase,
+    least_share: float = 0.02,
+    ratio: float = 5.0,
+) -> Int[Tensor, "tokens"]:
+    """Find the tokens that belong to an instruction's answers rather than to other texts.
+
+    Args:
+        answers: Right answers to the instruction.
+        others: Texts that the model writes anyway, such as what follows without an instruction.
+        tokenizer: The model's tokenizer.
+        least_share: Share of the answers that a token must be in.
+        ratio: How many times larger that share must be than the share of the others.
+
+    Returns:
+        Token ids, in ascending order; empty if the answers have no words of their own.
+
+    Raises:
+        ValueError: If there are no answers or no other texts.
+    """
+    if not answers or not others:
+        raise ValueError(
+            f"{len(answers)} answers and {len(others)} other texts given; give at least one of each"
+        )
+    shares, other_shares = (_token_shares(texts, tokenizer) for texts in (answers, others))
+    chosen = [
+        token
+        for token, share in shares.items()
+        if share >= least_share and share >= ratio * other_shares.get(token, 0.0)
+    ]
+    return torch.tensor(sorted(chosen), dtype=torch.long)
+
+
+def _token_shares(texts: Sequence[str], tokenizer: PreTrainedTokenizerBase) -> dict[int, float]:
+    """Return for each token the share of the texts that it is in."""
+    counts = Counter(
+        token
+        for ids in tokenizer(list(texts), add_special_tokens=False)["input_ids"]
+        for token in set(ids)
+    )
+    return {token: count / len(texts) for token, count in counts.items()}

@@ -1,0 +1,1 @@
+"""What the chapters of this book record for its other pages, and with what it was made."""

@@ -1,0 +1,126 @@
+"""Numbers, tables and verdicts that a chapter leaves for other pages (MyST-NB's glue)."""
+
+import json
+from collections.abc import Sequence
+from dataclasses import asdict
+from pathlib import Path
+
+import pandas as pd
+
+from saif_helpers._internal.paths import DATA
+from saif_helpers.intervals import Interval
+from saif_helpers.study.claims import Criterion, verdict
+
+GLUE = "application/papermill.record/"  # before a mime type: kept in the notebook, not shown
+
+
+def checks_table(checks: Sequence[Criterion]) -> pd.DataFrame:
+    """Show the checks of a claim, a row for each."""
+    words = {True: "holds", False: "fails", None: "undecided"}
+    return pd.DataFrame(
+        {
+            "check": [check.what for check in checks],
+            "measured": [str(check.interval) for check in checks],
+            "asked for": [f"{check.side} {check.threshold:.2f}" for check in checks],
+            "outcome": [words[check.holds] for check in checks],
+        }
+    )
+
+
+def glue_text(name: str, text: str) -> None:
+    """Leave a text in the notebook for other pages of the book (MyST-NB's glue).
+
+    Args:
+        name: What to leave it under.
+        text: The text.
+    """
+    _leave(name, {"text/plain": repr(text)})
+
+
+def glue_table(name: str, table: pd.DataFrame) -> pd.DataFrame:
+    """Leave a table in the notebook for other pages of the book (MyST-NB's glue).
+
+    Args:
+        name: What to leave it under.
+        table: The table.
+
+    Returns:
+        The table, to be shown.
+    """
+    # A wide table scrolls by itself on a narrow page, by keyboard too.
+    page = f'<div class="wide-table" tabindex="0">{table.to_html()}</div>'
+    _leave(name, {"text/plain": table.to_string(), "text/html": page})
+    return table
+
+
+def glue_data(name: str, data: list | dict) -> None:
+    """Leave plain data in the notebook for the tools that read it (MyST-NB's glue).
+
+    Args:
+        name: What to leave them under, as ``<name>-data``.
+        data: Whatever JSON can hold.
+    """
+    _leave(f"{name}-data", {"text/plain": json.dumps(data)})
+
+
+def record_checks(name: str, checks: Sequence[Criterion]) -> pd.DataFrame:
+    """Show some checks, and leave them in the notebook for other pages and for `make verdicts`.
+
+    In a notebook that the book executes, other pages read what is left here (MyST-NB's glue, whose
+    format this writes): ``<name>-checks`` as a table and ``<name>-data`` as numbers.
+
+    Args:
+        name: What to leave them under, such as a claim's id.
+        checks: The checks.
+
+    Returns:
+        The checks, a row for each.
+    """
+    table = glue_table(f"{name}-checks", checks_table(checks).set_index("check"))
+    glue_data(name, [asdict(check) for check in checks])
+    return table
+
+
+def record_verdict(claim: str, checks: Sequence[Criterion]) -> pd.DataFrame:
+    """Show the checks of a claim as `record_checks` does, and leave ``<claim>-verdict`` too.
+
+    Args:
+        claim: The claim's id, such as ``"C3"``.
+        checks: Its checks.
+
+    Returns:
+        The checks, a row for each.
+
+    Raises:
+        ValueError: If there is no check.
+    """
+    glue_text(f"{claim}-verdict", verdict(checks))
+    return record_checks(claim, checks)
+
+
+def recorded_checks(
+    file: Path = DATA / "verdicts.json",
+) -> dict[tuple[str, str, str], list[Criterion]]:
+    """Read what the chapters found on every shipped model (`make verdicts` writes it).
+
+    Args:
+        file: The record.
+
+    Returns:
+        Size, instruction and what was recorded (a claim's id, or ``"rules"``) to the checks.
+    """
+    rows = json.loads(file.read_text(encoding="utf-8"))
+    return {
+        (row["size"], row["instruction"], row["name"]): [
+            Criterion(**check | {"interval": Interval(**check["interval"])})
+            for check in row["checks"]
+        ]
+        for row in rows
+    }
+
+
+def _leave(name: str, bundle: dict[str, str]) -> None:
+    from IPython.display import display
+
+    hidden = {GLUE + mime: content for mime, content in bundle.items()}
+    display(hidden, raw=True, metadata={"scrapbook": {"name": name, "mime_prefix": GLUE}})

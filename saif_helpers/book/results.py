@@ -1,0 +1,123 @@
+"""Results on real models: one file a model, made by running the chapters; each says with what.
+
+The book ships none that was not run. ``make results MODEL=gemma-2-2b-it`` makes one.
+"""
+
+from pathlib import Path
+from typing import Annotated
+
+import pandas as pd
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from saif_helpers.study.claims import Criterion, verdict
+
+Names = Annotated[dict[str, str], Field(min_length=1)]
+
+
+class Provenance(BaseModel):
+    """What a result was made with, see `provenance.provenance`."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
+
+    model: str
+    commit: str | None
+    dtype: str
+    saes: Names
+    versions: Names
+    hardware: str
+    seed: int
+    date: str
+
+
+class Result(BaseModel):
+    """What a chapter found on one model.
+
+    Attributes:
+        size: Width of the SAEs.
+        instruction: Name of the instruction.
+        name: What was recorded: a claim's id, or ``"rules"``.
+        code: Hash of the cells that were run.
+        checks: What was measured.
+        provenance: What it was made with. Results of one file may have been made on several days,
+            and with several machines or versions.
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    size: str
+    instruction: str
+    name: str
+    code: str
+    checks: Annotated[list[Criterion], Field(min_length=1)]
+    provenance: Provenance
+
+
+class _File(BaseModel):
+    model_config = ConfigDict(extra="forbid")
+
+    rows: list[Result]
+
+
+def read_results(file: Path) -> list[Result]:
+    """Read a result file.
+
+    Args:
+        file: What ``make results`` wrote.
+
+    Returns:
+        The results.
+
+    Raises:
+        ValueError: If the file is not of that layout, or says not what a result was made with.
+    """
+    try:
+        return _File.model_validate_json(file.read_bytes()).rows
+    except ValidationError as error:
+        problems = [
+            f"{'.'.join(map(str, part['loc'])) or 'the file'}: {part['msg']}"
+            for part in error.errors(include_url=False)
+        ]
+        raise ValueError(
+            f"{file} is not a result file, and a result that does not say what it was made with is "
+            f"not shown ({'; '.join(problems[:3])}); make one with: make results MODEL=..."
+        ) from error
+
+
+def results_table(folder: Path) -> pd.DataFrame:
+    """Set the verdicts on real models side by side, each with what it was made with.
+
+    Args:
+        folder: Where the result files are; it need not exist.
+
+    Returns:
+        A row for each model, instruction and way of making it: a column for each claim, then the
+        last layer's SAE, number format, hardware, seed, days and versions. Empty if there is no
+        file.
+
+    Raises:
+        ValueError: If a file cannot be read.
+    """
+    found: dict[str, list[Result]] = {}
+    for file in sorted(folder.glob("*.json")):
+        for result in read_results(file):
+            alike = result.provenance.model_dump_json(exclude={"date"})
+            found.setdefault(f"{file} {result.instruction} {alike}", []).append(result)
+    return pd.DataFrame([_row(results) for results in found.values()])
+
+
+def _row(results: list[Result]) -> dict:
+    """Write results of one instruction that were made with the same things as a row."""
+    made = results[0].provenance
+    row = {"model": made.model, "instruction": results[0].instruction}
+    for result in sorted(results, key=lambda result: result.name):
+        if result.name != "rules":
+            row[result.name] = verdict(result.checks)
+    days = sorted({result.provenance.date for result in results})
+    return row | {
+        "SAE": list(made.saes.values())[-1],
+        "number format": made.dtype,
+        "hardware": made.hardware,
+        "seed": made.seed,
+        "date": " to ".join(dict.fromkeys([days[0], days[-1]])),
+        "versions": ", ".join(f"{name} {version}" for name, version in made.versions.items()),
+    }

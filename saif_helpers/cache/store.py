@@ -1,0 +1,220 @@
+"""Finished work kept on disk, so that a run that dies goes on where it stopped.
+
+An entry is the result of one batch: a safetensors file whose name is the sha256 sum of all that
+determines it. Its rows are found one by one, whatever batches they were computed in. A plain folder
+is all that it takes: no locks and no database, so that a mounted Google Drive will do.
+
+Grades by rules are not kept. They follow from the outputs that are: for 200 outputs a grader took
+0.2 to 63 ms (those that tell languages took longest), and reading 200 kept grades 2 to 5 ms, where
+generating the outputs on the smallest model took 500 ms. Kept grades would go stale whenever a
+reader changes a grader, whose code is no part of a key. A judge's answers are kept (`answers`), and
+so are verdicts, in the record files of ``make verdicts`` and ``make results``.
+"""
+
+import contextlib
+import os
+import re
+import warnings
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from torch import Tensor
+
+from saif_helpers.cache.entry import canonical, digest, pack, read_key, unpack, write
+
+DRIVE = Path("/content/drive/MyDrive")  # where Colab mounts Google Drive
+_SHELF = r"[a-z]+-[0-9a-f]{16}"
+_ENTRY = r"[0-9a-f]{64}\.safetensors"
+_LEFTOVER = r"\.[0-9a-f]{64}\.\w+\.tmp"
+
+
+def default_folder() -> Path:
+    """Return where to keep finished work if nobody says where.
+
+    Returns:
+        The environment variable ``SAIF_STORE``; else the folder ``saif-results`` on Google Drive,
+        if Colab has mounted it; else a folder in the user's cache.
+    """
+    if os.environ.get("SAIF_STORE"):
+        return Path(os.environ["SAIF_STORE"])
+    if os.path.isdir(DRIVE):  # Path.is_dir would fail where the mount has died
+        return DRIVE / "saif-results"
+    cache = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
+    return Path(cache) / "saif-helpers" / "store"
+
+
+class Store:
+    """Results of finished batches in a folder, one file for each batch.
+
+    Any number of processes may use one folder at once: a file appears whole or not at all, and two
+    that have the same name have the same meaning. A file that is damaged, or that another version
+    of this package wrote, is named in a warning, left out and overwritten when its batch is done
+    again. If the folder cannot be written to, one warning says so and the work goes on.
+
+    >>> model = load("organism", store=Store(default_folder()))
+    """
+
+    def __init__(self, folder: str | os.PathLike) -> None:
+        """Use a folder, which is made when the first result is put into it."""
+        self.folder = Path(folder).expanduser()
+        self._rows: dict[Path, dict[str, list[Path]]] = {}  # shelf -> digest of a row -> its files
+        self._seen: set[Path] = set()
+        self._writable = True
+
+    def find(
+        self, kind: str, shared: Mapping[str, Any], rows: Sequence[object]
+    ) -> Iterator[tuple[list[int], dict[str, Tensor]]]:
+        """Look rows up.
+
+        Args:
+            kind: What the results are, such as ``"capture"``.
+            shared: What determines all of them, as JSON can hold it.
+            rows: What else determines each of them, no two equal.
+
+        Yields:
+            Positions in `rows`, and their results: tensors by name, in that order of rows. Rows
+            that are not in the store come up nowhere.
+        """
+        shelf = self._shelf(kind, shared)
+        known = self._look_through(shelf)
+        sums = [digest(row) for row in rows]
+        left = {at: [*known[row_sum]] for at, row_sum in enumerate(sums) if row_sum in known}
+        while left:  # a row whose file is damaged may be in another one too
+            files: dict[Path, list[int]] = {}
+            for position, paths in left.items():
+                files.setdefault(paths.pop(), []).append(position)
+            for path, positions in files.items():
+                found = _read(path, [kind, shared], [sums[position] for position in positions])
+                if found is not None:
+                    yield positions, found
+                    for position in positions:
+                        del left[position]
+            left = {position: paths for position, paths in left.items() if paths}
+
+    def put(
+        self,
+        kind: str,
+        shared: Mapping[str, Any],
+        rows: Sequence[object],
+        tensors: Mapping[str, Tensor],
+    ) -> None:
+        """Keep the result of a batch.
+
+        Args:
+            kind: As in `find`.
+            shared: As in `find`.
+            rows: What else determines each row of the batch.
+            tensors: The result: tensors by name, on the CPU, with as many rows.
+        """
+        key = {"kind": kind, "shared": shared, "rows": rows}
+        shelf = self._shelf(kind, shared)
+        path = shelf / f"{digest(key)}.safetensors"
+        try:
+            shelf.mkdir(parents=True, exist_ok=True)
+            write(path, pack(key, tensors))
+        except OSError as error:
+            if self._writable:
+                warnings.warn(
+                    f"results cannot be kept in {self.folder} ({error}); the work goes on, but "
+                    "what is not kept is lost with this process: free space there or give "
+                    "Store(folder) another folder",
+                    stacklevel=2,
+                )
+            self._writable = False
+            return
+        self._seen.add(path)
+        known = self._rows.setdefault(shelf, {})
+        for row in rows:
+            files = known.setdefault(digest(row), [])
+            if path not in files:
+                files.append(path)
+
+    def size(self) -> int:
+        """Return how many bytes `clear` would free: entries, and what interrupted writing left."""
+        total = 0
+        for path in self._files():
+            with contextlib.suppress(FileNotFoundError):
+                total += path.stat().st_size
+        return total
+
+    def clear(self) -> None:
+        """Delete all entries and what interrupted writing left, and no other file.
+
+        A judge's answers stay, which lie in the same folder: they were paid for. To ask for them
+        again, delete the folder `answers.cache_folder` yourself.
+        """
+        for path in self._files():
+            path.unlink(missing_ok=True)
+            with contextlib.suppress(OSError):  # other files are in it
+                path.parent.rmdir()
+        self._rows.clear()
+        self._seen.clear()
+
+    def __len__(self) -> int:
+        """Count the entries, one for each finished batch."""
+        return len(self._entries())
+
+    def __bool__(self) -> bool:
+        """Say yes: an empty store is a store."""
+        return True
+
+    def __repr__(self) -> str:
+        """Write the folder, the number of entries and their size."""
+        return f"Store({str(self.folder)!r}: {len(self)} entries, {self.size() / 1e6:.1f} MB)"
+
+    def _shelf(self, kind: str, shared: Mapping[str, Any]) -> Path:
+        """Return the folder of the entries that share all but their rows: Drive lists few files."""
+        return self.folder / f"{kind}-{digest(shared)[:16]}"
+
+    def _look_through(self, shelf: Path) -> dict[str, list[Path]]:
+        """Return which files each row is in, after a look at the files that are new."""
+        known = self._rows.setdefault(shelf, {})
+        for path in self._entries(shelves=shelf.name):
+            if path not in self._seen:
+                self._seen.add(path)
+                try:
+                    for row in read_key(path)["rows"]:
+                        known.setdefault(digest(row), []).append(path)
+                except (OSError, ValueError, KeyError, TypeError) as error:
+                    _warn_about(path, error)
+        return known
+
+    def _files(self) -> list[Path]:
+        """List what `clear` deletes; a folder under an entry's name is somebody else's."""
+        found = [*self._entries(), *self._entries(_LEFTOVER)]
+        return [path for path in found if not path.is_dir()]
+
+    def _entries(self, name: str = _ENTRY, shelves: str = "*") -> list[Path]:
+        """List the files that a store has written, by name; a pipe is left out."""
+        try:
+            found = sorted(self.folder.glob(f"{shelves}/*"))
+        except OSError:  # a Drive that is gone; writing to it will say so
+            return []
+        return [
+            path
+            for path in found
+            if re.fullmatch(_SHELF, path.parent.name)
+            and re.fullmatch(name, path.name)
+            and not path.is_fifo()
+        ]
+
+
+def _read(path: Path, computation: list, rows: Sequence[str]) -> dict[str, Tensor] | None:
+    """Read some rows of an entry, by their digests; None, and mostly a warning, if that fails."""
+    try:
+        key, tensors = unpack(path.read_bytes())
+        if canonical([key.get("kind"), key.get("shared")]) != canonical(computation):
+            raise ValueError("of another computation")
+        at = {digest(row): number for number, row in enumerate(key["rows"])}
+        chosen = [at[row] for row in rows]
+        return {name: tensor[chosen] for name, tensor in tensors.items()}
+    except FileNotFoundError:  # another process has cleared the store
+        return None
+    except (OSError, ValueError, LookupError) as error:
+        _warn_about(path, error)
+        return None
+
+
+def _warn_about(path: Path, error: Exception) -> None:
+    warnings.warn(f"{path} is left out, and its work is done again: {error}", stacklevel=4)

@@ -1,0 +1,86 @@
+"""Comparison of two methods on the same contents: the paired difference of their shares."""
+
+import math
+from collections import Counter
+from collections.abc import Iterable
+
+from scipy.optimize import brentq
+from scipy.stats import norm
+
+from saif_helpers._internal.arguments import share
+from saif_helpers.grading import Grades, Kind, passed
+from saif_helpers.intervals import Interval
+
+
+def check_distinct(contents: Iterable[str]) -> None:
+    """Refuse a content that comes twice where outputs are counted as independent of one another.
+
+    Args:
+        contents: The contents.
+
+    Raises:
+        ValueError: If one of them comes twice.
+    """
+    for text, times in Counter(contents).items():
+        if times > 1:
+            raise ValueError(
+                f"the content {text!r} comes {times} times, and outputs for one content are not "
+                "independent; give each content that is reported on once"
+            )
+
+
+def paired_difference(
+    first: Grades, second: Grades, kind: Kind, confidence: float = 0.95
+) -> Interval:
+    """Return how much more often `first` passes than `second` on the same contents.
+
+    The interval is Tango's for paired proportions (doi
+    10.1002/(SICI)1097-0258(19980430)17:8<891::AID-SIM780>3.0.CO;2-B): it holds the differences that
+    a score test does not reject. A 95 % interval misses 4.7 % of the time on average, at worst
+    6.6 % (60 to 200 contents).
+
+    Args:
+        first: Grades of one method.
+        second: Grades of another on the same items.
+        kind: ``"strict"`` or ``"loose"``.
+        confidence: Coverage of the interval.
+
+    Returns:
+        The difference of the two shares and its interval.
+
+    Raises:
+        ValueError: If the two were not graded on the same contents, or on one more than once.
+    """
+    if first.instruction != second.instruction:
+        raise ValueError(
+            f"grades for {first.instruction!r} and for {second.instruction!r} given; compare "
+            "methods on one instruction"
+        )
+    share("confidence", confidence)
+    if [item.content for item in first.items] != [item.content for item in second.items]:
+        raise ValueError("the two grades are of different contents; grade both on the same ones")
+    check_distinct(item.content for item in first.items)
+    pairs = list(zip(passed(first, kind), passed(second, kind), strict=True))
+    n = len(pairs)
+    first_alone = sum(a and not b for a, b in pairs)
+    second_alone = sum(b and not a for a, b in pairs)
+    value = (first_alone - second_alone) / n
+    high = _highest(first_alone, second_alone, n, confidence)
+    low = -_highest(second_alone, first_alone, n, confidence)
+    return Interval(value, min(low, value), max(high, value), n)
+
+
+def _highest(first_alone: int, second_alone: int, n: int, confidence: float) -> float:
+    """Return the highest difference that Tango's score test does not reject."""
+
+    def rejected_by(difference: float) -> float:  # how far the score is below its lowest allowed
+        middle = (2 * n - first_alone + second_alone) * difference - first_alone - second_alone
+        last = 8 * n * second_alone * difference * (1 - difference)
+        alone = (math.sqrt(max(middle**2 + last, 0.0)) - middle) / (4 * n)  # likeliest, of second's
+        variance = n * (2 * alone + difference * (1 - difference))
+        score = first_alone - second_alone - n * difference
+        return -z - score / math.sqrt(variance) if variance > 0 else -z
+
+    z, value = norm.ppf((1 + confidence) / 2), (first_alone - second_alone) / n
+    nearly = math.nextafter(1.0, 0.0)
+    return float(brentq(rejected_by, value, nearly)) if rejected_by(nearly) > 0 else 1.0

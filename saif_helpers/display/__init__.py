@@ -1,0 +1,1 @@
+"""Figures, latent cards, sliders, and steered answers side by side, for notebooks."""

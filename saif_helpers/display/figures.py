@@ -1,0 +1,240 @@
+"""Figures of the book: intervals as bars or lines, curves by rank, and heat maps."""
+
+from collections.abc import Mapping, Sequence
+from itertools import cycle
+
+import matplotlib.pyplot as plt
+import numpy as np
+import pandas as pd
+import seaborn as sns
+from jaxtyping import Float
+from matplotlib.axes import Axes
+from matplotlib.container import BarContainer
+from matplotlib.ticker import FixedLocator, StrMethodFormatter
+from torch import Tensor
+
+from saif_helpers.display.style import PALETTE, legend_above, share_axis
+
+INK, GREY = "#222832", "#8A8F98"
+MARKERS, DASHES = ("o", "s", "^", "D", "v", "P", "X"), ("-", "--", "-.", ":")
+
+
+def interval_bars(
+    frame: pd.DataFrame,
+    x: str,
+    hue: str | None = None,
+    *,
+    value: str = "value",
+    low: str = "low",
+    high: str = "high",
+    xlabel: str = "",
+    ylabel: str = "Share of outputs",
+    horizontal: bool = False,
+    ax: Axes | None = None,
+) -> Axes:
+    """Draw a bar with its interval for each row, in groups along x.
+
+    Args:
+        frame: A row for each bar; x and hue keep the order in which the rows bring them.
+        x: Column of the groups.
+        hue: Column that tells the bars of a group apart; None for one bar a group.
+        value: Column of the heights, shares from 0 to 1.
+        low: Column of the intervals' lower ends.
+        high: Column of the upper ends.
+        xlabel: Label of the axis of groups.
+        ylabel: Label of the axis of shares.
+        horizontal: Whether bars lie, for many groups or long names.
+        ax: Axes to draw into; new ones by default.
+
+    Returns:
+        The axes. Each bar container has the hue's label.
+
+    Raises:
+        ValueError: If the frame is empty, has two rows for one bar, or an interval does not hold
+            its value.
+    """
+    groups = _checked_groups(frame, x, hue, value, low, high)
+    ax = ax or plt.subplots()[1]
+    ticks = list(dict.fromkeys(frame[x]))
+    width = 0.8 / len(groups)
+    for index, (name, rows) in enumerate(groups.items()):
+        offset = (index - (len(groups) - 1) / 2) * width
+        places = [ticks.index(tick) + offset for tick in rows[x]]
+        _bars(ax, places, rows[[value, low, high]], width * 0.92, index, name, horizontal)
+    axis, shares = (ax.yaxis, ax.xaxis) if horizontal else (ax.xaxis, ax.yaxis)
+    axis.set_ticks(range(len(ticks)), [str(tick) for tick in ticks])
+    axis.grid(visible=False)
+    axis.set_label_text(xlabel)
+    shares.set_label_text(ylabel)
+    share_axis(ax, "x" if horizontal else "y", frame[low].min())
+    if horizontal:
+        ax.set_ylim(len(ticks) - 0.5, -0.5)
+    if hue:
+        legend_above(ax, hue)
+    return ax
+
+
+def interval_lines(
+    frame: pd.DataFrame,
+    x: str,
+    hue: str | None = None,
+    *,
+    value: str = "value",
+    low: str = "low",
+    high: str = "high",
+    xlabel: str = "",
+    ylabel: str = "Share of outputs",
+    ax: Axes | None = None,
+) -> Axes:
+    """Draw a line with its interval as a band for each hue, along a numeric x.
+
+    Args:
+        frame: A row for each point.
+        x: Column of numbers, such as layers or strengths.
+        hue: Column that tells the lines apart; None for one line.
+        value: Column of the heights, shares from 0 to 1.
+        low: Column of the intervals' lower ends.
+        high: Column of the upper ends.
+        xlabel: Label of the x axis, with its unit.
+        ylabel: Label of the y axis.
+        ax: Axes to draw into; new ones by default.
+
+    Returns:
+        The axes.
+
+    Raises:
+        ValueError: As `interval_bars`.
+    """
+    groups = _checked_groups(frame, x, hue, value, low, high)
+    ax = ax or plt.subplots()[1]
+    looks = zip(cycle(PALETTE), cycle(MARKERS), cycle(DASHES), groups.items(), strict=False)
+    for colour, marker, dash, (name, rows) in looks:
+        rows = rows.sort_values(x)
+        ax.plot(rows[x], rows[value], dash, color=colour, marker=marker, label=name)
+        ax.fill_between(rows[x], rows[low], rows[high], color=colour, alpha=0.18, linewidth=0)
+    ax.set(xlabel=xlabel or x, ylabel=ylabel)
+    ax.xaxis.set_major_locator(FixedLocator(sorted(set(frame[x]))))
+    share_axis(ax, "y", frame[low].min())
+    if hue:
+        legend_above(ax, hue)
+    return ax
+
+
+def sensitivity_curve(
+    curves: Mapping[str, Float[Tensor, "latents"]],
+    k: int | None = None,
+    *,
+    n: int = 100,
+    ylabel: str = "Sensitivity (share of pairs)",
+    ax: Axes | None = None,
+) -> Axes:
+    """Draw sensitivities by rank, the best latent first.
+
+    Args:
+        curves: Name to the sensitivities in the order of their ranks.
+        k: Number of latents that are kept, marked by a line.
+        n: How many ranks to show.
+        ylabel: Label of the y axis.
+        ax: Axes to draw into; new ones by default.
+
+    Returns:
+        The axes; x is the rank, from 1, on a logarithmic scale.
+    """
+    ax = ax or plt.subplots()[1]
+    for colour, dash, (name, values) in zip(
+        cycle(PALETTE), cycle(DASHES), curves.items(), strict=False
+    ):
+        shown = values[:n].cpu().numpy()
+        ax.plot(np.arange(1, len(shown) + 1), shown, dash, color=colour, label=name, linewidth=2)
+    if k is not None:
+        ax.axvline(k, color=GREY, linewidth=1)
+        ax.annotate(
+            f"k = {k}",
+            (k, 1),
+            xycoords=ax.get_xaxis_transform(),
+            xytext=(4, 3),
+            textcoords="offset points",
+        )
+    ax.set_xscale("log")
+    ax.xaxis.set_major_formatter(StrMethodFormatter("{x:g}"))
+    ax.set(xlabel="Rank of the latent", ylabel=ylabel)
+    share_axis(ax, "y", 0.0)
+    ax.legend()
+    return ax
+
+
+def heatmap(
+    table: pd.DataFrame,
+    *,
+    label: str = "Share of pairs",
+    vmin: float = 0.0,
+    vmax: float = 1.0,
+    decimals: int = 2,
+    ax: Axes | None = None,
+) -> Axes:
+    """Draw a table of numbers as coloured cells with the number written in each.
+
+    Args:
+        table: The numbers; the names of its index and columns label the axes.
+        label: What the numbers are, with their unit.
+        vmin: Value of the lightest colour.
+        vmax: Value of the darkest colour.
+        decimals: Digits written after the point.
+        ax: Axes to draw into; new ones by default.
+
+    Returns:
+        The axes; the first row is on top.
+    """
+    if ax is None:
+        _, ax = plt.subplots(figsize=(6.8, 1.4 + 0.36 * len(table)))
+    sns.heatmap(
+        table.astype(float),
+        cmap="Blues",
+        vmin=vmin,
+        vmax=vmax,
+        annot=True,
+        fmt=f".{decimals}f",
+        annot_kws={"fontsize": 9},
+        linewidths=0.5,
+        cbar_kws={"label": label},
+        ax=ax,
+    )
+    ax.tick_params(length=0, labelrotation=0)
+    return ax
+
+
+def _checked_groups(
+    frame: pd.DataFrame, x: str, hue: str | None, value: str, low: str, high: str
+) -> dict[str, pd.DataFrame]:
+    """Return the rows of each hue, in the order in which the frame brings them."""
+    keys = [x] if hue is None else [x, hue]
+    if frame.empty:
+        raise ValueError("a figure was asked for of an empty table; give at least one row")
+    if frame.duplicated(keys).any():
+        double = frame.loc[frame.duplicated(keys), keys].iloc[0].to_dict()
+        raise ValueError(f"more than one row has {double}; give one for each {' and '.join(keys)}")
+    outside = frame[(frame[low] > frame[value] + 1e-9) | (frame[value] > frame[high] + 1e-9)]
+    if len(outside):
+        raise ValueError(f"the interval does not hold the value in the rows {list(outside.index)}")
+    if hue is None:
+        return {"_nolegend_": frame}
+    return {str(name): rows for name, rows in frame.groupby(hue, sort=False)}
+
+
+def _bars(
+    ax: Axes,
+    places: Sequence[float],
+    shares: pd.DataFrame,
+    width: float,
+    index: int,
+    name: str,
+    horizontal: bool,
+) -> BarContainer:
+    """Draw the bars of one hue; columns of `shares` are value, low and high."""
+    value, low, high = (shares[column].to_numpy(dtype=float) for column in shares)
+    error = np.stack([value - low, high - value]).clip(min=0)
+    look = {"color": PALETTE[index % len(PALETTE)], "label": name, "ecolor": INK, "capsize": 2.5}
+    look |= {"error_kw": {"elinewidth": 1.2}, "alpha": 0.9}
+    if horizontal:
+        return ax.barh(places, value, width, xerr=error, **look)
+    return ax.bar(places, value, width, yerr=error, **look)

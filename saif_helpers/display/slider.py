@@ -1,0 +1,75 @@
+"""Frames: what a reader of the rendered page moves through with a slider, with no kernel.
+
+Plain HTML, one range input and a few lines of script in its attribute; no library is loaded.
+"""
+
+import hashlib
+import html
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Protocol, runtime_checkable
+
+import pandas as pd
+
+SHOW = (
+    "const box = this.closest('.frames');"
+    "box.querySelectorAll('[data-label]').forEach((frame, i) => {"
+    "frame.hidden = i != this.value;"
+    "if (!frame.hidden) { box.querySelector('output').value = frame.dataset.label;"
+    "this.setAttribute('aria-valuetext', frame.dataset.label); }"
+    "});"
+)
+
+
+@runtime_checkable
+class HasHTML(Protocol):
+    """What a notebook shows as HTML, for example a table; it escapes its own texts."""
+
+    def _repr_html_(self) -> str: ...
+
+
+@dataclass(frozen=True, eq=False)
+class Frames:
+    """Tables, or other things with HTML of their own, under one slider, one shown at a time.
+
+    >>> Frames("strength", {"0": table_unsteered, "1": table_steered}, start="1")
+
+    Attributes:
+        name: What the slider changes, with its unit.
+        tables: Label of each stop of the slider to what is shown there: a table, or an object with
+            ``_repr_html_``, such as `side_by_side.SideBySide`.
+        start: Label of the stop that is shown first.
+    """
+
+    name: str
+    tables: Mapping[str, HasHTML]
+    start: str
+
+    def __post_init__(self) -> None:
+        """Refuse what could not be shown."""
+        if self.start not in self.tables:
+            raise ValueError(
+                f"start {self.start!r} asked for; the tables are {', '.join(self.tables) or 'none'}"
+            )
+
+    def _repr_html_(self) -> str:
+        """Write the slider and all tables as HTML, every text escaped."""
+        labels = list(self.tables)
+        frames = "".join(
+            f'<div data-label="{html.escape(label)}"{"" if label == self.start else " hidden"}>'
+            f"{_html(table)}</div>"
+            for label, table in self.tables.items()
+        )
+        key = "frames-" + hashlib.sha256((self.name + frames).encode()).hexdigest()[:12]
+        name, start = html.escape(self.name), html.escape(self.start)
+        return (
+            f'<div class="frames"><p><label for="{key}">{name}: </label>'
+            f'<input type="range" id="{key}" min="0" max="{len(labels) - 1}" step="1" '
+            f'value="{labels.index(self.start)}" autocomplete="off" aria-valuetext="{start}" '
+            f'oninput="{html.escape(SHOW)}"> <output for="{key}">{start}</output></p>'
+            f"{frames}</div>"
+        )
+
+
+def _html(shown: HasHTML) -> str:
+    return shown.to_html(escape=True) if isinstance(shown, pd.DataFrame) else shown._repr_html_()

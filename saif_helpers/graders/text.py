@@ -1,0 +1,135 @@
+"""Facts about a text: its words, language, repetitions, case and syntax."""
+
+import json
+import re
+import unicodedata
+from collections.abc import Sequence
+
+import py3langid
+import regex
+
+LANGUAGES = ("en", "fr", "es", "de")
+_WORD = regex.compile(r"[\w\p{M}]+")  # re knows no marks: it would cut Hindi words at each
+_NO_SPACES = regex.compile(
+    r"[\p{Han}\p{Hiragana}\p{Katakana}\p{Thai}\p{Lao}\p{Khmer}\p{Myanmar}\p{M}]+"
+)
+
+
+def normalise(text: str) -> str:
+    """Return the text in Unicode form NFC, with one space for any white space, none at the ends."""
+    return " ".join(unicodedata.normalize("NFC", text).split())
+
+
+_THOUGHT = re.compile(r".*?(</think(?:ing)?>|\[/THINK\])\s*", re.DOTALL)
+_BEGUN = re.compile(r"\s*(<think(?:ing)?>|\[THINK\])")
+
+
+def without_thought(output: str) -> str:
+    """Return an output without the block in which a reasoning model thinks before it answers.
+
+    >>> without_thought("<think>They want French.</think>Bonjour.")
+    'Bonjour.'
+
+    Args:
+        output: The output. The block's opening tag may be in the prompt, as some templates have it.
+
+    Returns:
+        What follows the block; nothing if the output was cut off inside it; the output itself where
+        there is no block.
+    """
+    if thought := _THOUGHT.match(output):
+        return output[thought.end() :]
+    return "" if _BEGUN.match(output) else output
+
+
+def exact_match(output: str, reference: str) -> bool:
+    """Say whether two texts are equal once white space is normalised."""
+    return normalise(output) == normalise(reference)
+
+
+def words_of(text: str) -> list[str]:
+    """Return the words of a text in small letters, each mark with its letter.
+
+    Args:
+        text: A text in any script that writes spaces between words.
+
+    Returns:
+        Runs of letters, marks, digits and underscores, in Unicode form NFC.
+    """
+    return _WORD.findall(unicodedata.normalize("NFC", text).casefold())
+
+
+def contains_word(text: str, word: str) -> bool:
+    """Say whether `word` is in `text` as a whole word, in any case.
+
+    In a script that writes no spaces between words, it may be anywhere.
+    """
+    if not word.strip():
+        raise ValueError("contains_word was given an empty word; give the word to look for")
+    text, word = (unicodedata.normalize("NFC", part).casefold() for part in (text, word.strip()))
+    if _NO_SPACES.fullmatch(word):
+        return word in text
+    return regex.search(rf"(?<![\w\p{{M}}]){regex.escape(word)}(?![\w\p{{M}}])", text) is not None
+
+
+def is_uppercase(text: str) -> bool:
+    """Say whether the text has letters and all of them are capitals."""
+    return text.isupper()
+
+
+def is_question(text: str) -> bool:
+    """Say whether the text has a word and ends with a question mark."""
+    return re.search(r"\w", text) is not None and text.rstrip().endswith("?")
+
+
+def parses_as_json(text: str) -> bool:
+    """Say whether the text, as a whole, is a JSON object or a JSON array."""
+    try:
+        return isinstance(json.loads(text), dict | list)
+    except (ValueError, RecursionError):  # a steered model may write a digit or a bracket for ever
+        return False
+
+
+def identify_language(text: str, among: Sequence[str] = LANGUAGES) -> str | None:
+    """Name the most likely language of a text, out of a few candidates, offline.
+
+    Args:
+        text: The text. One sentence is enough; a word may not be.
+        among: Candidate languages as ISO 639-1 codes, for example ``("en", "fr")``.
+
+    Returns:
+        One of `among`, or None for a text without a letter.
+
+    Raises:
+        ValueError: If `among` is empty or the identifier does not know one of its languages.
+    """
+    scores = dict(py3langid.rank(text))
+    unknown = [language for language in among if language not in scores]
+    if unknown or not among:
+        raise ValueError(
+            f"languages {list(among)} asked for; give one or more of {', '.join(sorted(scores))}"
+        )
+    if not any(character.isalpha() for character in text):
+        return None
+    return max(among, key=lambda language: scores[language])
+
+
+_REPEATED = re.compile(r"(.{3,80}?)\1+")
+
+
+def repetition(texts: Sequence[str]) -> float:
+    """Return the share of all texts that repeats at once what stands before it.
+
+    What is repeated may be a word, some words or a part of a word, of three characters or more, the
+    space behind a word included. Case and punctuation do not count.
+
+    Args:
+        texts: Outputs, for example of steered generation.
+
+    Returns:
+        0 where nothing is repeated at once, towards 1 for one syllable over and over; 0.002 for
+        sentences that nobody steered.
+    """
+    plain = ["".join(f"{word} " for word in words_of(text)) for text in texts]
+    repeats = [match for text in plain for match in _REPEATED.finditer(text)]
+    return sum(len(each[0]) - len(each[1]) for each in repeats) / max(1, sum(map(len, plain)))

@@ -1,0 +1,192 @@
+"""Is an answer a translation of a sentence? What rules can tell, with a reference or without one.
+
+One English sentence has many right translations, so equality with a reference is too much to ask of
+a real model. The rules look at the language, the length, the words copied from the sentence, its
+names and numbers. They cannot tell a fluent wrong translation from a right one. All of this is this
+book's (standing: ours), the bars included.
+"""
+
+import re
+import unicodedata
+from itertools import pairwise
+
+from sacrebleu.metrics import CHRF
+
+from saif_helpers.graders.grader import Item
+from saif_helpers.graders.text import identify_language, words_of
+
+AMONG = ("en", "fr", "es", "de", "it", "pt", "nl")
+CHRF_BAR = 40.0
+PART_WORDS = 5  # in parts of fewer words, the language is often identified wrongly
+MOST_COPIED = 0.34  # share of the longer words; related languages share some honestly
+MOST_ENGLISH = 0.08  # share of English function words; a title may hold one
+LENGTHS = (0.6, 2.0)  # of the content's words
+LARGEST_SPELLED = 12  # numbers up to this one may be written as words
+MOST_DIGITS = 30  # of a number, to tell it from another
+_ENGLISH = {
+    "the", "and", "of", "is", "with", "this", "that", "these", "those", "to", "it", "you",
+    "they", "she", "his", "my", "our", "your", "their", "from", "are", "were", "which",
+}  # fmt: skip
+_DATES = {
+    "monday", "tuesday", "wednesday", "thursday", "friday", "saturday", "sunday", "january",
+    "february", "march", "april", "may", "june", "july", "august", "september", "october",
+    "november", "december", "i",
+}  # fmt: skip
+_REFUSAL = re.compile(
+    r"je suis (vraiment |vivement )?désolée?, (mais )?je|pas (en mesure de )?vous aider"
+    r"|lo siento, (pero )?no|no puedo ayudar|tut mir leid, (aber )?(ich|das)"
+    r"|nicht (dabei |damit |weiter)?helfen"
+    r"|modèle de langage|modelo de lenguaje|sprachmodell"
+)
+_MAY_REFUSE = re.compile(r"\b(sorry|afraid|regret|apolog|help|assist|support|language model)")
+CLOSING = "\"'”“»’)* "  # noqa: RUF001 (the quotes of several languages)
+
+
+def is_translation(language: str, text: str, item: Item) -> bool:
+    """Say whether an answer is all in a language and, as far as rules can tell, the content's.
+
+    The language is identified over the whole and over its parts, so that no half is left in
+    English; few words may be the content's own, no letter of another script but the content's, and
+    nothing may be repeated, or refused in a phrase of chat models. With a reference, the
+    sentence chrF must reach `CHRF_BAR`. The bar is ours: sentences about other things share less by
+    chance (the tests measure it on this book's sentences), good translations of one sentence
+    usually share more. Without a reference, the length must fit, the content's larger numbers and
+    half of its names be there, and nothing be cut off.
+
+    Args:
+        language: The language asked for, as an ISO 639-1 code out of `AMONG`.
+        text: The answer.
+        item: The content and its reference, if it has one.
+
+    Returns:
+        Whether it is.
+    """
+    if not all_in(text, language) or is_repetitive(text) or _copied(text, item) > MOST_COPIED:
+        return False
+    if foreign_letters(text, item) or _refuses(text, item):
+        return False
+    if item.reference is not None:
+        return CHRF().sentence_score(text, [item.reference]).score >= CHRF_BAR
+    words, content = len(words_of(text)), len(words_of(item.content))
+    return (
+        LENGTHS[0] * content <= words <= LENGTHS[1] * content + 3
+        and _keeps_names_and_numbers(text, item)
+        and has_end(text, item)
+    )
+
+
+def is_in(language: str, text: str) -> bool:
+    """Say whether a text is in a language out of `AMONG`, most of its letters Latin ones.
+
+    Out of these languages alone, one is the likeliest for Hindi or Japanese too.
+
+    Args:
+        language: The language, as an ISO 639-1 code.
+        text: The text.
+
+    Returns:
+        Whether it is.
+    """
+    letters = sum(char.isalpha() for char in text)
+    mostly_latin = 2 * len(foreign_letters(text)) < letters
+    return mostly_latin and identify_language(text, AMONG) == language
+
+
+def foreign_letters(text: str, item: Item | None = None) -> list[str]:
+    """List a text's letters of another script than the Latin one, those of a content left out."""
+    # Form NFKC makes plain letters of the ordinals of Spanish.
+    letters = filter(str.isalpha, unicodedata.normalize("NFKC", text))
+    allowed = set(item.content) if item else set()
+    return [
+        c for c in letters if not unicodedata.name(c, "").startswith("LATIN") and c not in allowed
+    ]
+
+
+def numbers_in(text: str) -> set[int]:
+    """Return the numbers written in digits, separators dropped (1.7 and 1,7 are both 17)."""
+    joined = re.sub(r"(?<=\d)[.,'\s](?=\d)", "", text)
+    # Beyond some thousand digits, which a model that repeats itself may write, int() refuses.
+    return {int(number[:MOST_DIGITS]) for number in re.findall(r"\d+", joined)}
+
+
+def is_repetitive(text: str) -> bool:
+    """Say whether a text repeats itself: a word three times running, or four words in a row twice.
+
+    Args:
+        text: The text.
+
+    Returns:
+        Whether it does, in any case and whatever the punctuation.
+    """
+    words = words_of(text)
+    runs = list(zip(*(words[start:] for start in range(4)), strict=False))
+    thrice = any(a == b == c for a, b, c in zip(words, words[1:], words[2:], strict=False))
+    return thrice or len(set(runs)) < len(runs)
+
+
+def has_end(text: str, item: Item) -> bool:
+    """Say whether a text ends like a sentence, if the item's content does: else it was cut off."""
+    end = (".", "!", "?", "…")
+    return text.rstrip(CLOSING).endswith(end) or not item.content.rstrip(CLOSING).endswith(end)
+
+
+def all_in(text: str, language: str) -> bool:
+    """Return whether a text and every part of it is in a language rather than left in English.
+
+    Args:
+        text: The text.
+        language: The language, as an ISO 639-1 code out of `AMONG`.
+
+    Returns:
+        Whether it is.
+    """
+    words = text.split()
+    count = max(1, len(words) // PART_WORDS)
+    edges = [round(i * len(words) / count) for i in range(count + 1)]
+    parts = [" ".join(words[a:b]) for a, b in pairwise(edges)]
+    english = sum(word in _ENGLISH for word in words_of(text))
+    return (
+        is_in(language, text)
+        and english <= MOST_ENGLISH * len(words)
+        and all(identify_language(part, ("en", language)) in (language, None) for part in parts)
+    )
+
+
+def _folded(text: str) -> str:
+    """Return the text without accents, in one case."""
+    decomposed = unicodedata.normalize("NFD", text.casefold())
+    return "".join(char for char in decomposed if not unicodedata.combining(char))
+
+
+def _names(text: str) -> set[str]:
+    """Return words with a capital that do not open a sentence and are no day or month."""
+    found = re.findall(r"(?<=[\w,;] )[A-Z][\w-]+", text)
+    return {_folded(name) for name in found if name.casefold().rstrip("s") not in _DATES}
+
+
+def _keeps_names_and_numbers(text: str, item: Item) -> bool:
+    """Say whether the content's larger numbers and half of its names or more are there.
+
+    A name counts by its first three letters, since places are spelled differently abroad.
+    """
+    names, starts = _names(item.content), {word[:3] for word in words_of(_folded(text))}
+    numbers = {number for number in numbers_in(item.content) if number > LARGEST_SPELLED}
+    kept = sum(name[:3] in starts for name in names)
+    return 2 * kept >= len(names) and numbers <= numbers_in(text)
+
+
+def _refuses(text: str, item: Item) -> bool:
+    """Say whether an answer refuses, or speaks as a model, and its content says nothing like it."""
+    folded = unicodedata.normalize("NFC", text).casefold()
+    return bool(_REFUSAL.search(folded)) and not _MAY_REFUSE.search(item.content.casefold())
+
+
+def _copied(text: str, item: Item) -> float:
+    """Return the share of an answer's longer words that only the content explains.
+
+    A name, or a word that a reference has too, is no copy.
+    """
+    names = _names(item.content)
+    content = set(words_of(item.content)) - set(words_of(item.reference or ""))
+    words = [w for w in words_of(text) if len(w) > 3 and w.isalpha() and _folded(w) not in names]
+    return sum(word in content for word in words) / max(1, len(words))

@@ -1,0 +1,208 @@
+"""Grades of generated outputs: strict and loose proportions with their intervals.
+
+The paper's strict and loose accuracy are not known in its own words; see `graders` for this book's.
+"""
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+import pandas as pd
+
+from saif_helpers.contents import Content
+from saif_helpers.graders.broken import is_broken
+from saif_helpers.graders.grader import Item
+from saif_helpers.graders.run_check import GraderError, run_check
+from saif_helpers.graders.text import exact_match, without_thought
+from saif_helpers.instructions import InstructionType
+from saif_helpers.intervals import Interval, wilson
+
+Kind = Literal["strict", "loose", "broken"]
+
+
+@dataclass(frozen=True)
+class Grades:
+    """The grades of a list of outputs.
+
+    Attributes:
+        instruction: Name of the instruction that was asked for.
+        items: What each output was graded against.
+        outputs: The outputs.
+        strict: Whether each output passes strictly.
+        loose: Whether each output passes loosely.
+        broken: Whether each output is broken (`is_broken`), and so passes neither; by
+            default none is.
+    """
+
+    instruction: str
+    items: tuple[Item, ...]
+    outputs: tuple[str, ...]
+    strict: tuple[bool, ...]
+    loose: tuple[bool, ...]
+    broken: tuple[bool, ...] = ()
+
+    def __post_init__(self) -> None:
+        """Fill in the default."""
+        if not self.broken:
+            object.__setattr__(self, "broken", (False,) * len(self.outputs))
+
+    def proportion(self, kind: Kind, confidence: float = 0.95) -> Interval:
+        """Return the share of outputs that pass, with its Wilson interval.
+
+        Several outputs for one content (see `pool_grades`) are no independent trials. So the trials are
+        the contents, each the share of its outputs that pass. The interval is right where the
+        outputs for a content all pass or all fail, and too wide otherwise.
+
+        Args:
+            kind: ``"strict"`` or ``"loose"``; or ``"broken"``, for the share that is broken.
+            confidence: Coverage of the interval.
+
+        Returns:
+            The share and its interval.
+        """
+        answers: dict[str, list[bool]] = {}
+        for item, answer in zip(self.items, passed(self, kind), strict=True):
+            answers.setdefault(item.content, []).append(answer)
+        shares = [sum(each) / len(each) for each in answers.values()]
+        return wilson(math.fsum(shares), len(shares), confidence)
+
+    def to_frame(self) -> pd.DataFrame:
+        """Return a table with a row for each output: content, reference, output and grades."""
+        return pd.DataFrame(
+            {
+                "content": [item.content for item in self.items],
+                "reference": [item.reference for item in self.items],
+                "output": self.outputs,
+                "strict": self.strict,
+                "loose": self.loose,
+                "broken": self.broken,
+            }
+        )
+
+
+def grade(outputs: Sequence[str], items: Sequence[Item], instruction: InstructionType) -> Grades:
+    """Grade outputs of one instruction; a broken output passes nothing, whatever its checks say.
+
+    What a reasoning model thinks before it answers (`text.without_thought`) is not graded.
+
+    Args:
+        outputs: Generated texts.
+        items: What each is graded against (`Content.item`), in the same order.
+        instruction: The instruction, for its grader.
+
+    Returns:
+        The grades.
+
+    Raises:
+        GraderError: If a check fails on an output, answers with something else than True or False,
+            or does not come back (`run_check.TIME_LIMIT`); it has the outputs.
+        ValueError: If there is nothing to grade, or not one item for each output.
+    """
+    check_lengths(outputs, items)
+    broken = broken_outputs(outputs, items)
+    answers = {"broken": broken}
+    try:
+        for kind in ("strict", "loose"):
+            answers[kind] = tuple(
+                run_check(instruction.grader, instruction.name, kind, without_thought(output), item)
+                and not lost
+                for output, item, lost in zip(outputs, items, broken, strict=True)
+            )
+    except GraderError as error:
+        error.outputs = tuple(outputs)
+        raise
+    return Grades(instruction.name, tuple(items), tuple(outputs), **answers)
+
+
+def broken_outputs(outputs: Sequence[str], items: Sequence[Item]) -> tuple[bool, ...]:
+    """Return which outputs are broken; one that equals its reference is not.
+
+    Args:
+        outputs: Generated texts.
+        items: What each is graded against.
+
+    Returns:
+        True for a broken output.
+    """
+    return tuple(
+        is_broken(without_thought(output) or output)
+        and not (item.reference and exact_match(output, item.reference))
+        for output, item in zip(outputs, items, strict=True)
+    )
+
+
+def check_lengths(outputs: Sequence[str], items: Sequence[Item]) -> None:
+    """Refuse outputs that cannot be graded.
+
+    Args:
+        outputs: Generated texts.
+        items: What each is graded against.
+
+    Raises:
+        ValueError: If there is nothing to grade, or not one item for each output.
+    """
+    if isinstance(outputs, str):
+        raise ValueError(f"the text {outputs[:40]!r} given; give a list of outputs")
+    if len(outputs) != len(items) or not outputs:
+        raise ValueError(
+            f"{len(outputs)} outputs and {len(items)} items given; give at least one output, and "
+            "one item for each"
+        )
+
+
+def check_grader(instruction: InstructionType, content: Content) -> None:
+    """Try an instruction's grader on a content, so that a bad one fails before anything runs.
+
+    Args:
+        instruction: The instruction.
+        content: A content.
+
+    Raises:
+        ValueError: If a check of the grader fails on an output, does not come back, answers with
+            something else than True or False, or strict passes where loose does not.
+    """
+    item = content.item(instruction)
+    samples = [item.content, item.content.upper(), "", "?", "{}"]
+    samples += [item.reference] if item.reference else []
+    for output in samples:
+        answers = {
+            kind: run_check(instruction.grader, instruction.name, kind, output, item)
+            for kind in ("strict", "loose")
+        }
+        if answers["strict"] and not answers["loose"]:
+            raise ValueError(
+                f"the grader of instruction {instruction.name!r} passes {output!r} strictly and "
+                "not loosely; what passes strictly must pass loosely too"
+            )
+
+
+def pool_grades(several: Sequence[Grades]) -> Grades:
+    """Put the grades of several runs together, for example of one control with several seeds.
+
+    Runs on the same contents are not independent, so `Grades.proportion` counts contents.
+
+    Args:
+        several: Grades for one instruction.
+
+    Returns:
+        Grades of all their outputs.
+
+    Raises:
+        ValueError: If there are none, or they are for different instructions.
+    """
+    names = sorted({grades.instruction for grades in several})
+    if len(names) != 1:
+        raise ValueError(f"pool was given grades for {names or 'nothing'}; give one instruction's")
+    fields = ("items", "outputs", "strict", "loose", "broken")
+    joined = {name: sum((getattr(grades, name) for grades in several), ()) for name in fields}
+    return Grades(names[0], **joined)
+
+
+def passed(grades: Grades, kind: Kind) -> tuple[bool, ...]:
+    """Return which outputs pass, in order, or refuse a kind that there is none of."""
+    if kind not in ("strict", "loose", "broken"):
+        raise ValueError(
+            f"grades of the kind {kind!r} asked for; give 'strict', 'loose' or 'broken'"
+        )
+    return getattr(grades, kind)

@@ -1,0 +1,233 @@
+"""Models, tokenizers and SAEs from the Hugging Face Hub or from folders of the same layout.
+
+Nothing here is used for the shipped organism. Files that were fetched once are found in Hugging
+Face's cache without a network.
+"""
+
+import re
+from pathlib import Path
+from pickle import UnpicklingError
+from typing import Any
+
+import huggingface_hub
+import torch
+from sae_lens import SAE
+from sae_lens.loading.pretrained_sae_loaders import get_conversion_loader_name
+from sae_lens.loading.pretrained_saes_directory import get_pretrained_saes_directory
+from safetensors.torch import load_file
+from transformers import (
+    AutoConfig,
+    AutoModelForCausalLM,
+    AutoTokenizer,
+    Gemma3ForCausalLM,
+    PretrainedConfig,
+    PreTrainedTokenizerBase,
+)
+
+from saif_helpers.hub.errors import readable_hub_errors
+from saif_helpers.hub.safe_files import forbid_code_execution
+
+TORCH_FILES = {
+    "connor_rob_hook_z",
+    "deepseek_r1",
+    "dictionary_learning_1",
+    "goodfire",
+    "qwen_scope",
+}
+"""SAE-Lens' loaders that read files of `torch.save`, by the names in its list of releases."""
+
+
+def load_config(repo_id: str) -> PretrainedConfig:
+    """Load a model's configuration, which is small.
+
+    Args:
+        repo_id: Hugging Face repository, or a folder of the same layout.
+
+    Returns:
+        The configuration.
+
+    Raises:
+        OSError: As `load_causal_lm`.
+        ValueError: If the repository brings code of its own.
+    """
+    with readable_hub_errors(repo_id):
+        return AutoConfig.from_pretrained(repo_id, trust_remote_code=False)
+
+
+def load_causal_lm(repo_id: str, dtype: torch.dtype, device: str) -> torch.nn.Module:
+    """Load a causal language model's text part, with safetensors only and no code from the Hub.
+
+    Args:
+        repo_id: Hugging Face repository, or a folder of the same layout.
+        dtype: Number format of the weights.
+        device: A device, or ``"auto"`` to spread the layers over all GPUs of this machine.
+
+    Returns:
+        The model, its weights frozen, its attention by the fastest implementation that computes
+        what the model's own code does: Gemma 2 caps attention logits, which only the eager one
+        does.
+
+    Raises:
+        OSError: If the repository is gated, unknown, or not on this machine while there is no
+            network; the message says what to do.
+        ValueError: If it brings code of its own, or weights that are no safetensors file.
+    """
+    config = load_config(repo_id)
+    with readable_hub_errors(repo_id):
+        options = {
+            "dtype": dtype,
+            "device_map": device,
+            "use_safetensors": True,
+            "trust_remote_code": False,
+            "attn_implementation": default_attention(config),
+        }
+        if config.model_type != "gemma3":
+            model = AutoModelForCausalLM.from_pretrained(repo_id, **options)
+        else:
+            # From 4B on it also sees pictures: take the text part, and leave the rest on disk.
+            model = Gemma3ForCausalLM.from_pretrained(
+                repo_id,
+                config=config.get_text_config(),
+                key_mapping={r"^language_model\.(model\.)?(?!lm_head)": "model."},
+                **options,
+            )
+    # So a pass whose gradient is wanted keeps only what comes after the layer in question.
+    return model.requires_grad_(False)
+
+
+def default_attention(config: PretrainedConfig) -> str:
+    """Return ``"eager"`` for models that cap their attention logits, otherwise ``"sdpa"``.
+
+    Args:
+        config: The model's configuration.
+
+    Returns:
+        Name of the implementation in transformers.
+    """
+    capped = getattr(config.get_text_config(), "attn_logit_softcapping", None)
+    return "eager" if capped else "sdpa"
+
+
+def load_tokenizer(repo_id: str) -> PreTrainedTokenizerBase:
+    """Load a tokenizer and give it a padding token if it has none, as Llama's.
+
+    Args:
+        repo_id: Hugging Face repository, or a folder of the same layout.
+
+    Returns:
+        The tokenizer.
+
+    Raises:
+        OSError: As `load_causal_lm`.
+    """
+    with readable_hub_errors(repo_id):
+        tokenizer = AutoTokenizer.from_pretrained(repo_id, trust_remote_code=False)
+    if tokenizer.pad_token is None:
+        reserved = "<|finetune_right_pad_id|>"  # Llama 3.1's own, which its configuration omits
+        known = reserved in tokenizer.get_vocab()
+        tokenizer.pad_token = reserved if known else tokenizer.eos_token
+    return tokenizer
+
+
+def load_sae(release: str, sae_id: str, device: str) -> SAE:
+    """Load a published SAE in float32 through SAE-Lens.
+
+    Args:
+        release: A release of SAE-Lens' list, or a Hugging Face repository in SAE-Lens' format.
+        sae_id: The SAE's id in the release.
+        device: Where to put it.
+
+    Returns:
+        The SAE.
+
+    Raises:
+        OSError: As `load_causal_lm`.
+        ValueError: If there is no such release or id, or if its files could run code.
+    """
+    listed = get_pretrained_saes_directory().get(release)
+    repo_id = listed.repo_id if listed else release
+    loader = get_conversion_loader_name(release)
+    with readable_hub_errors(f"{repo_id}/{sae_id}"):
+        if loader in TORCH_FILES:
+            raise UnpicklingError  # before anything is fetched
+        converter = _gemma_scope_2 if loader == "gemma_3" else None
+        return SAE.from_pretrained(
+            release, sae_id, device=device, dtype="float32", converter=converter
+        )
+
+
+def local_sae(folder: Path, device: str) -> SAE:
+    """Load an SAE from a folder in SAE-Lens' format, in float32.
+
+    Args:
+        folder: Holds ``cfg.json`` and ``sae_weights.safetensors``.
+        device: Where to put it.
+
+    Returns:
+        The SAE.
+
+    Raises:
+        FileNotFoundError: If it is not such a folder.
+        ValueError: If the weights are no safetensors file.
+    """
+    missing = [n for n in ("cfg.json", "sae_weights.safetensors") if not (folder / n).is_file()]
+    if missing:
+        raise FileNotFoundError(
+            f"{folder} has no {' and no '.join(missing)}; give a folder that sae.save_model made"
+        )
+    with forbid_code_execution(str(folder)):
+        return SAE.load_from_disk(folder, device=device, dtype="float32")
+
+
+def commit_of(repo_id: str) -> str | None:
+    """Return the commit of a repository's cached files, which says exactly which weights they are.
+
+    Args:
+        repo_id: Hugging Face repository.
+
+    Returns:
+        The commit's hash; None for a folder, or if nothing of it is cached.
+    """
+    if repo_id.count("/") != 1 or Path(repo_id).exists():
+        return None
+    path = huggingface_hub.try_to_load_from_cache(repo_id, "config.json")
+    return Path(path).parent.name if isinstance(path, str) else None
+
+
+def _gemma_scope_2(
+    repo_id: str,
+    folder_name: str,
+    device: str = "cpu",
+    force_download: bool = False,
+    cfg_overrides: dict[str, Any] | None = None,
+) -> tuple[dict[str, Any], dict[str, torch.Tensor], None]:
+    """Read an SAE of Gemma Scope 2, as a loader of SAE-Lens, from files that stay in the cache.
+
+    SAE-Lens' own loader asks the Hub's server for the shapes each time, so that it never works
+    without a network.
+    """
+    hook = re.search(r"resid_post.*layer_(\d+)", folder_name)
+    if hook is None:
+        raise ValueError(
+            f"{repo_id}/{folder_name} does not read the residual stream after a layer; give one "
+            "of the SAEs whose name has resid_post"
+        )
+
+    file = f"{folder_name}/params.safetensors"
+    path = huggingface_hub.hf_hub_download(repo_id, file, force_download=force_download)
+    weights = load_file(path, device=device)
+    names = {"w_enc": "W_enc", "w_dec": "W_dec", "b_enc": "b_enc", "b_dec": "b_dec"}
+    names["threshold"] = "threshold"
+    state = {ours: weights[theirs] for theirs, ours in names.items()}
+    d_in, d_sae = state["W_enc"].shape
+    config = {
+        "architecture": "jumprelu",
+        "d_in": d_in,
+        "d_sae": d_sae,
+        "model_name": repo_id.replace("gemma-scope-2", "gemma-3"),
+        "hook_name": f"blocks.{hook[1]}.hook_resid_post",
+        "prepend_bos": True,
+        "apply_b_dec_to_input": False,
+        "normalize_activations": "none",
+    }
+    return config | (cfg_overrides or {}), state, None

@@ -1,0 +1,168 @@
+"""Load a model with its SAEs: the organism that the package ships, or one from the Hub."""
+
+import json
+import os
+import re
+from collections.abc import Mapping
+from dataclasses import replace
+from functools import partial
+from pathlib import Path
+
+import torch
+from transformers import AutoModelForCausalLM, AutoTokenizer
+
+from saif_helpers._internal.paths import DATA
+from saif_helpers._internal.progress import no_loading_bar
+from saif_helpers._internal.types import Remote
+from saif_helpers.cache.store import Store, default_folder
+from saif_helpers.hub.devices import check_device, default_device
+from saif_helpers.hub.download import (
+    default_attention,
+    load_config,
+    local_sae,
+)
+from saif_helpers.hub.manifest import check_manifest
+from saif_helpers.hub.pretrained import SHIPPED, SAESources, load_pretrained
+from saif_helpers.hub.published_saes import (
+    Layers,
+    choose_layers,
+)
+from saif_helpers.hub.smollm2 import NAME as SMOLLM2
+from saif_helpers.model.assemble import combine
+from saif_helpers.model.model import ModelWithSAEs
+
+
+def load(
+    name: str | Path = "organism",
+    size: str | None = None,
+    *,
+    layers: Layers = None,
+    saes: SAESources | None = None,
+    release: str | None = None,
+    device: str | None = None,
+    dtype: torch.dtype | None = None,
+    root: Path | None = None,
+    remote: Remote = False,
+    store: Store | str | Path | None = "usual",
+) -> ModelWithSAEs:
+    """Load a model with its SAEs.
+
+    Without a network: the model organism that the package ships, and ``"smollm2-135m-instruct"``,
+    once fetched (see `smollm2`), with SAEs that the package ships. From the Hugging Face Hub: the
+    models of `zoo.ZOO` by name, or any other whose layers are built like Gemma's or Llama's.
+
+    >>> load()  # doctest: +SKIP
+    >>> load("smollm2-135m-instruct")  # doctest: +SKIP
+    >>> load("gemma-2-2b-it", "65k")  # doctest: +SKIP
+    >>> load("gemma-3-270m-it", layers="all")  # doctest: +SKIP
+    >>> load("Qwen/Qwen3-8B", saes={20: ("a-release", "an-id")})  # doctest: +SKIP
+
+    Args:
+        name: ``"organism"``, ``"smollm2-135m-instruct"``, a name of the zoo, or a Hugging Face
+            repository, a folder or a GGUF file (a ``Path``), which need `saes` or `release`.
+        size: Of the organism ``"S"``, ``"M"`` (the default) or ``"L"``; ``"S-1"`` and ``"S-2"`` are
+            S with other seeds. Of another model the width of its SAEs, such as ``"65k"``.
+        layers: The layers to have SAEs for, see `published_saes.choose_layers`. By default all layers that
+            have shipped SAEs, and the final one of any other model.
+        saes: SAEs named one by one: layer to release and id in SAE-Lens' list, or to a folder that
+            ``sae.save_model`` made; then without `size`, `layers` and `release`. Or the folder that
+            ``make saes`` wrote, of which `size` and `layers` choose. ``{}`` for no SAEs.
+        release: Another release of SAE-Lens' list than the zoo's; of SmolLM2 ``"seed-1"``, SAEs
+            of another training seed.
+        device: Where to put model and SAEs; by default the CPU for the organism, otherwise a GPU
+            where there is one. ``"auto"`` spreads a model over several GPUs, but the organism.
+        dtype: Number format of the model; by default float32 for the organism, otherwise what
+            `devices.default_dtype` chooses. SAEs are always float32.
+        root: A folder laid out like the shipped one, for organisms that you trained yourself.
+        remote: True to run the model on NDIF: its weights are not fetched, and the number format is
+            the one there. ``"local"`` to rehearse that here, also with the organism.
+        store: Where to keep finished captures and generations, so that a run that was cut off goes
+            on where it was: a store or a folder, None for nowhere. ``"usual"`` is
+            `store.default_folder`; but nowhere for the organism, which is quick, unless
+            ``SAIF_STORE`` says where, and nowhere for a model whose weights cannot be told apart
+            from here, since they are remote or lie outside the memory.
+
+    Returns:
+        The model, its tokenizer and its SAEs, each of which is fetched and read when first used.
+
+    Raises:
+        OSError: If files cannot be fetched; the message says what to do.
+        ValueError: If there is no such model, layer, width or release, if a file is not the one
+            that the organism's manifest lists, if a file could run code, if an SAE does not fit the
+            model, if the number format is too narrow for the model, if NDIF cannot run it, if SAEs
+            are named for the organism, or named one by one and chosen otherwise too.
+    """
+    if device is not None:
+        check_device(device)
+    if name != "organism":
+        _check_choice(saes, size, layers, release)
+    if layers is None:  # and not by `or`: 0 is a layer
+        layers = "all" if name in ("organism", SMOLLM2) else "final"
+    if name == SMOLLM2 and saes is None:
+        check_manifest(SHIPPED, SMOLLM2)
+        saes, release = SHIPPED / SMOLLM2 / (release or "saes"), None
+    if name == "organism":
+        if saes or release:
+            raise ValueError("saes and release name SAEs of other models; the organism has its own")
+        device, root = device or "cpu", root or DATA / "organism"
+        device = default_device() if device == "auto" else device
+        found = _load_organism(size or "M", layers, device, dtype or torch.float32, root, remote)
+    else:
+        device = device or default_device()
+        found = load_pretrained(name, size, layers, saes, release, device, dtype, remote)
+    if store == "usual":
+        weights_here = not any(w.is_meta for w in found.lm._module.parameters())
+        worth_it = name != "organism" or "SAIF_STORE" in os.environ
+        keep = worth_it and not remote and weights_here
+        store = default_folder() if keep else None
+    return replace(found, store=Store(store) if isinstance(store, str | Path) else store)
+
+
+def _check_choice(
+    saes: SAESources | None, size: str | None, layers: Layers, release: str | None
+) -> None:
+    """Refuse two ways of choosing SAEs at once."""
+    if saes is None:
+        return
+    chosen = {"release": release}
+    if isinstance(saes, Mapping) and saes:  # named one by one
+        chosen |= {"size": size, "layers": layers}
+    wrong = [name for name, value in chosen.items() if value is not None]
+    if wrong:
+        raise ValueError(
+            f"saes and {' and '.join(wrong)} given, which both choose the SAEs; give one of them"
+        )
+
+
+def _load_organism(
+    size: str, layers: Layers, device: str, dtype: torch.dtype, root: Path, remote: Remote
+) -> ModelWithSAEs:
+    if remote is True:
+        raise ValueError("NDIF does not serve the organism; to rehearse, give remote='local'")
+    sizes = sorted(path.parent.name for path in root.glob("*/config.json"))
+    if size not in sizes:
+        raise ValueError(f"organism of size {size!r} asked for; there are {', '.join(sizes)}")
+    check_manifest(root, size)
+    folder = root / size
+    with no_loading_bar():
+        here = {"local_files_only": True, "trust_remote_code": False}
+        model = AutoModelForCausalLM.from_pretrained(
+            folder,
+            dtype=dtype,
+            use_safetensors=True,
+            # transformers' own choice for Gemma 2 was "sdpa" in 5.9, which leaves out the soft cap.
+            attn_implementation=default_attention(load_config(str(folder))),
+            **here,
+        )
+    tokenizer = AutoTokenizer.from_pretrained(folder, **here)
+    wanted = choose_layers(layers, len(model.model.layers), f"organism-{size}")
+    found = {}
+    for path in sorted((folder / "saes").iterdir()):
+        key = re.fullmatch(r"layer_(\d+)_width_(\d+)", path.name)
+        if key is None:
+            raise ValueError(f"{path} is not named layer_N_width_W")
+        cfg = json.loads((path / "cfg.json").read_text(encoding="utf-8"))
+        if int(key[1]) in wanted:
+            loader = partial(local_sae, path, device)
+            found[int(key[1]), int(key[2])] = (cfg, loader, path.relative_to(root).as_posix())
+    return combine(model.to(device), tokenizer, found, f"organism-{size}", "grammar", remote)

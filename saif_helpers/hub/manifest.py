@@ -1,0 +1,30 @@
+"""The checksums of shipped files."""
+
+import hashlib
+import json
+from pathlib import Path
+
+
+def check_manifest(root: Path, size: str) -> None:
+    """Check that a shipped model's files are exactly those of the manifest, with the same contents.
+
+    Args:
+        root: The folder that holds ``manifest.json`` (path relative to `root` -> sha256) and the
+            sizes.
+        size: The size to check.
+
+    Raises:
+        ValueError: If a file is missing, unlisted or different.
+    """
+    manifest = json.loads((root / "manifest.json").read_text(encoding="utf-8"))
+    listed = {path for path in manifest if path.startswith(f"{size}/")}
+    there = {p.relative_to(root).as_posix() for p in (root / size).rglob("*") if p.is_file()}
+    advice = f"install the package again, or write the manifest of {root} anew if you changed it"
+    if listed != there:
+        raise ValueError(
+            f"files missing: {sorted(listed - there)}; "
+            f"not in the manifest: {sorted(there - listed)}; {advice}"
+        )
+    for path in sorted(listed):
+        if hashlib.sha256((root / path).read_bytes()).hexdigest() != manifest[path]:
+            raise ValueError(f"{path} does not have the sha256 sum in the manifest; {advice}")

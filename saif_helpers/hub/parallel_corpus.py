@@ -1,0 +1,111 @@
+"""Larger sets of sentences with reference translations, through Hugging Face's library datasets.
+
+The default is FLORES+, about a thousand English sentences a split ("dev", "devtest"), translated by
+people into some 200 languages. It is gated: accept its conditions on its page, then log in. Nothing
+of it is shipped with this book. A data set of this layout has one configuration for each language,
+whose rows share an identifier. Code that a data set brings along is not run.
+"""
+
+from collections.abc import Mapping
+from typing import Any
+
+from saif_helpers.contents import Content
+
+FLORES = "openlanguagedata/flores_plus"
+
+
+def load_parallel(
+    source: str,
+    targets: Mapping[str, str],
+    split: str,
+    *,
+    dataset: str = FLORES,
+    text_column: str = "text",
+    id_column: str = "id",
+) -> list[Content]:
+    """Load sentences with reference translations.
+
+    The contents have no slots, so they do for the instructions that they have references for, and
+    for others without slots.
+
+    Args:
+        source: Configuration of the content's language, for example ``"eng_Latn"``.
+        targets: Instruction name to the configuration of its references, for example
+            ``{"french": "fra_Latn"}``.
+        split: A split of the data set: ``"dev"`` or ``"devtest"`` for FLORES+. The second counts as
+            a test split: no setting is chosen on it, see `search.check_no_test_leakage`.
+        dataset: The data set's name on the Hugging Face Hub, which is asked for it, or the path of
+            a local folder of the same layout.
+        text_column: Column with the sentence.
+        id_column: Column that says which rows of two configurations belong together.
+
+    Returns:
+        The contents, in the order of the source.
+
+    Raises:
+        ImportError: If the library is not installed.
+        OSError: If the data set cannot be had: no network, no such name, or it is gated.
+        ValueError: If there is no target, or no such configuration, split or column, or the rows of
+            two configurations do not belong together.
+    """
+    if not targets:
+        raise ValueError(
+            "load_parallel was given no targets; give instruction names and configurations, for "
+            "example {'french': 'fra_Latn'}"
+        )
+    columns = (id_column, text_column)
+    texts = _texts(dataset, source, split, columns)
+    references = {name: _texts(dataset, to, split, columns) for name, to in targets.items()}
+    for name, found in references.items():
+        missing = len(texts.keys() - found.keys())
+        if missing:
+            raise ValueError(
+                f"{missing} of the {len(texts)} sentences of {source!r} have no row of the same "
+                f"{id_column!r} in {targets[name]!r}; give configurations of one parallel data set"
+            )
+    return [
+        Content(text, {name: found[key] for name, found in references.items()}, split=split)
+        for key, text in texts.items()
+    ]
+
+
+def _texts(
+    dataset: str, configuration: str, split: str, columns: tuple[str, str]
+) -> dict[object, str]:
+    """Return one language's sentences by their identifier."""
+    rows = _rows(dataset, configuration, split)
+    unknown = [name for name in columns if name not in rows.column_names]
+    if unknown:
+        raise ValueError(
+            f"columns {', '.join(unknown)} asked for; {configuration!r} of {dataset!r} has "
+            f"{', '.join(rows.column_names)}"
+        )
+    keys, texts = (list(rows[name]) for name in columns)
+    if len(set(keys)) < len(keys):
+        raise ValueError(
+            f"the column {columns[0]!r} of {configuration!r} repeats a value; give a column that "
+            "identifies the rows"
+        )
+    return dict(zip(keys, texts, strict=True))
+
+
+def _rows(dataset: str, configuration: str, split: str) -> Any:
+    """Return one configuration's rows, as the library's Dataset."""
+    try:
+        import datasets
+    except ImportError as error:
+        raise ImportError(
+            f"reference translations are read by a library that is missing ({error}); install it "
+            "with: pip install datasets"
+        ) from error
+    asked = f"{configuration!r}, split {split!r}, of the data set {dataset!r}"
+    try:
+        return datasets.load_dataset(dataset, configuration, split=split)
+    except OSError as error:
+        raise OSError(
+            f"{asked} cannot be had: {error} If it is gated, accept its conditions on its page and "
+            "log in with: hf auth login. Without a network, give dataset= the path of a local "
+            "folder of the same layout"
+        ) from error
+    except ValueError as error:
+        raise ValueError(f"{asked} was asked for: {error}") from error

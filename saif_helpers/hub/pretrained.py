@@ -1,0 +1,194 @@
+"""Models of the Hugging Face Hub, of a folder or of a GGUF file, put together with SAEs."""
+
+import re
+import warnings
+from collections.abc import Callable, Mapping
+from functools import partial
+from pathlib import Path
+
+import torch
+from sae_lens import SAE
+from transformers import PreTrainedTokenizerBase
+
+from saif_helpers._internal.paths import DATA
+from saif_helpers._internal.types import Remote
+from saif_helpers.hub.devices import default_device, default_dtype
+from saif_helpers.hub.download import (
+    load_causal_lm,
+    load_config,
+    load_sae,
+    load_tokenizer,
+    local_sae,
+)
+from saif_helpers.hub.gguf_files import converted
+from saif_helpers.hub.published_saes import (
+    Layers,
+    PretrainedSAE,
+    choose_layers,
+    pretrained_saes,
+    resolved,
+    width_of,
+)
+from saif_helpers.hub.remote import meta_model
+from saif_helpers.hub.smollm2 import NAME as SMOLLM2
+from saif_helpers.hub.smollm2 import folder as smollm2_folder
+from saif_helpers.hub.zoo import ZOO, PretrainedModel
+from saif_helpers.model.assemble import combine
+from saif_helpers.model.model import ModelWithSAEs
+
+SHIPPED = DATA / "saes"
+"""SAEs that the package ships for models that it does not."""
+SAESources = Mapping[int, tuple[str, str] | Path] | Path
+"""Layer to release and id or to a folder; or a folder of ``layer_N_width_W`` folders."""
+
+
+def load_pretrained(
+    name: str | Path,
+    size: str | None,
+    layers: Layers,
+    saes: SAESources | None,
+    release: str | None,
+    device: str,
+    dtype: torch.dtype | None,
+    remote: Remote,
+) -> ModelWithSAEs:
+    """Check everything that can be known without the weights, then load."""
+    name, place = _place(name)
+    entry = ZOO.get(place) or _unlisted(place, named=saes is not None or bool(release))
+    d_sae, releases = width_of(size or entry.width), (release,) if release else entry.releases
+    listed = {} if saes is not None else pretrained_saes(releases)
+    whole = load_config(entry.repo_id)
+    config = whole.get_text_config()
+    if remote is True and config is not whole:
+        raise ValueError(
+            f"{name} cannot be run on NDIF from here: there its text model is a part of a larger "
+            "one, which reads pictures too; take a model of text alone"
+        )
+    if isinstance(saes, Path):
+        saes = trained_saes(saes, size, layers, config.num_hidden_layers, name)
+    chosen = [] if saes is not None else choose_layers(layers, config.num_hidden_layers, name)
+    for layer in chosen:
+        _check_listed(listed, layer, d_sae, name, releases)
+    if entry.caution:
+        warnings.warn(f"{name}: {entry.caution}", stacklevel=3)
+    sae_device = default_device() if device == "auto" else device
+    found = {}
+    for layer in chosen:
+        sae = listed[layer, d_sae]
+        loader = partial(load_sae, sae.release, sae.sae_id, sae_device)
+        found[layer, d_sae] = ({"d_sae": d_sae}, loader, str(sae))
+    for key, where in (saes or {}).items():
+        loader, path = _named_sae(where, sae_device)
+        if isinstance(key, tuple):  # from a folder's name; the SAE is checked when it is loaded
+            found[key] = ({"d_sae": key[1]}, loader, path)
+            continue
+        cfg = loader().cfg  # and the SAE is let go: many would not fit beside the model
+        found[key, cfg.d_sae] = (cfg.to_dict(), loader, path)
+    tokenizer = load_tokenizer(entry.repo_id)
+    if remote is True:
+        model = meta_model(entry.repo_id, tokenizer)
+    else:
+        dtype = dtype or default_dtype(device, entry.fits_float16)
+        model = load_causal_lm(entry.repo_id, dtype, device)
+        _check_finite(model, tokenizer, name)
+    return combine(model, tokenizer, found, name, "natural", remote)
+
+
+def _place(name: str | Path) -> tuple[str, str]:
+    """Return a model's name, and the name, repository or folder that it is loaded from."""
+    if name == SMOLLM2:
+        return str(name), str(smollm2_folder())
+    if str(name).endswith(".gguf"):
+        return Path(name).stem, str(converted(Path(name)))
+    return str(name), str(name)
+
+
+def trained_saes(
+    folder: Path, size: str | None, layers: Layers, n_layers: int, name: str
+) -> dict[tuple[int, int], Path]:
+    """List the SAEs of a folder that ``make saes`` wrote.
+
+    Args:
+        folder: Holds a folder ``layer_N_width_W`` for each SAE.
+        size: Width (number of latents, or a label such as ``"16k"``); by default every width.
+        layers: The layers; ``"all"`` and ``"spread"`` stand for those that have SAEs.
+        n_layers: Number of layers of the model.
+        name: The model's name, for messages.
+
+    Returns:
+        Layer and width to the SAE's folder.
+
+    Raises:
+        ValueError: If the folder has no SAEs, or none of a layer or width.
+    """
+    found = {}
+    for path in sorted(folder.glob("layer_*")):
+        if key := re.fullmatch(r"layer_(\d+)_width_(\d+)", path.name):
+            found[int(key[1]), int(key[2])] = path
+    if not found:
+        raise ValueError(f"{folder} has no folder layer_N_width_W, as `make saes` writes them")
+    there = sorted({layer for layer, _ in found})
+    wanted = there
+    if layers not in ("all", "spread"):
+        wanted = choose_layers(layers, n_layers, name)
+    widths = {width_of(size)} if size else {width for _, width in found}
+    chosen = {(at, w): path for (at, w), path in found.items() if at in wanted and w in widths}
+    missing = sorted(set(wanted) - {layer for layer, _ in chosen})
+    if missing:
+        raise ValueError(
+            f"no SAE of {name} for layer {missing[0]}{f' of width {size}' if size else ''} in "
+            f"{folder}; there are, as (layer, width): {', '.join(map(str, found))}"
+        )
+    return chosen
+
+
+def _unlisted(name: str, named: bool) -> PretrainedModel:
+    """Describe a model that the zoo does not list, if it can be one."""
+    if not (Path(name).is_dir() or name.count("/") == 1):
+        raise ValueError(
+            f"model {name!r} asked for; there are organism, {SMOLLM2}, {', '.join(ZOO)}, or "
+            "give a Hugging Face repository such as 'Qwen/Qwen3-8B' together with saes or release"
+        )
+    if not named:
+        raise ValueError(
+            f"no SAEs are known for {name}; name them: saes={{layer: (release, sae_id)}}, "
+            "saes={layer: Path(folder)} or release=..."
+        )
+    return PretrainedModel(name, ())
+
+
+def _check_listed(
+    listed: Mapping[tuple[int, int], PretrainedSAE],
+    layer: int,
+    d_sae: int,
+    name: str,
+    releases: tuple[str, ...],
+) -> None:
+    if (layer, d_sae) not in listed:
+        raise ValueError(
+            f"no SAE of width {d_sae} for layer {layer} of {name} in {', '.join(releases)}; that "
+            f"layer has the widths {[width for at, width in listed if at == layer]}, and there are "
+            f"SAEs of width {d_sae} for the layers "
+            f"{[at for at, width in listed if width == d_sae]}"
+        )
+
+
+def _named_sae(where: tuple[str, str] | Path, device: str) -> tuple[Callable[[], SAE], str]:
+    """Return what loads an SAE that was named explicitly, and say where it lies."""
+    if isinstance(where, tuple):
+        release, sae_id = where
+        return partial(load_sae, release, sae_id, device), resolved(release, sae_id)
+    return partial(local_sae, Path(where), device), str(where)
+
+
+def _check_finite(model: torch.nn.Module, tokenizer: PreTrainedTokenizerBase, name: str) -> None:
+    """Run one short prompt, so that a number format that is too narrow is found out at once."""
+    tokens = tokenizer("The quick brown fox jumps over the lazy dog.", return_tensors="pt")
+    ids = tokens["input_ids"].to(next(model.parameters()).device)
+    with torch.no_grad():
+        logits = model(input_ids=ids, use_cache=False).logits
+    if not logits.isfinite().all():
+        raise ValueError(
+            f"{name} computes numbers beyond {model.dtype}; load it with dtype=torch.bfloat16 "
+            "(slow on a GPU without it, such as a T4) or dtype=torch.float32"
+        )

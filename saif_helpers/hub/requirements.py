@@ -1,0 +1,61 @@
+"""What a chapter needs on each model: download, GPU memory, minutes.
+
+The memory was computed by `memory.memory_table` for every model and width, which takes too long to
+do it in every chapter; ``make needs`` writes it to a file, and a test holds the file against the
+computation.
+"""
+
+import json
+
+import pandas as pd
+
+from saif_helpers._internal.paths import DATA, GIB
+from saif_helpers.hub.published_saes import width_of
+from saif_helpers.hub.zoo import ZOO
+
+FILE = DATA / "memory.json"
+
+
+def shipped_memory_table() -> pd.DataFrame:
+    """Return the peak GPU memory by model, SAE width and workload, see `memory.memory_table`."""
+    return pd.DataFrame(json.loads(FILE.read_text(encoding="utf-8")))
+
+
+def needs_table(width: str | None = None) -> pd.DataFrame:
+    """Say what a chapter needs on each model of the zoo.
+
+    Args:
+        width: Label of the SAEs' width, such as ``"65k"``; by default each model's usual one.
+
+    Returns:
+        A row for each model that has SAEs of that width: what is downloaded once (model and the
+        last layer's SAE, and the SAE of each further layer), the peak of GPU memory with one SAE in
+        16-bit weights, and whether that fits a T4. Minutes are not among it: on no real model were
+        they measured here.
+
+    Raises:
+        ValueError: If the width is unknown, or no model has SAEs of it.
+    """
+    table = shipped_memory_table()
+    rows = []
+    for name, model in ZOO.items():
+        d_sae = width_of(width or model.width)
+        found = table[(table["model"] == model.architecture) & (table["SAE width"] == d_sae)]
+        if found.empty:
+            continue
+        weights, sae = (found.iloc[0][f"{part}, GiB"] for part in ("weights", "saes"))
+        to_fetch = weights * model.stored_bytes / 2 + sae  # the table counts 16 bits a weight
+        rows.append(
+            {
+                "model": name,
+                "download, GB": round(to_fetch * GIB / 1e9, 1),
+                "each further layer, GB": round(sae * GIB / 1e9, 2),
+                "GPU memory, GiB": round(found["total, GiB"].max(), 1),
+                "fits a 15 GB T4": "yes" if found["fits a 15 GB T4"].all() else "no",
+                "minutes": "not measured",
+            }
+        )
+    if not rows:
+        known = ", ".join(map(str, sorted(set(table["SAE width"]))))
+        raise ValueError(f"width {width!r} asked for; computed was what SAEs of {known} need")
+    return pd.DataFrame(rows).set_index("model")

@@ -1,0 +1,53 @@
+"""Files of others hold numbers and settings; what would run as code is refused, in plain words.
+
+Pickles and a model's own Python files are what could run. The libraries that read the files refuse
+them too, but advise to switch that protection off, or do not say which file is meant.
+"""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pickle import UnpicklingError
+
+from safetensors import SafetensorError
+
+
+@contextmanager
+def forbid_code_execution(what: str) -> Iterator[None]:
+    """Read files that may come from anyone.
+
+    Args:
+        what: What is being read: a repository, a release and an id, or a folder.
+
+    Yields:
+        Nothing.
+
+    Raises:
+        ValueError: If a file could run code, or is not in the format that its name says.
+    """
+    try:
+        yield
+    except (SafetensorError, UnpicklingError, ValueError) as error:
+        reason = _reason(error)
+        if reason is None:
+            raise
+        raise ValueError(f"{what} {reason}") from None  # the library's advice stays out of sight
+
+
+def _reason(error: Exception) -> str | None:
+    if isinstance(error, SafetensorError):
+        return (
+            f"has a weights file that is no safetensors file ({error}): something else under its "
+            "name, or a download that was cut off. It was not opened; delete it and get it again "
+            "from a source that you trust"
+        )
+    if isinstance(error, UnpicklingError) or "allow_pickle" in str(error):
+        return (
+            "keeps weights in a pickle (as torch.save does), which could run any code. It was not "
+            "opened; take SAEs that are kept as safetensors"
+        )
+    if "trust_remote_code" in str(error):
+        return (
+            "brings Python code of its own (auto_map in its configuration), which is never run "
+            "here; take a model whose code is part of transformers"
+        )
+    return None

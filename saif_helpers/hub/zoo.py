@@ -1,0 +1,88 @@
+"""The models of the paper and newer ones (Gemma 2 and Llama 3.1 are the paper's: reported)."""
+
+import re
+from dataclasses import dataclass
+
+import pandas as pd
+
+from saif_helpers.hub.published_saes import WIDTHS, last_layer_saes
+
+
+@dataclass(frozen=True)
+class PretrainedModel:
+    """A published model and the SAEs that go with it.
+
+    Attributes:
+        repo_id: Its Hugging Face repository, whose page shows the licence to accept.
+        releases: The releases of SAE-Lens' list that its SAEs come from.
+        width: Label of the width that is taken where none is asked for.
+        stored_bytes: Bytes of a weight in the files to download.
+        fits_float16: Whether its residual stream stays within float16 (65,504). Gemma 3's does not.
+        caution: What to know before believing a result, or nothing.
+    """
+
+    repo_id: str
+    releases: tuple[str, ...]
+    width: str = "16k"
+    stored_bytes: int = 2
+    fits_float16: bool = True
+    caution: str = ""
+
+    @property
+    def architecture(self) -> str:
+        """What `memory.architectures` calls its architecture: an instruct model has its base's."""
+        return re.sub("-(it|instruct)$", "", self.repo_id.partition("/")[2].lower())
+
+
+_OTHER_MODEL = "the SAEs were trained on the base model, not on this one: check the reconstruction"
+ZOO = {
+    "gemma-2-2b": PretrainedModel("google/gemma-2-2b", ("gemma-scope-2b-pt-res",), stored_bytes=4),
+    "gemma-2-2b-it": PretrainedModel(
+        "google/gemma-2-2b-it", ("gemma-scope-2b-pt-res",), caution=_OTHER_MODEL
+    ),
+    "gemma-2-9b": PretrainedModel("google/gemma-2-9b", ("gemma-scope-9b-pt-res",), stored_bytes=4),
+    "gemma-2-9b-it": PretrainedModel(
+        "google/gemma-2-9b-it",
+        ("gemma-scope-9b-pt-res",),
+        caution=f"{_OTHER_MODEL}; release='gemma-scope-9b-it-res' has SAEs of this model for the "
+        "layers 9, 20 and 31",
+    ),
+    "llama-3.1-8b": PretrainedModel(
+        "meta-llama/Llama-3.1-8B", ("llama_scope_lxr_8x", "llama_scope_lxr_32x"), width="32k"
+    ),
+    "llama-3.1-8b-instruct": PretrainedModel(
+        "meta-llama/Llama-3.1-8B-Instruct",
+        ("llama_scope_lxr_8x", "llama_scope_lxr_32x"),
+        width="32k",
+        caution=f"{_OTHER_MODEL}. Its makers saw it fail on the last layer",
+    ),
+} | {
+    f"gemma-3-{size}-it": PretrainedModel(
+        f"google/gemma-3-{size}-it", (f"gemma-scope-2-{size}-it-res-all",), fits_float16=False
+    )
+    for size in ("270m", "1b", "4b", "12b")
+}
+"""Name to model. Base models come without a chat template and are prompted with plain text."""
+
+
+def zoo_table() -> pd.DataFrame:
+    """List the models that `load` knows by name.
+
+    Returns:
+        A row for each model: repository, default SAE of the last layer, other widths there, and
+        what to know before believing a result.
+    """
+    rows = []
+    for name, model in ZOO.items():
+        saes = last_layer_saes(model.releases)
+        widths = [label for label, d_sae in WIDTHS.items() if d_sae in saes]
+        rows.append(
+            {
+                "model": name,
+                "repository": model.repo_id,
+                "SAE of the last layer": str(saes[WIDTHS[model.width]]),
+                "widths there": ", ".join(widths),
+                "caution": model.caution,
+            }
+        )
+    return pd.DataFrame(rows).set_index("model")

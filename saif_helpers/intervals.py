@@ -1,0 +1,54 @@
+"""Shares with their confidence intervals."""
+
+import math
+from dataclasses import dataclass
+
+from scipy.stats import norm
+
+from saif_helpers._internal.arguments import share
+
+
+@dataclass(frozen=True)
+class Interval:
+    """An estimate with its confidence interval.
+
+    Attributes:
+        value: The estimate.
+        low: Lower end of the interval.
+        high: Upper end.
+        n: Number of outputs that it rests on; several for one content count once.
+    """
+
+    value: float
+    low: float
+    high: float
+    n: int
+
+    def __str__(self) -> str:
+        """Write it as ``0.52 [0.38, 0.66]``."""
+        return f"{self.value:.2f} [{self.low:.2f}, {self.high:.2f}]"
+
+
+def wilson(count: int | float, n: int, confidence: float = 0.95) -> Interval:
+    """Return a share with its Wilson interval.
+
+    Over all true shares, a 95 % interval misses 5 % of the time; at single ones up to 7 % where at
+    least 5 of 40 to 400 trials are expected to pass and to fail, up to 15 % nearer to 0 or 1.
+
+    Args:
+        count: How many of the n; not a whole number where a trial is itself a share.
+        n: Number of trials.
+        confidence: Coverage of the interval.
+
+    Returns:
+        The share and its interval.
+
+    Raises:
+        ValueError: If `count` is not between 0 and n, or n is 0; if the confidence is no share.
+    """
+    if not 0 <= count <= n or n < 1:
+        raise ValueError(f"{count} of {n} given; give a count from 0 to n and an n of at least 1")
+    z, p = norm.ppf((1 + share("confidence", confidence)) / 2), count / n
+    middle, half = p + z**2 / (2 * n), z * math.sqrt(p * (1 - p) / n + z**2 / (4 * n**2))
+    low, high = ((middle + sign * half) / (1 + z**2 / n) for sign in (-1, 1))
+    return Interval(p, float(low) if count else 0.0, float(high) if count < n else 1.0, n)

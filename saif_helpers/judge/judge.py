@@ -1,0 +1,267 @@
+"""A language model as judge, in place of the rules or beside them (paper: GPT-4o-mini; reported).
+
+The judge is asked through any endpoint that speaks OpenAI's chat completions, with the official
+client, an optional dependency. Nothing is sent before `Judge.grade` or `Judge.answers` is called,
+and what was answered once is kept on disk (`answers`). See `rubric` for what is asked.
+"""
+
+import json
+import math
+import os
+import warnings
+from collections.abc import Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor, as_completed
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any, NoReturn
+from urllib.parse import urlsplit
+
+from saif_helpers._internal.progress import progress
+from saif_helpers.graders.grader import Item
+from saif_helpers.grading import Grades, broken_outputs, check_lengths
+from saif_helpers.instructions import InstructionType
+from saif_helpers.judge.answers import Answer, AnswerCache, cache_folder
+from saif_helpers.judge.client import BadAnswerError, JudgeError, ask, open_client
+from saif_helpers.judge.rubric import (
+    MOST_TOKENS,
+    Body,
+    judge_messages,
+    request_body,
+    request_digest,
+)
+
+OPENAI = "https://api.openai.com/v1"
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """What grading would take.
+
+    Attributes:
+        requests: Requests whose answers are not kept yet.
+        tokens_in: Tokens that they send, counted without a tokenizer: one for three ASCII
+            characters, two for any other. Prose needs fewer; strings of symbols may need more.
+        tokens_out: Most tokens that they get back, where every request is answered at once.
+        dollars: The price of those tokens, or None where no prices were given.
+    """
+
+    requests: int
+    tokens_in: int
+    tokens_out: int
+    dollars: float | None = None
+
+    def __str__(self) -> str:
+        """Write it as ``3 requests, about 3000 tokens in, at most 900 out``."""
+        price = "" if self.dollars is None else f", {self.dollars:.4f} dollars"
+        return (
+            f"{self.requests} requests, about {self.tokens_in} tokens in, "
+            f"at most {self.tokens_out} out{price}"
+        )
+
+
+@dataclass(frozen=True)
+class Judge:
+    """A language model that grades outputs, one to a request.
+
+    >>> judge = Judge("gpt-4o-mini", cache="answers")
+    >>> judge.base_url
+    'https://api.openai.com/v1'
+
+    Attributes:
+        model: The model, as the endpoint calls it.
+        base_url: The endpoint; by default ``$OPENAI_BASE_URL``, else OpenAI's own.
+        cache: Folder of the kept answers; by default `answers.cache_folder`.
+        key_name: Environment variable or Colab secret that holds the key for the endpoint.
+        seed: Seed of the first request for an output; a bad answer is asked again with the next.
+        threads: Requests on their way at once.
+        attempts: How often an output is asked about until its answer has the form asked for.
+        max_retries: How often the client repeats a request after 429, 5xx or a timeout, waiting
+            longer each time.
+        timeout: Seconds that a request may take.
+    """
+
+    model: str = "gpt-4o-mini"
+    base_url: str | None = None
+    cache: Path | str | None = None
+    key_name: str = "OPENAI_API_KEY"
+    seed: int = 0
+    threads: int = 4
+    attempts: int = 3
+    max_retries: int = 5
+    timeout: float = 60.0
+
+    def __post_init__(self) -> None:
+        """Fill in endpoint and folder, and refuse what cannot work."""
+        url = self.base_url or os.environ.get("OPENAI_BASE_URL") or OPENAI
+        parts = urlsplit(url)
+        address = parts.scheme in ("http", "https") and parts.hostname
+        if not address or parts.query or parts.fragment or parts.username is not None:
+            raise ValueError(
+                "base_url must be like 'https://api.openai.com/v1', with no name, password or "
+                "query in it; give the key through the environment"
+            )
+        if min(self.threads, self.attempts) < 1 or self.max_retries < 0:
+            raise ValueError(
+                f"threads={self.threads}, attempts={self.attempts}, max_retries="
+                f"{self.max_retries} asked for; give at least 1, 1 and 0"
+            )
+        object.__setattr__(self, "base_url", url.rstrip("/"))
+        object.__setattr__(self, "cache", Path(self.cache or cache_folder()).expanduser())
+
+    def grade(
+        self,
+        outputs: Sequence[str],
+        items: Sequence[Item],
+        instruction: InstructionType,
+        limit: int | None = None,
+    ) -> Grades:
+        """Grade outputs of one instruction, like `grade`, by asking the judge.
+
+        Args:
+            outputs: Generated texts.
+            items: What each is graded against, in the same order.
+            instruction: The instruction; its grader is not used.
+            limit: Most outputs to ask about; those whose answers are kept do not count.
+
+        Returns:
+            The grades.
+
+        Raises:
+            ImportError: If the client is not installed.
+            JudgeError: If the judge cannot be asked or gives no usable answer; the answers that
+                did come are kept.
+            LookupError: If there is no key.
+            ValueError: If there is nothing to grade, not one item for each output, or more to ask
+                than `limit`.
+        """
+        answers = self.answers(outputs, items, instruction, limit)
+        broken = broken_outputs(outputs, items)
+        strict, loose = (
+            tuple(getattr(a, kind) and not lost for a, lost in zip(answers, broken, strict=True))
+            for kind in ("strict", "loose")
+        )
+        return Grades(instruction.name, tuple(items), tuple(outputs), strict, loose, broken)
+
+    def answers(
+        self,
+        outputs: Sequence[str],
+        items: Sequence[Item],
+        instruction: InstructionType,
+        limit: int | None = None,
+    ) -> list[Answer]:
+        """Return the judge's answers, with their reasons; for arguments and errors see `grade`."""
+        digests, answers, missing = self._look_up(outputs, items, instruction)
+        if limit is not None and len(missing) > limit:
+            raise ValueError(
+                f"{len(missing)} requests are needed and limit={limit} was given; raise the limit "
+                "or grade fewer outputs (Judge.estimate says what they cost)"
+            )
+        if missing:
+            answers |= self._ask_all(missing, digests)
+        return [answers[digest] for digest in digests]
+
+    def estimate(
+        self,
+        outputs: Sequence[str],
+        items: Sequence[Item],
+        instruction: InstructionType,
+        price_in: float | None = None,
+        price_out: float | None = None,
+    ) -> Estimate:
+        """Say what `grade` would take, without asking anybody.
+
+        Requests that fail and are repeated come on top.
+
+        Args:
+            outputs: Generated texts.
+            items: What each is graded against, in the same order.
+            instruction: The instruction.
+            price_in: Dollars for a million tokens sent, as the endpoint's price list has them.
+            price_out: Dollars for a million tokens of answers.
+
+        Returns:
+            The estimate.
+
+        Raises:
+            ValueError: If there is nothing to grade, not one item for each output, or one price.
+        """
+        if (price_in is None) != (price_out is None):
+            raise ValueError("one price was given; give price_in and price_out, or neither")
+        _, _, missing = self._look_up(outputs, items, instruction)
+        estimate = _estimate(missing)
+        if price_in is None or price_out is None:
+            return estimate
+        dollars = (estimate.tokens_in * price_in + estimate.tokens_out * price_out) / 1e6
+        return replace(estimate, dollars=dollars)
+
+    def _look_up(
+        self, outputs: Sequence[str], items: Sequence[Item], instruction: InstructionType
+    ) -> tuple[list[str], dict[str, Answer], dict[str, Body]]:
+        """Return each output's digest, the kept answers, and the requests without one."""
+        check_lengths(outputs, items)
+        bodies = [
+            request_body(self.model, self.seed, judge_messages(output, item, instruction))
+            for output, item in zip(outputs, items, strict=True)
+        ]
+        digests = [request_digest(str(self.base_url), body) for body in bodies]
+        requests = dict(zip(digests, bodies, strict=True))
+        kept = {digest: self._cache.read(digest) for digest in requests}
+        answers = {digest: answer for digest, answer in kept.items() if answer is not None}
+        missing = {digest: body for digest, body in requests.items() if digest not in answers}
+        return digests, answers, missing
+
+    @property
+    def _cache(self) -> AnswerCache:
+        return AnswerCache(Path(str(self.cache)))
+
+    def _ask_all(self, missing: dict[str, Body], digests: Sequence[str]) -> dict[str, Answer]:
+        """Ask for what is missing, several at once; stop at what would fail for all."""
+        text = f"judge: {_estimate(missing)}"
+        client = open_client(str(self.base_url), self.key_name, self.max_retries, self.timeout)
+        with client, ThreadPoolExecutor(self.threads) as pool:
+            futures = {
+                pool.submit(self._ask, client, digest, body): digest
+                for digest, body in missing.items()
+            }
+            try:
+                for done in progress(as_completed(futures), text, len(futures)):
+                    if not isinstance(done.exception(), BadAnswerError | None):
+                        break
+            finally:
+                pool.shutdown(cancel_futures=True)
+        finished = {digest: future for future, digest in futures.items() if not future.cancelled()}
+        errors = {digest: f.exception() for digest, f in finished.items() if f.exception()}
+        if errors:
+            self._report(errors, len(missing), len(finished) - len(errors), digests)
+        return {digest: future.result() for digest, future in finished.items()}
+
+    def _ask(self, client: Any, digest: str, body: Body) -> Answer:
+        answer, model = ask(client, body, self.attempts)
+        try:
+            self._cache.write(digest, answer, model)
+        except OSError as error:  # the answer was paid for
+            warnings.warn(
+                f"answers cannot be kept in {self.cache} ({error}); grading goes on, but they will "
+                "be asked for again another time: free space there or give another cache",
+                stacklevel=2,
+            )
+        return answer
+
+    def _report(
+        self, errors: dict[str, BaseException], wanted: int, kept: int, digests: Sequence[str]
+    ) -> NoReturn:
+        """Raise what went wrong: what stopped everything rather than one output's bad answer."""
+        digest = min(errors, key=lambda digest: isinstance(errors[digest], BadAnswerError))
+        if not isinstance(errors[digest], JudgeError):
+            raise errors[digest]
+        raise JudgeError(
+            f"{wanted - kept} of {wanted} requests have no answer; for output "
+            f"{digests.index(digest)}: {errors[digest]}. The other {kept} answers are kept in "
+            f"{self.cache}: grade again to ask for the rest only"
+        )
+
+
+def _estimate(missing: Mapping[str, Body]) -> Estimate:
+    # json.dumps writes each other character in six ASCII ones
+    tokens = sum(math.ceil(len(json.dumps(body)) / 3) for body in missing.values())
+    return Estimate(len(missing), tokens, MOST_TOKENS * len(missing))

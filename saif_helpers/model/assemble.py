@@ -1,0 +1,162 @@
+"""Put a model and its SAEs together, checked against each other before anything runs."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import replace
+from functools import partial
+
+import torch
+from nnsight import TransformersModel
+from sae_lens import SAE
+from transformers import PreTrainedTokenizerBase
+
+from saif_helpers._internal.types import Corpus, Remote
+from saif_helpers.cache.store import Store
+from saif_helpers.model.model import SAE_BYTES, ModelWithSAEs
+from saif_helpers.model.saes import SAECollection, check_input_scale, sae_layer
+
+
+def wrap(
+    model: torch.nn.Module | TransformersModel,
+    tokenizer: PreTrainedTokenizerBase,
+    saes: Mapping[int | tuple[int, int], SAE],
+    *,
+    name: str,
+    corpus: Corpus = "natural",
+    remote: Remote = False,
+    store: Store | None = None,
+) -> ModelWithSAEs:
+    """Put a model, its tokenizer and its SAEs together, from objects in memory.
+
+    Args:
+        model: A transformers causal language model built like Gemma or Llama
+            (``model.model.layers``); for ``remote=True`` what `remote.meta_model` returns.
+        tokenizer: Its tokenizer. Its padding side is set to the left.
+        saes: An SAE for each layer, or for each pair of layer and width.
+        name: What to call the model.
+        corpus: The shipped sentences that suit it, see `ModelWithSAEs`.
+        remote: Where the model runs, see `ModelWithSAEs`.
+        store: Where to keep finished captures and generations.
+
+    Returns:
+        All of them, checked against each other.
+
+    Raises:
+        ValueError: If an SAE does not fit the model or its key.
+    """
+    found = {}
+    for key, sae in saes.items():
+        check_input_scale(sae)
+        layer, width = key if isinstance(key, tuple) else (key, sae.cfg.d_sae)
+        found[layer, width] = (sae.cfg.to_dict(), lambda sae=sae: sae, "in memory")
+    found = combine(model, tokenizer, found, name, corpus, remote)
+    return replace(found, store=store)
+
+
+ATTENTIONS = {"full_attention", "sliding_attention", "chunked_attention"}
+
+
+def check_architecture(model: torch.nn.Module | TransformersModel, name: str) -> None:
+    """Refuse architectures that can be captured and not steered, before anything runs.
+
+    Args:
+        model: As in `wrap`.
+        name: What the model is called.
+
+    Raises:
+        ValueError: If not all layers are attention, whose cache can drop the texts that have ended,
+            or the residual stream has several copies.
+    """
+    config = model.config.get_text_config()
+    others = sorted(set(getattr(config, "layer_types", None) or ()) - ATTENTIONS)
+    if others:
+        raise ValueError(
+            f"{name} has layers of the kind {others[0]!r}; only models whose layers are all "
+            "attention can be steered here: take one of those"
+        )
+    if getattr(config, "altup_num_inputs", 1) > 1:
+        raise ValueError(
+            f"{name} has a residual stream of {config.altup_num_inputs} copies; take a model that "
+            "has a single one"
+        )
+
+
+def decoder_layers(model: torch.nn.Module | TransformersModel) -> torch.nn.ModuleList:
+    """Return a model's decoder layers.
+
+    Args:
+        model: A transformers causal language model, or one wrapped by nnsight.
+
+    Returns:
+        The layers, first to last.
+
+    Raises:
+        ValueError: If the model is not built like Gemma or Llama.
+    """
+    model = model._module if isinstance(model, TransformersModel) else model
+    layers = getattr(getattr(model, "model", None), "layers", None)
+    if layers is None:
+        raise ValueError(
+            f"{type(model).__name__} has no model.layers; "
+            "models built like Gemma or Llama are supported"
+        )
+    return layers
+
+
+def combine(
+    model: torch.nn.Module | TransformersModel,
+    tokenizer: PreTrainedTokenizerBase,
+    saes: Mapping[tuple[int, int], tuple[dict, Callable[[], SAE], str]],
+    name: str,
+    corpus: Corpus,
+    remote: Remote,
+) -> ModelWithSAEs:
+    """Put everything together; what is not known of an SAE yet is checked when it is loaded.
+
+    Args:
+        model: As in `wrap`.
+        tokenizer: As in `wrap`.
+        saes: Layer and width to what is known of the SAE's configuration, what loads the SAE, and
+            where it lies.
+        name: As in `wrap`.
+        corpus: As in `wrap`.
+        remote: As in `wrap`.
+
+    Returns:
+        All of them.
+
+    Raises:
+        ValueError: If an SAE does not fit the model or its key.
+    """
+    n_layers, d_model = len(decoder_layers(model)), model.config.hidden_size
+    check_architecture(model, name)
+
+    def check(layer: int, width: int, cfg: Mapping) -> None:
+        at = f"the SAE for layer {layer}, width {width}"
+        if not 0 <= layer < n_layers:
+            raise ValueError(f"{at} does not fit; {name} has layers 0-{n_layers - 1}")
+        if cfg.get("d_in", d_model) != d_model:
+            raise ValueError(f"{at} has d_in {cfg['d_in']}, but {name} has d_model {d_model}")
+        if cfg.get("d_sae", width) != width:
+            raise ValueError(f"{at} has {cfg['d_sae']} latents; key it by that width")
+        if sae_layer(cfg) not in (None, layer):
+            raise ValueError(f"{at} was trained on layer {sae_layer(cfg)}; key it by that layer")
+
+    def loaded(layer: int, width: int, loader: Callable[[], SAE]) -> SAE:
+        sae = loader()
+        check(layer, width, sae.cfg.to_dict())
+        check_input_scale(sae)
+        return sae
+
+    loaders, paths = {}, {}
+    for (layer, width), (cfg, loader, path) in saes.items():
+        check(layer, width, cfg)
+        loaders[layer, width] = partial(loaded, layer, width, loader)
+        paths[layer, width] = path
+    lm = model
+    if not isinstance(model, TransformersModel):
+        # A model spread over several devices has its place already.
+        place = {} if getattr(model, "hf_device_map", None) else {"device": model.device}
+        lm = TransformersModel(model.eval(), tokenizer=tokenizer, task="text-generation", **place)
+    limit = SAE_BYTES if corpus == "natural" else None
+    collection = SAECollection(loaders, limit)
+    return ModelWithSAEs(name, lm, tokenizer, n_layers, d_model, collection, corpus, paths, remote)

@@ -1,0 +1,74 @@
+"""Random controls of a steering vector: random latents, or a random direction, of its norm.
+
+The paper is not known to have them (standing: ours).
+"""
+
+import torch
+from sae_lens import SAE
+
+from saif_helpers.ranking import LatentRanking
+from saif_helpers.vector_rules import saif_vector
+from saif_helpers.vectors import SteeringVector
+
+
+def random_latents_vector(
+    ranking: LatentRanking,
+    sae: SAE,
+    k: int,
+    beta: float = 0.0,
+    *,
+    seed: int,
+    layer: int | None = None,
+) -> SteeringVector:
+    """Build the control of `saif_vector`: k random latents in place of the top k, at the same norm.
+
+    The latents are drawn from those that were active on at least one sample, positive or negative,
+    and are not in the top k. They get the top k's strengths, in order, and the sum is rescaled to
+    the norm of `saif_vector`.
+
+    Args:
+        ranking: Ranked latents of the same SAE.
+        sae: The SAE.
+        k: How many latents.
+        beta: As for the vector that this is the control of.
+        seed: Decides which latents are drawn.
+        layer: The layer to steer, where the SAE does not name it.
+
+    Returns:
+        The steering vector.
+
+    Raises:
+        ValueError: As `saif_vector`; or if fewer than k latents can be drawn from.
+    """
+    like = saif_vector(ranking, sae, k, beta, layer=layer)
+    top, W_dec = ranking.top(k), sae.W_dec.detach()
+    live = (ranking.mean > 0) | (ranking.negative_mean > 0)
+    live[top] = False
+    pool = live.nonzero()[:, 0]
+    if len(pool) < k:
+        raise ValueError(
+            f"only {len(pool)} latents outside the top {k} were ever active; "
+            f"ask for a k of at most {len(pool)} or rank on more samples"
+        )
+    generator = torch.Generator().manual_seed(seed)
+    drawn = pool[torch.randperm(len(pool), generator=generator)[:k]].to(W_dec.device)
+    strengths = (ranking.mean[top] + beta * ranking.std[top]).to(W_dec)
+    vector = (strengths @ W_dec[drawn]).to(ranking.mean.device)
+    vector = vector * (like.vector.norm() / vector.norm())
+    return SteeringVector(like.layer, vector, f"random latents, k = {k}, seed {seed}")
+
+
+def random_direction_vector(like: SteeringVector, *, seed: int) -> SteeringVector:
+    """Build a control: a random direction at the layer and with the norm of another vector.
+
+    Args:
+        like: The vector that this is the control of.
+        seed: Decides the direction.
+
+    Returns:
+        The steering vector, drawn evenly over all directions.
+    """
+    generator = torch.Generator().manual_seed(seed)
+    direction = torch.randn(like.vector.shape, generator=generator).to(like.vector)
+    vector = direction * (like.vector.norm() / direction.norm())
+    return SteeringVector(like.layer, vector, f"random direction, seed {seed}")

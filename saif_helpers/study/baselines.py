@@ -1,0 +1,146 @@
+"""Baselines without an SAE: the model's own answers when asked, and a forced first token.
+
+A vector added at the last prompt token after the final layer can change nothing but the first
+generated token, so steering there must be compared with writing that token (standing: ours).
+"""
+
+from collections import Counter
+from collections.abc import Sequence
+
+from saif_helpers._internal.arguments import whole_number
+from saif_helpers.contents import Content
+from saif_helpers.instructions import InstructionType
+from saif_helpers.model.model import ModelWithSAEs
+from saif_helpers.model.tokens import REPLACEMENT, token_ids
+from saif_helpers.prompts import make_pairs
+from saif_helpers.steering import generate, generate_ids, text_of
+
+
+def first_tokens(model: ModelWithSAEs, texts: Sequence[str]) -> list[int | None]:
+    """Return the first token of each text.
+
+    Args:
+        model: Its tokenizer splits the texts.
+        texts: Answers, as they follow a prompt.
+
+    Returns:
+        A token id for each text; None for an empty text. A token may be a part of a character, so
+        it need not be a text of its own.
+    """
+    ids = model.tokenizer(list(texts), add_special_tokens=False)["input_ids"]
+    return [tokens[0] if tokens else None for tokens in ids]
+
+
+def most_frequent_first_token(model: ModelWithSAEs, texts: Sequence[str]) -> str:
+    """Return the token that most of the texts begin with; ties go to the one seen first.
+
+    Args:
+        model: Its tokenizer splits the texts.
+        texts: Reference answers.
+
+    Returns:
+        The token as text. Where it is a part of a character, the character that most of the texts
+        with this token begin with.
+
+    Raises:
+        ValueError: If there is no text.
+    """
+    if not texts:
+        raise ValueError("most_frequent_first_token was given no texts; give reference answers")
+    firsts = first_tokens(model, texts)
+    most = Counter(firsts).most_common(1)[0][0]
+    token = "" if most is None else model.tokenizer.decode([most])
+    if REPLACEMENT not in token:
+        return token
+    begun = [text[:1] for text, first in zip(texts, firsts, strict=True) if first == most]
+    return Counter(begun).most_common(1)[0][0]
+
+
+def force_first_token(
+    model: ModelWithSAEs,
+    prompts: Sequence[str],
+    tokens: str | int | Sequence[str | int | None],
+    *,
+    max_new_tokens: int = 40,
+    batch_size: int | None = None,
+) -> list[str]:
+    """Write a token behind each prompt and let the model, unsteered, go on from there.
+
+    Args:
+        model: The model.
+        prompts: Rendered prompts.
+        tokens: The first token of every output, or one for each prompt: a token id (see
+            `first_tokens`), a text, which may be several tokens, or None or an empty text to force
+            nothing.
+        max_new_tokens: Most tokens of an output, the first forced one included.
+        batch_size: Prompts generated from at once, by default as in `generate`.
+
+    Returns:
+        The outputs, each with its forced token, in the order of `prompts`.
+
+    Raises:
+        ValueError: If there is not one token for each prompt, no room for a further token, or a
+            special token, such as one that ends a turn, is to be forced.
+    """
+    given = [tokens] * len(prompts) if isinstance(tokens, str | int) else list(tokens)
+    if len(given) != len(prompts):
+        raise ValueError(
+            f"{len(given)} first tokens given for {len(prompts)} prompts; give one for each, or "
+            "a single one for all"
+        )
+    max_new_tokens = whole_number("max_new_tokens", max_new_tokens, least=2)
+    forced = [_forced_ids(model, token) for token in given]
+    asked = token_ids(prompts, model.tokenizer)
+    begun = [prompt + ids for prompt, ids in zip(asked, forced, strict=True)]
+    rest = generate_ids(model, begun, max_new_tokens=max_new_tokens - 1, batch_size=batch_size)
+    return [text_of(model, ids + written) for ids, written in zip(forced, rest, strict=True)]
+
+
+def _forced_ids(model: ModelWithSAEs, token: str | int | None) -> list[int]:
+    """Return the ids of what is to be forced; no special token is."""
+    if token is None or isinstance(token, int):
+        ids = [] if token is None else [token]
+    else:
+        ids = model.tokenizer(token, add_special_tokens=False)["input_ids"]
+    special = sorted(set(ids) & {*model.tokenizer.all_special_ids, *model.stop_ids})
+    if special:
+        raise ValueError(
+            f"the special token {model.tokenizer.decode(special[:1])!r} is to be forced as a first "
+            "token; give a token that an answer can begin with"
+        )
+    return ids
+
+
+def reference_answers(
+    model: ModelWithSAEs,
+    instruction: InstructionType,
+    contents: Sequence[Content],
+    *,
+    max_new_tokens: int = 60,
+    seed: int = 0,
+) -> list[str]:
+    """Return the right answer for each content, as far as there is one.
+
+    The organism's sentences come with references. Natural sentences do not; there it is what the
+    model itself answers when it is asked, in English and in words. That tells how an answer of this
+    model looks, not whether it is right, so no grade may rest on it.
+
+    Args:
+        model: The model.
+        instruction: The instruction.
+        contents: The contents.
+        max_new_tokens: Most tokens of an answer.
+        seed: Decides which content meets which wording.
+
+    Returns:
+        The answers, in the order of the contents.
+
+    Raises:
+        ValueError: If there is no content, or the instruction has no English wording.
+    """
+    pairs = make_pairs(instruction, contents, model.tokenizer, languages=["en"], seed=seed)
+    missing = [p for p in pairs if p.content.references.get(instruction.name) is None]
+    prompts = [pair.positive for pair in missing]
+    written = iter(generate(model, prompts, max_new_tokens=max_new_tokens) if prompts else ())
+    known = [pair.content.references.get(instruction.name) for pair in pairs]
+    return [next(written) if answer is None else answer for answer in known]

@@ -1,0 +1,245 @@
+"""Choice of a setting (layer, k, beta, placement, strength, decay) on the validation split.
+
+The test split is never looked at here: a setting is chosen on validation contents and the chosen
+one alone is reported on test contents (`check_no_test_leakage`). A large grid is tried on a few contents,
+what did best there on more (`search`, round by round a `sweep`), and one setting is left
+(`best_setting`).
+"""
+
+import functools
+from collections.abc import Mapping, Sequence
+from typing import get_args
+
+import pandas as pd
+
+from saif_helpers._internal.types import Corpus, Style
+from saif_helpers.contents import Content, load_contents
+from saif_helpers.graders.text import normalise
+from saif_helpers.grading import Grades, pool_grades
+from saif_helpers.instructions import InstructionType
+from saif_helpers.model.model import ModelWithSAEs
+from saif_helpers.study.settings import SETTING_COLUMNS, Source, SteeringSetting, grade_settings
+
+TEST_SPLITS = ("test", "devtest")  # the second is FLORES's, see `parallel`
+
+
+def sweep(
+    model: ModelWithSAEs,
+    instruction: InstructionType,
+    contents: Sequence[Content],
+    sources: Mapping[int, Source],
+    settings: Sequence[SteeringSetting],
+    *,
+    test: Sequence[Content] = (),
+    style: Style | None = None,
+    max_new_tokens: int = 40,
+) -> pd.DataFrame:
+    """Steer under every setting, on validation contents, and tabulate what passes.
+
+    Args:
+        model: The model and its SAEs.
+        instruction: The instruction.
+        contents: Contents of the validation split.
+        sources: Layer to ranking, made on other contents; or to a vector by another rule.
+        settings: The settings to try.
+        test: Contents that the choice will be reported on. None of them may be among `contents`;
+            the package's own test sentences never may.
+        style: Style of the prompts.
+        max_new_tokens: Most tokens of an output.
+
+    Returns:
+        A row for each setting, in the given order: the setting, the vector's norm, the number of
+        contents, and the shares of outputs that pass strictly and loosely, and that are broken.
+
+    Raises:
+        ValueError: If a content is a test content, see `check_no_test_leakage`.
+    """
+    check_no_test_leakage(contents, test)
+    graded = grade_settings(
+        model, instruction, contents, sources, settings, style=style, max_new_tokens=max_new_tokens
+    )
+    return _table(model, sources, dict(zip(settings, graded, strict=True)))
+
+
+def check_no_test_leakage(contents: Sequence[Content], test: Sequence[Content] = ()) -> None:
+    """Refuse to find or choose anything on contents that the result will be reported on.
+
+    A content is a test content if its split says so, or if its text is that of one of `test` or of
+    the package's own test sentences: white space and case aside, whatever split it is labelled as.
+
+    Args:
+        contents: Contents that latents are found on or settings chosen on.
+        test: Contents that the result will be reported on.
+
+    Raises:
+        ValueError: If one of `contents` is a test content; it is named.
+    """
+    kept_back = _shipped_test() | {_key(content) for content in test}
+    for content in contents:
+        if content.split in TEST_SPLITS:
+            problem = f"is of the split {content.split!r}"
+        elif _key(content) in kept_back:
+            problem = f"has the text of a test content, though its split is {content.split!r}"
+        else:
+            continue
+        raise ValueError(
+            f"the content {content.text!r} {problem}; find latents on the identification split and "
+            "choose settings on the validation split, on no content that is reported on"
+        )
+
+
+@functools.cache
+def _shipped_test() -> frozenset[str]:
+    corpora = get_args(Corpus)
+    return frozenset(_key(content) for name in corpora for content in load_contents("test", name))
+
+
+def _key(content: Content) -> str:
+    return normalise(content.text).casefold()
+
+
+def _table(
+    model: ModelWithSAEs,
+    sources: Mapping[int, Source],
+    graded: Mapping[SteeringSetting, Grades],
+) -> pd.DataFrame:
+    rows = []
+    for setting, grades in graded.items():
+        norm = setting.vector(model, sources[setting.layer]).norm
+        shares = {kind: grades.proportion(kind).value for kind in ("strict", "loose", "broken")}
+        rows.append(vars(setting) | {"norm": norm, "contents": len(grades.outputs)} | shares)
+    return pd.DataFrame(rows)
+
+
+def search(
+    model: ModelWithSAEs,
+    instruction: InstructionType,
+    contents: Sequence[Content],
+    sources: Mapping[int, Source],
+    settings: Sequence[SteeringSetting],
+    *,
+    rounds: tuple[int, int, int] = (8, 20, 60),
+    keep: tuple[int, int] = (3, 6),
+    test: Sequence[Content] = (),
+    style: Style | None = None,
+    max_new_tokens: int = 40,
+) -> pd.DataFrame:
+    """Try many settings in three rounds: all on a few contents, the best on more (ours).
+
+    The second round takes the best of each layer, placement and decay, the third the best of all.
+
+    Args:
+        model: The model and its SAEs.
+        instruction: The instruction.
+        contents: Contents of the validation split.
+        sources: Layer to ranking, made on other contents; or to a vector by another rule.
+        settings: The settings to try.
+        rounds: How many of the contents, from the first on, each round steers.
+        keep: How many settings of each layer, placement and decay stay for the second round, and
+            how many in all for the third.
+        test: As in `sweep`.
+        style: Style of the prompts.
+        max_new_tokens: Most tokens of an output.
+
+    Returns:
+        A row for each setting, as from `sweep`, with all that was measured of it; settings that
+        stayed longer have more contents. `shortlist` and `best_setting` prefer those.
+
+    Raises:
+        ValueError: If the rounds do not grow, there are too few contents, or one is a test content,
+            see `check_no_test_leakage`.
+    """
+    check_search(contents, rounds, keep, test)
+    graded: dict[SteeringSetting, Grades] = {}
+    staying, done = list(settings), 0
+    of_each_kind = {"n": keep[0], "per": ["layer", "placement", "decay"]}
+    for n, choice in zip(rounds, (None, of_each_kind, {"n": keep[1]}), strict=True):
+        if choice:
+            table = _table(model, sources, {setting: graded[setting] for setting in staying})
+            staying = shortlist(table, **choice)
+        more = grade_settings(
+            model,
+            instruction,
+            contents[done:n],
+            sources,
+            staying,
+            style=style,
+            max_new_tokens=max_new_tokens,
+        )
+        for setting, new in zip(staying, more, strict=True):
+            graded[setting] = pool_grades([graded[setting], new]) if done else new
+        done = n
+    return _table(model, sources, graded)
+
+
+def check_search(
+    contents: Sequence[Content],
+    rounds: tuple[int, int, int],
+    keep: tuple[int, int],
+    test: Sequence[Content] = (),
+) -> None:
+    """Refuse what `search` cannot do, before anything runs.
+
+    Args:
+        contents: As for `search`.
+        rounds: As for `search`.
+        keep: As for `search`.
+        test: As for `search`.
+
+    Raises:
+        ValueError: As `search`.
+    """
+    if not 0 < rounds[0] < rounds[1] < rounds[2] or min(keep) < 1:
+        raise ValueError(
+            f"rounds={rounds} and keep={keep} given; each round must steer more contents than the "
+            "one before it, and keep at least one setting"
+        )
+    if len(contents) < max(rounds):
+        raise ValueError(
+            f"{len(contents)} contents given, the last round wants {max(rounds)}; give more "
+            "validation contents or smaller rounds"
+        )
+    check_no_test_leakage(contents, test)
+
+
+def shortlist(table: pd.DataFrame, n: int, per: Sequence[str] = ()) -> list[SteeringSetting]:
+    """Choose the n best rows of a sweep: strict, then loose, then the smaller vector.
+
+    Settings that were tried on more contents come before all others.
+
+    Args:
+        table: A table from `sweep` or `search`, or some of its rows.
+        n: How many; all rows if there are fewer.
+        per: Columns: the n best are chosen for each of their combinations, as in
+            ``per=["layer", "placement"]``, and not for the whole table.
+
+    Returns:
+        The settings, best first. What still ties keeps the table's order.
+
+    Raises:
+        ValueError: If the table is empty.
+    """
+    if table.empty:
+        raise ValueError("a choice was asked of an empty table; sweep at least one setting")
+    order = table.sort_values(
+        ["contents", "strict", "loose", "norm"],
+        ascending=[False, False, False, True],
+        kind="stable",
+    )
+    best = order.groupby(list(per), sort=False).head(n) if per else order.head(n)
+    return [SteeringSetting(**row) for row in best[SETTING_COLUMNS].to_dict("records")]
+
+
+def best_setting(table: pd.DataFrame) -> SteeringSetting:
+    """Choose the best row of a sweep, see `shortlist`.
+
+    Args:
+        table: A table from `sweep` or `search`, or some of its rows.
+
+    Returns:
+        The setting.
+
+    Raises:
+        ValueError: If the table is empty.
+    """
+    return shortlist(table, 1)[0]

@@ -1,0 +1,234 @@
+"""Settings: one way to steer each, from its vector to the grades of the outputs.
+
+Which layer, beta and placement the paper uses is known in part only (k = 15 and the last layer are
+reported), so each is a parameter.
+"""
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, fields
+from itertools import product
+
+from saif_helpers._internal.arguments import several
+from saif_helpers._internal.types import Placement, Style
+from saif_helpers.contents import Content
+from saif_helpers.graders.run_check import GraderError
+from saif_helpers.grading import Grades, grade
+from saif_helpers.instructions import InstructionType
+from saif_helpers.interventions import Intervention, check_placement
+from saif_helpers.model.model import ModelWithSAEs
+from saif_helpers.prompts import render
+from saif_helpers.ranking import LatentRanking
+from saif_helpers.steering import generate
+from saif_helpers.vector_rules import saif_vector
+
+Source = LatentRanking | Intervention
+
+
+@dataclass(frozen=True)
+class SteeringSetting:
+    """One way to steer with the paper's rule.
+
+    Attributes:
+        layer: The layer after which the vector is added.
+        k: How many latents make the vector.
+        beta: Standard deviations added to each latent's mean activation.
+        placement: The positions that get the vector.
+        strength: Factor on the whole vector (standing: ours); 1 is the plain rule.
+        decay: Factor from one generated token to the next; the placement ``"decaying"`` alone
+            makes use of it.
+    """
+
+    layer: int
+    k: int
+    beta: float
+    placement: Placement
+    strength: float = 1.0
+    decay: float = 0.8
+
+    def __str__(self) -> str:
+        """Name the setting, as in "layer 0, k = 15, beta = 2, decaying by 0.5, strength 4"."""
+        return f"layer {self.layer}, k = {self.k}, beta = {self.beta:g}, {self.where}"
+
+    @property
+    def where(self) -> str:
+        """Placement and strength in words, as in "decaying by 0.5, strength 4"."""
+        fading = f" by {self.decay:g}" if self.placement == "decaying" else ""
+        return f"{self.placement.replace('_', ' ')}{fading}, strength {self.strength:g}"
+
+    def vector(self, model: ModelWithSAEs, source: Source) -> Intervention:
+        """Build the setting's steering vector.
+
+        Args:
+            model: The model, for the layer's SAE.
+            source: The layer's ranking, for the paper's rule; or a vector or clamped latents made
+                by another rule, for which k and beta mean nothing.
+
+        Returns:
+            The paper's vector, or what was given, times the strength.
+
+        Raises:
+            ValueError: If a vector was given that was made for another layer.
+        """
+        if isinstance(source, LatentRanking):
+            sae = model.saes[self.layer]
+            source = saif_vector(source, sae, self.k, self.beta, layer=self.layer)
+        elif source.layer != self.layer:
+            raise ValueError(
+                f"layer {self.layer} is to be steered with a vector that was made for layer "
+                f"{source.layer}; give each layer its own"
+            )
+        return source.scaled(self.strength)
+
+
+SETTING_COLUMNS = [field.name for field in fields(SteeringSetting)]  # as tables hold a setting
+
+
+def settings_grid(
+    layers: int | Iterable[int],
+    ks: int | Iterable[int],
+    betas: float | Iterable[float],
+    placements: Placement | Iterable[Placement],
+    strengths: float | Iterable[float] = (1.0,),
+    decays: float | Iterable[float] = (0.8,),
+) -> list[SteeringSetting]:
+    """List every combination of layer, k, beta, placement and strength.
+
+    A placement that does not fade comes once, and not once for each decay.
+
+    >>> len(settings_grid([0, 1], 15, 0.0, "decaying", [1, 2], [0.5, 0.8]))
+    8
+
+    Args:
+        layers: Layers; one may be given without a list, here and below.
+        ks: Numbers of latents.
+        betas: Standard deviations added to the means.
+        placements: Placements.
+        strengths: Factors on the vector.
+        decays: Factors from one generated token to the next.
+
+    Returns:
+        The settings.
+
+    Raises:
+        ValueError: If there is no such placement.
+    """
+    grid, decays = [], several(decays)
+    layers, ks, betas, placements, strengths = map(
+        several, (layers, ks, betas, placements, strengths)
+    )
+    for placement in placements:
+        check_placement(placement, 1.0)
+    for *chosen, placement, strength in product(layers, ks, betas, placements, strengths):
+        fading = [{"decay": decay} for decay in decays] if placement == "decaying" else [{}]
+        grid += [SteeringSetting(*chosen, placement, strength, **decay) for decay in fading]
+    return grid
+
+
+def steer_and_grade(
+    model: ModelWithSAEs,
+    instruction: InstructionType,
+    contents: Sequence[Content],
+    vectors: Sequence[Intervention],
+    placement: Placement,
+    *,
+    decay: float = 0.8,
+    style: Style | None = None,
+    max_new_tokens: int = 40,
+    batch_size: int | None = None,
+) -> list[Grades]:
+    """Steer prompts without the instruction by several vectors, in shared generation passes.
+
+    Args:
+        model: The model.
+        instruction: What the steered outputs are graded for; it stands in no prompt.
+        contents: The contents.
+        vectors: The vectors, each used on every content.
+        placement: The positions that get the vector.
+        decay: Factor from one generated token to the next, in the placement ``"decaying"``.
+        style: Style of the prompts.
+        max_new_tokens: Most tokens of an output.
+        batch_size: Prompts generated from at once, a prompt for each vector and content. By default
+            256, on a GPU as many as fit, see `batching.default_batch_size`.
+
+    Returns:
+        The grades of each vector's outputs.
+
+    Raises:
+        GraderError: As `grade`; it has all outputs, vector by vector.
+    """
+    prompts = [render(content.text, model.tokenizer, style) for content in contents]
+    items = [content.item(instruction) for content in contents]
+    if batch_size is None and model.device.type != "cuda":
+        batch_size = 256  # equal prompts of a batch are read once, so more than usual pays
+    outputs = generate(
+        model,
+        prompts * len(vectors),
+        [vector for vector in vectors for _ in prompts],
+        placement=placement,
+        decay=decay,
+        max_new_tokens=max_new_tokens,
+        batch_size=batch_size,
+    )
+    n = len(prompts)
+    try:
+        return [
+            grade(outputs[start : start + n], items, instruction)
+            for start in range(0, len(outputs), n)
+        ]
+    except GraderError as error:
+        error.outputs = tuple(outputs)
+        raise
+
+
+def grade_settings(
+    model: ModelWithSAEs,
+    instruction: InstructionType,
+    contents: Sequence[Content],
+    sources: Mapping[int, Source],
+    settings: Sequence[SteeringSetting],
+    *,
+    style: Style | None = None,
+    max_new_tokens: int = 40,
+    batch_size: int | None = None,
+) -> list[Grades]:
+    """Steer prompts without the instruction under each of several settings.
+
+    Args:
+        model: The model and its SAEs.
+        instruction: What the outputs are graded for; it stands in no prompt.
+        contents: The contents.
+        sources: Layer to what the setting's vector is made from, see `SteeringSetting.vector`.
+        settings: The settings. Those that share placement and decay share generation passes.
+        style: Style of the prompts.
+        max_new_tokens: Most tokens of an output.
+        batch_size: As in `steer_and_grade`.
+
+    Returns:
+        The grades under each setting, in the given order.
+
+    Raises:
+        ValueError: If a setting's layer has no source.
+    """
+    missing = sorted({setting.layer for setting in settings} - set(sources))
+    if missing:
+        raise ValueError(
+            f"settings at layer {missing[0]} given; there are sources for layers "
+            f"{', '.join(map(str, sorted(sources))) or 'none'}: rank that layer too"
+        )
+    found: dict[SteeringSetting, Grades] = {}
+    for placement, decay in dict.fromkeys((s.placement, s.decay) for s in settings):
+        chosen = [s for s in settings if (s.placement, s.decay) == (placement, decay)]
+        vectors = [setting.vector(model, sources[setting.layer]) for setting in chosen]
+        graded = steer_and_grade(
+            model,
+            instruction,
+            contents,
+            vectors,
+            placement,
+            decay=decay,
+            style=style,
+            max_new_tokens=max_new_tokens,
+            batch_size=batch_size,
+        )
+        found |= zip(chosen, graded, strict=True)
+    return [found[setting] for setting in settings]

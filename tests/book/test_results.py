@@ -1,0 +1,144 @@
+import json
+import re
+from importlib.metadata import version
+
+import fake_hub
+import judge_models
+import nbformat
+import pytest
+import tiny
+from test_chapters import SMALL_SIZES
+
+from saif_helpers.book.provenance import provenance
+from saif_helpers.book.results import Provenance, read_results, results_table
+from saif_helpers.hub.zoo import ZOO
+
+
+def test_provenance_says_with_what_and_when():
+    made = provenance(tiny.wrapped("gemma2"), seed=3)
+    assert Provenance(**made).model_dump() == made
+    assert made["model"] == "tiny-gemma2"
+    assert made["dtype"] == "float32"
+    assert made["saes"]["layer 2, width 64"] == "in memory"
+    assert made["versions"]["torch"] == version("torch")
+    assert made["hardware"].startswith("CPU")
+    assert made["seed"] == 3
+    assert re.fullmatch(r"20\d\d-\d\d-\d\d", made["date"])
+    assert json.loads(json.dumps(made)) == made
+
+
+@pytest.fixture
+def on_a_fake_model(tmp_path, monkeypatch):
+    """Make results on a tiny model in the real file formats, at small sizes."""
+    fake_hub.build(tmp_path / "hub", {"gemma-3-270m-it": 2})
+    monkeypatch.setenv("HF_HUB_CACHE", str(tmp_path / "hub"))
+    monkeypatch.setenv("OMP_NUM_THREADS", "1")
+    whole = judge_models.shortened
+
+    def small(*arguments):
+        notebook = whole(*arguments)
+        notebook.cells.insert(3, nbformat.v4.new_code_cell(SMALL_SIZES))
+        return notebook
+
+    monkeypatch.setattr(judge_models, "shortened", small)
+
+    def make(*names):
+        where = ["--record", str(tmp_path / "results" / "one.json"), "--instructions", "french"]
+        judge_models.main(["--model", "gemma-3-270m-it", *where, "--names", *names])
+        return tmp_path / "results"
+
+    return make
+
+
+def test_results_on_a_real_model_are_made_by_the_chapters_and_carry_what_made_them(
+    on_a_fake_model, tmp_path
+):
+    make = on_a_fake_model
+    folder = make("C1")
+    (result,) = read_results(folder / "one.json")
+    assert (result.instruction, result.name) == ("french", "C1")
+    made = result.provenance
+    assert made.model == "gemma-3-270m-it"
+    (commit,) = (tmp_path / "hub").glob("models--google--gemma-3-270m-it/snapshots/*")
+    assert made.commit == commit.name
+    path = "google/gemma-scope-2-270m-it/resid_post_all/layer_1_width_16k_l0_small"
+    assert made.saes["layer 1, width 16384"] == path
+    before = (folder / "one.json").read_bytes()
+    assert make("C1") == folder
+    assert (folder / "one.json").read_bytes() == before
+    table = results_table(folder)
+    (row,) = table.to_dict("records")
+    assert row["C1"] in ("supported", "not supported", "undecided")
+    assert row["SAE"] == path
+    assert "torch" in row["versions"]
+    assert row["seed"] == 0
+    assert ZOO[row["model"]]
+
+
+def test_no_file_no_results(tmp_path):
+    assert results_table(tmp_path / "nothing").empty
+
+
+INTERVAL = {"value": 0.5, "low": 0.4, "high": 0.6, "n": 9}
+CHECK = {"what": "share", "interval": INTERVAL, "side": "above", "threshold": 0.3}
+MADE = {
+    "model": "gemma-2-2b",
+    "commit": None,
+    "dtype": "bfloat16",
+    "saes": {"layer 1": "p"},
+    "versions": {"torch": "2"},
+    "hardware": "1 x T4",
+    "seed": 0,
+    "date": "2026-01-02",
+}
+ROW = {"size": "16k", "instruction": "french", "name": "C1", "code": "x"}
+ROW |= {"checks": [CHECK], "provenance": MADE}
+
+
+def table(folder, *rows):
+    (folder / "made.json").write_text(json.dumps({"rows": rows}))
+    return results_table(folder)
+
+
+def test_results_that_were_made_alike_share_a_row_and_others_do_not(tmp_path):
+    later = ROW | {"name": "C2", "provenance": MADE | {"date": "2026-01-05"}}
+    elsewhere = ROW | {"name": "C3", "provenance": MADE | {"hardware": "CPU"}}
+    found = table(tmp_path, ROW, later, elsewhere)
+    assert found["hardware"].tolist() == ["1 x T4", "CPU"]
+    assert found["date"].tolist() == ["2026-01-02 to 2026-01-05", "2026-01-02"]
+    assert found.loc[0, ["C1", "C2"]].tolist() == ["supported", "supported"]
+    assert found.loc[0, "C3"] != "supported"
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("{", "the file: Invalid JSON"),
+        ("[]", "the file: Input should be an object"),
+        ("{}", "rows: Field required"),
+        (json.dumps({"rows": [{**ROW, "provenance": {"model": "m"}}]}), "provenance.commit: Field"),
+        (json.dumps({"rows": [{"name": "C1"}]}), "rows.0.size: Field required"),
+    ],
+)
+def test_a_file_that_does_not_say_what_made_it_is_refused(tmp_path, text, message):
+    (tmp_path / "made.json").write_text(text)
+    with pytest.raises(ValueError, match=f"made.json is not a result file, .*{message}"):
+        results_table(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("made", "check", "message"),
+    [
+        ({}, {"side": "over"}, r"side: Input should be 'above' or 'below'"),
+        ({}, {"interval": {"value": 0.5, "low": "half", "high": 1.0, "n": 9}}, r"interval.low"),
+        ({}, None, "at least 1 item"),
+        ({"saes": {}}, {}, "at least 1 item"),
+        ({"versions": None}, {}, "versions: Input should be an object"),
+    ],
+)
+def test_a_file_with_values_that_mean_nothing_is_named(tmp_path, made, check, message):
+    """A side that is neither of the two was read as "below", and turned a verdict around."""
+    assert table(tmp_path, ROW)["C1"].tolist() == ["supported"]
+    checks = [] if check is None else [CHECK | check]
+    with pytest.raises(ValueError, match=rf"made.json is not a result file, .*{message}"):
+        table(tmp_path, ROW | {"checks": checks, "provenance": MADE | made})

@@ -1,0 +1,194 @@
+import copy
+from dataclasses import replace
+
+import pytest
+import torch
+
+from saif_helpers.contents import Content, load_contents
+from saif_helpers.graders.checks import equals_reference
+from saif_helpers.graders.grader import Grader
+from saif_helpers.graders.ifeval import follows_ifeval
+from saif_helpers.graders.text import parses_as_json
+from saif_helpers.grading import check_grader
+from saif_helpers.hub.loading import load
+from saif_helpers.instructions import InstructionType
+from saif_helpers.model.assemble import wrap
+from saif_helpers.study import study
+from saif_helpers.study.settings import steer_and_grade
+from saif_helpers.study.study import NOTHING, PROMPTING, RANDOM, study_instruction
+from saif_helpers.study.vector_sources import RULES
+from tests import tiny
+
+WORDINGS = {
+    "en": ["Put the sentence into JSON.", "As JSON, please."],
+    "de": ["Schreib den Satz als JSON.", "Als JSON, bitte."],
+}
+FACTS = InstructionType(
+    name="facts",
+    wordings=WORDINGS,
+    grader=Grader(
+        strict=lambda output, item: parses_as_json(output) and '"subject"' in output,
+        loose=lambda output, item: output.startswith("{"),
+    ),
+)
+CONTENT = Content("A cat sleeps.", split="validation")
+SOME = [Content(f"A {animal} sleeps.") for animal in ("cat", "dog", "cow", "hen")]
+
+
+@pytest.fixture(scope="module")
+def found():
+    """A definition that no chapter uses, on the smallest model, in one call."""
+    return study_instruction(
+        load("organism", "S"),
+        FACTS,
+        identification=load_contents("identification")[:80],
+        test=load_contents("test")[-80:],
+        rounds=(4, 8, 16),
+        n_cards=2,
+    )
+
+
+def test_one_call_studies_a_new_instruction(found):
+    assert list(found.grades) == [NOTHING, PROMPTING, *RULES, RANDOM]
+    assert found.grades[PROMPTING].proportion("strict").value >= 0.9
+    assert found.grades[NOTHING].proportion("loose").value == 0
+    assert found.grades["difference in means"].proportion("strict").value >= 0.5
+    assert found.grades[RANDOM].proportion("strict").value <= 0.05
+    assert found.verdicts["difference in means"] == "supported"
+    assert set(found.verdicts) == set(RULES)
+    assert found.settings.keys() == set(RULES)
+
+
+def test_a_study_shows_itself(found):
+    table = found.table()
+    assert table.loc["paper", "verdict"] == found.verdicts["paper"]
+    assert table.loc[NOTHING, "verdict"] == ""
+    for method, graded in found.grades.items():
+        assert table.loc[method, "broken"] == str(graded.proportion("broken"))
+    assert str(found.settings["paper"].layer) == str(table.loc["paper", "layer"])
+    examples = found.examples(3)
+    assert list(examples.index) == [c.text for c in load_contents("test")[-80:][:3]]
+    assert tuple(examples[PROMPTING]) == found.grades[PROMPTING].outputs[:3]
+    assert len(found.figure().get_yticklabels()) == len(found.grades)
+    assert set(found.reconstruction["in words"]) == {"good"}
+    assert [card.latent for card in found.cards] == found.rankings[
+        found.settings["paper"].layer
+    ].top(2).tolist()
+
+
+def test_constraints_of_ifeval_grade_a_study():
+    is_json = follows_ifeval("detectable_format:json_format")
+    has_fields = follows_ifeval("keywords:existence", keywords=['"subject"', '"verb"'])
+    fields = InstructionType(
+        name="fields",
+        wordings=WORDINGS,
+        grader=Grader(
+            lambda output, item: is_json(output, item) and has_fields(output, item), is_json
+        ),
+    )
+    found = study_instruction(
+        load("organism", "S"),
+        fields,
+        identification=load_contents("identification")[:40],
+        test=load_contents("test")[-20:],
+        rules=["difference in means"],
+        strengths=(1.0, 2.0),
+        rounds=(2, 4, 8),
+        n_random=1,
+        n_cards=0,
+    )
+    shares = {name: grades.proportion("strict").value for name, grades in found.grades.items()}
+    assert shares[PROMPTING] >= 0.9
+    assert shares["difference in means"] >= 0.5
+    assert shares[NOTHING] == shares[RANDOM] == 0
+    assert found.grades[PROMPTING].proportion("loose").value == 1
+
+
+def test_an_instruction_that_the_model_does_not_follow_is_refused():
+    deaf = InstructionType(
+        name="rhyme",
+        wordings={"en": ["Make it rhyme.", "Rhyme!"]},
+        grader=Grader(lambda output, item: False, lambda output, item: False),
+    )
+    with pytest.raises(
+        ValueError, match="does not follow the instruction 'rhyme' when it is asked"
+    ):
+        study_instruction(tiny.wrapped("gemma2"), deaf, test=SOME, max_new_tokens=2)
+
+
+def without_names(model, silent=()):
+    """The model with SAEs that do not say which layer they are of; some have no living latent."""
+    saes = {}
+    for layer in model.saes.layers:
+        sae = saes[layer] = copy.deepcopy(model.saes[layer])
+        sae.cfg.metadata.hook_name = None
+        if layer in silent:
+            with torch.no_grad():
+                sae.threshold.fill_(torch.inf)
+    return wrap(model.lm._module, model.tokenizer, saes, name="nameless", corpus="grammar")
+
+
+@pytest.mark.filterwarnings("ignore:the SAEs of nameless for the layers")
+def test_saes_need_not_name_their_layer_and_a_silent_one_is_left_out():
+    """Nothing is lost for it after the search."""
+    model = without_names(load("organism", "S"), silent=[0])
+    small = {"test": load_contents("test")[-20:], "rounds": (1, 2, 3), "n_random": 1}
+    small |= {"identification": load_contents("identification")[:20], "strengths": (2.0,)}
+    rules = ["difference in means", "paper"]
+    with pytest.warns(UserWarning, match="layer 0 is left out of the study: no latent is active"):
+        found = study_instruction(model, FACTS, rules=rules, n_cards=1, **small)
+    layers = {setting.layer for setting in found.settings.values()}
+    assert layers <= set(model.saes.layers[1:])
+    best = found.rankings[found.settings["paper"].layer].top(1)  # cards and control are the paper's
+    assert [card.latent for card in found.cards] == best.tolist()
+
+
+def test_the_control_has_the_norm_of_the_papers_vector_whatever_comes_first(monkeypatch):
+    asked = []
+
+    def steer(model, instruction, contents, vectors, **where):
+        asked.append(([vector.norm for vector in vectors], where["placement"]))
+        return steer_and_grade(model, instruction, contents, vectors, **where)
+
+    monkeypatch.setattr(study, "steer_and_grade", steer)
+    model = load("organism", "S", layers=[1])
+    small = {"test": load_contents("test")[-20:], "rounds": (1, 2, 3), "n_cards": 0}
+    small |= {"identification": load_contents("identification")[:20], "strengths": (2.0,)}
+    rules = ["difference in means", "paper"]
+    found = study_instruction(model, FACTS, rules=rules, **small)
+    setting = found.settings["paper"]
+    norm = setting.vector(model, found.rankings[1]).norm
+    assert asked == [([pytest.approx(norm)] * 2, setting.placement)]
+
+
+def test_a_strict_check_that_prompting_never_passes_is_told():
+    never = replace(FACTS, grader=Grader(lambda *_: False, FACTS.grader.loose))
+    small = {"test": load_contents("test")[-20:], "rounds": (1, 2, 3), "n_cards": 0}
+    small |= {"identification": load_contents("identification")[:10], "strengths": (2.0,)}
+    with pytest.warns(UserWarning, match="not even a prompted output passes the strict check"):
+        found = study_instruction(load("organism", "S"), never, rules=["paper"], **small)
+    assert found.verdicts == {"paper": "not supported"}
+
+
+def test_no_rule_is_refused_before_anything_runs():
+    with pytest.raises(ValueError, match="one or more of paper, signed latents"):
+        study_instruction(tiny.wrapped("gemma2"), FACTS, rules=[])
+
+
+@pytest.mark.parametrize(
+    ("strict", "loose", "message"),
+    [
+        (
+            equals_reference,
+            lambda o, i: True,
+            "strict check of instruction 'mine' failed.*has none",
+        ),
+        (lambda o, i: False, lambda o, i: o.index("x") > 0, "loose check .* failed on the output"),
+        (lambda o, i: None, lambda o, i: True, "answered None .* must answer True or False"),
+        (lambda o, i: True, lambda o, i: False, "must pass loosely too"),
+    ],
+)
+def test_a_bad_grader_is_told_what_is_wrong(strict, loose, message):
+    mine = InstructionType(name="mine", wordings=WORDINGS, grader=Grader(strict, loose))
+    with pytest.raises(ValueError, match=message):
+        check_grader(mine, CONTENT)

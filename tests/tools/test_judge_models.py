@@ -1,0 +1,115 @@
+import json
+
+import nbformat
+import pytest
+from judge_models import (
+    CHAPTERS,
+    INSTRUCTIONS,
+    RECORD,
+    ROOT,
+    SIZES,
+    code_hash,
+    put,
+    recorded,
+    shortened,
+    to_make,
+)
+from nbclient import NotebookClient
+from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook
+
+from organism.recipe import RECIPES
+from saif_helpers.contents import load_contents
+from saif_helpers.hub.loading import load
+from saif_helpers.instructions import load_instructions
+
+CONFIG = 'MODEL, SIZE = "organism", "M"\nINSTRUCTION = "french"\nMAX_NEW_TOKENS = {}'
+VERDICT = """
+from saif_helpers.intervals import Interval
+from saif_helpers.study.claims import Criterion
+from saif_helpers.book.record import record_verdict
+high = MAX_NEW_TOKENS["grammar"] / 100
+checks = [Criterion(f"{SIZE} {INSTRUCTION}", Interval(0.5, 0.4, high, 9), "above", 0.3)]
+record_verdict("C1", checks)
+"""
+
+
+@pytest.fixture
+def chapter():
+    return new_notebook(
+        cells=[
+            new_code_cell("before = 1"),
+            new_code_cell(CONFIG, metadata={"tags": ["config"]}),
+            new_markdown_cell("What we saw"),
+            new_code_cell(VERDICT),
+            new_code_cell("raise RuntimeError('an exercise')"),
+        ]
+    )
+
+
+def test_a_chapter_is_run_to_its_verdict_with_another_model_and_instruction(chapter):
+    short = shortened(chapter, "C1", "L", "uppercase")
+    assert [cell.cell_type for cell in short.cells] == ["code"] * 4
+    NotebookClient(short, kernel_name="python3").execute()
+    (check,) = recorded(short, "C1")
+    assert check["what"] == "L uppercase"
+    assert check["interval"]["high"] == INSTRUCTIONS["uppercase"] / 100
+    with pytest.raises(ValueError, match="recorded nothing under 'C2'"):
+        recorded(short, "C2")
+
+
+def test_a_chapter_that_cannot_be_run_so_is_refused(chapter):
+    with pytest.raises(ValueError, match="no cell of the chapter records 'C4'"):
+        shortened(chapter, "C4", "L", "french")
+    chapter.cells[1].source = 'INSTRUCTION = "french"'
+    with pytest.raises(ValueError, match="configuration cell lacks SIZE"):
+        shortened(chapter, "C1", "L", "french")
+
+
+def test_other_code_or_another_model_makes_another_hash(chapter):
+    first = code_hash(shortened(chapter, "C1", "L", "french"))
+    assert first != code_hash(shortened(chapter, "C1", "S", "french"))
+    assert first == code_hash(shortened(chapter, "C1", "L", "french"))
+    chapter.cells[4].source = "raise ValueError('behind the verdict')"
+    assert first == code_hash(shortened(chapter, "C1", "L", "french"))
+    needs = nbformat.v4.new_code_cell("show()", metadata={"tags": ["needs"]})
+    chapter.cells.insert(1, needs)  # what only informs the reader
+    assert first == code_hash(shortened(chapter, "C1", "L", "french"))
+    chapter.cells[0].source += "\n    %pip install -q somewhere"
+    elsewhere = code_hash(shortened(chapter, "C1", "L", "french"))
+    chapter.cells[0].source = chapter.cells[0].source.replace("somewhere", "elsewhere")
+    assert elsewhere == code_hash(shortened(chapter, "C1", "L", "french"))
+    chapter.cells[0].source = "before = 2"
+    assert first != code_hash(shortened(chapter, "C1", "L", "french"))
+
+
+def test_what_is_recorded_by_the_same_cells_is_not_made_again():
+    (made,) = to_make(["S"], ["french"], ["C5"], [])
+    row = made[0] | {"checks": []}
+    assert list(to_make(["S"], ["french"], ["C5"], [row])) == []
+    assert len(list(to_make(["S"], ["french"], ["C5"], [row | {"code": "older"}]))) == 1
+
+
+def test_a_row_takes_the_place_of_the_older_one():
+    old = {"size": "S", "instruction": "french", "name": "C2", "code": "a", "checks": []}
+    first = {"size": "M", "instruction": "uppercase", "name": "C1", "code": "b", "checks": []}
+    assert put(old | {"code": "c"}, [first, old]) == [old | {"code": "c"}, first]
+
+
+def test_every_shipped_size_is_judged_and_no_reference_is_cut_off():
+    assert set(SIZES) == set(RECIPES)
+    assert set(INSTRUCTIONS) <= set(load_instructions())
+    tokenizer = load("organism", "S").tokenizer
+    for name, most in INSTRUCTIONS.items():
+        texts = [c.references[name] for s in ("validation", "test") for c in load_contents(s)]
+        assert max(map(len, tokenizer(texts, add_special_tokens=False)["input_ids"])) < most
+
+
+def test_the_shipped_record_was_made_by_the_chapters_as_they_are():
+    rows = json.loads(RECORD.read_text(encoding="utf-8"))
+    sizes, instructions = ({row[key]: 0 for row in rows} for key in ("size", "instruction"))
+    assert set(sizes) == set(SIZES)
+    assert len(instructions) >= 3
+    for row in rows:
+        chapter = nbformat.read(ROOT / "book" / f"{CHAPTERS[row['name']]}.ipynb", as_version=4)
+        again = shortened(chapter, row["name"], row["size"], row["instruction"])
+        assert row["code"] == code_hash(again), "the chapter has changed: run make verdicts"
