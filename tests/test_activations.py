@@ -1,6 +1,7 @@
 import copy
 
 import pytest
+import tiny
 import torch
 
 from saif_helpers.activations import capture, capture_tokens
@@ -8,7 +9,6 @@ from saif_helpers.model.assemble import wrap
 from saif_helpers.model.tokens import token_ids, tokenize, without_bos
 from saif_helpers.steering import generate
 from saif_helpers.vectors import SteeringVector
-from tests import tiny
 
 
 @pytest.fixture(params=["gemma2", "llama"])

@@ -1,4 +1,5 @@
 import pytest
+import tiny
 import torch
 
 from saif_helpers import reconstruction as latents
@@ -7,7 +8,6 @@ from saif_helpers.latents import decode, encode
 from saif_helpers.model.assemble import wrap
 from saif_helpers.model.tokens import tokenize, without_bos
 from saif_helpers.reconstruction import reconstruction_quality, reconstruction_table
-from tests import tiny
 
 
 @pytest.fixture(params=["gemma2", "llama"])

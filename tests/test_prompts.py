@@ -3,6 +3,7 @@ from collections import Counter
 from types import SimpleNamespace
 
 import pytest
+import tiny
 
 from saif_helpers.contents import Content, load_contents
 from saif_helpers.graders.exact import GRADERS
@@ -10,7 +11,6 @@ from saif_helpers.graders.grader import Item
 from saif_helpers.instructions import InstructionType
 from saif_helpers.model.tokens import token_ids
 from saif_helpers.prompts import make_pairs, render
-from tests import tiny
 
 TOKENIZER = tiny.tokenizer()
 FRENCH = InstructionType(

@@ -1,6 +1,7 @@
 import warnings
 
 import pytest
+import tiny
 import torch
 
 from saif_helpers import steering
@@ -10,7 +11,6 @@ from saif_helpers.model.assemble import wrap
 from saif_helpers.model.tokens import tokenize, without_bos
 from saif_helpers.steering import generate, log_probabilities
 from saif_helpers.vectors import ClampedLatents, SteeringVector
-from tests import tiny
 
 LAYER = 1
 NEW = 6

@@ -1,4 +1,5 @@
 import pytest
+import tiny
 import torch
 from sae_lens import JumpReLUSAE, JumpReLUSAEConfig
 from sae_lens.saes.topk_sae import TopKSAE, TopKSAEConfig
@@ -12,8 +13,7 @@ from saif_helpers.vector_rules import (
     steering_vector,
 )
 from saif_helpers.vectors import SteeringVector
-from tests import tiny
-from tests.test_ranking import NEGATIVE, POSITIVE
+from test_ranking import NEGATIVE, POSITIVE
 
 
 @pytest.fixture

@@ -150,7 +150,13 @@ def run_chapters(chapters: list[str]) -> int:
     """Run chapters at small sizes with what is installed; return pytest's exit status."""
     # -W: on Colab a warning of one of its older packages is no error.
     chosen = " or ".join(f"{number}_" for number in chapters)
-    tests = ["tests/chapters/test_chapters.py", "-W", "default", "-k", f"chapter_runs and ({chosen})"]
+    tests = [
+        "tests/chapters/test_chapters.py",
+        "-W",
+        "default",
+        "-k",
+        f"chapter_runs and ({chosen})",
+    ]
     command = [str(VENV / "bin" / "python"), "-m", "pytest", "-q", "--durations=0", *tests]
     return subprocess.run(command, cwd=SOURCE, check=False).returncode
 

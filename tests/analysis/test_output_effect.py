@@ -1,4 +1,5 @@
 import pytest
+import tiny
 import torch
 
 from saif_helpers.activations import capture
@@ -7,7 +8,6 @@ from saif_helpers.analysis.vocabulary import logit_lens
 from saif_helpers.latents import encode
 from saif_helpers.model.tokens import tokenize
 from saif_helpers.ranking import rank_latents
-from tests import tiny
 
 LAYER = 1
 ANSWERS = ["Le chat.", "Ja", "x", "42", "?"]

@@ -10,6 +10,7 @@ from types import SimpleNamespace
 
 import pandas as pd
 import pytest
+import tiny
 import torch
 from memory_estimate import architectures
 from transformers import AutoTokenizer
@@ -35,7 +36,6 @@ from benchmarks.timing import Options, rate_rows, ratios, row, seconds_by_turns
 from saif_helpers.graders.checks import equals_reference
 from saif_helpers.graders.grader import Grader, Item
 from saif_helpers.model.tokens import tokenize
-from tests import tiny
 
 SIZES = gpu_scale.Sizes(pairs=3, batch_size=2, prompt_tokens=9, new_tokens=7, repeats=1)
 SMALL = [f"--{name.replace('_', '-')}={value}" for name, value in vars(SIZES).items()]

@@ -10,6 +10,7 @@ from unittest.mock import Mock
 
 import pandas as pd
 import pytest
+import tiny
 import torch
 from safetensors.torch import load_file, save_file
 
@@ -22,7 +23,6 @@ from saif_helpers.model.assemble import wrap
 from saif_helpers.model.tokens import token_ids
 from saif_helpers.steering import generate
 from saif_helpers.vectors import ClampedLatents, SteeringVector
-from tests import tiny
 from tools.disturb import DAMAGES, damaged, exit_code, no_space, starter, watch_writing
 
 VECTOR = SteeringVector(1, torch.ones(tiny.D_MODEL), "ones")

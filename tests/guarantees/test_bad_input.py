@@ -10,6 +10,7 @@ import threading
 from dataclasses import replace
 
 import pytest
+import tiny
 import torch
 from transformers import AddedToken
 
@@ -42,7 +43,6 @@ from saif_helpers.vector_rules import (
     signed_latents_vector,
 )
 from saif_helpers.vectors import SteeringVector
-from tests import tiny
 
 WORDINGS = {"en": ["Shout it.", "Say it loudly."]}
 YES = Grader(lambda output, item: True, lambda output, item: True)

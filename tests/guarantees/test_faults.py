@@ -8,6 +8,7 @@ from pathlib import Path
 import jaxtyping
 import numpy as np
 import pytest
+import tiny
 import torch
 import transformers
 from sae_lens import AbsTopKSAE, AbsTopKSAEConfig
@@ -38,7 +39,6 @@ from saif_helpers.study.claims import Criterion
 from saif_helpers.study.settings import settings_grid
 from saif_helpers.vector_rules import mean_difference_vector, saif_vector
 from saif_helpers.vectors import SteeringVector
-from tests import tiny
 
 ITEM = Item("x")
 FRENCH = load_instructions()["french"]

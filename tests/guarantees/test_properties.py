@@ -9,6 +9,7 @@ import sys
 
 import jaxtyping
 import pytest
+import tiny
 import torch
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
@@ -38,7 +39,6 @@ from saif_helpers.ranking import jaccard, permute_pairs, rank_latents
 from saif_helpers.steering import generate, log_probabilities
 from saif_helpers.vector_rules import saif_vector
 from saif_helpers.vectors import SteeringVector
-from tests import tiny
 
 TOKENIZER = tiny.tokenizer()
 PIECES = [*tiny.SPECIAL, "<", ">", "_of_turn>", "user\n", "\n", "\0", "\x1b", " ", "{", "}", "é"]

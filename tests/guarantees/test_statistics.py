@@ -11,6 +11,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
+import tiny
 import torch
 from simulate import HIGHER, bar_rates, interval_rates, verdict_rates
 from simulate_claims import judge_latents, states, swapped
@@ -26,7 +27,6 @@ from saif_helpers.study.claims import verdict
 from saif_helpers.study.search import best_setting, check_no_test_leakage, search, sweep
 from saif_helpers.study.settings import settings_grid
 from saif_helpers.study.study import study_instruction
-from tests import tiny
 
 DRAWS = 100  # of each simulated rate; `tools/simulate.py` takes more
 ROOT = Path(__file__).parents[2]

@@ -12,6 +12,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 import accelerate
 import pytest
+import tiny
 import torch
 import zstandard
 from nnsight import TransformersModel
@@ -36,7 +37,6 @@ from saif_helpers.model.assemble import wrap
 from saif_helpers.reconstruction import reconstruction_quality, reconstruction_table
 from saif_helpers.steering import generate, log_probabilities
 from saif_helpers.vectors import ClampedLatents, SteeringVector
-from tests import tiny
 
 KINDS = ["gemma2", "llama"]
 NEW = 9

@@ -4,6 +4,7 @@ from collections.abc import Callable
 
 import accelerate
 import pytest
+import tiny
 import torch
 from other_devices import other_devices
 from torch.utils._pytree import tree_leaves
@@ -16,7 +17,6 @@ from saif_helpers.analysis.side_effects import output_loss
 from saif_helpers.analysis.vocabulary import logit_lens
 from saif_helpers.model.assemble import wrap
 from saif_helpers.model.model import ModelWithSAEs
-from tests import tiny
 
 PROMPTS = tiny.PROMPTS
 ANSWERS = ["a cat", "b", "c", "d", "the end"]

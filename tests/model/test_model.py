@@ -3,6 +3,7 @@ import json
 from dataclasses import replace
 
 import pytest
+import tiny
 import torch
 
 from saif_helpers.activations import capture
@@ -10,7 +11,6 @@ from saif_helpers.cache.store import Store
 from saif_helpers.hub.loading import load
 from saif_helpers.model.assemble import wrap
 from saif_helpers.model.saes import SAECollection, sae_layer
-from tests import tiny
 
 
 def write_manifest(root):

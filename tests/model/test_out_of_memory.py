@@ -2,6 +2,7 @@ import weakref
 from dataclasses import replace
 
 import pytest
+import tiny
 import torch
 from transformers import Gemma2Config, Gemma2ForCausalLM
 
@@ -17,7 +18,6 @@ from saif_helpers.model.model import ModelWithSAEs
 from saif_helpers.reconstruction import reconstruction_quality
 from saif_helpers.steering import generate
 from saif_helpers.vectors import ClampedLatents, SteeringVector
-from tests import tiny
 
 VECTOR = SteeringVector(1, torch.ones(tiny.D_MODEL), "ones")
 LOOPS = {

@@ -1,6 +1,7 @@
 import string
 
 import pytest
+import tiny
 import torch
 
 from saif_helpers.random_controls import random_direction_vector, random_latents_vector
@@ -8,7 +9,6 @@ from saif_helpers.ranking import rank_latents
 from saif_helpers.steering import generate, generate_ids, text_of
 from saif_helpers.study.baselines import first_tokens, force_first_token, most_frequent_first_token
 from saif_helpers.vector_rules import saif_vector
-from tests import tiny
 
 
 @pytest.fixture(params=["gemma2", "llama"])

@@ -1,5 +1,6 @@
 import pandas as pd
 import pytest
+import tiny
 import torch
 
 from saif_helpers.activations import capture, capture_pairs
@@ -20,7 +21,6 @@ from saif_helpers.study.settings import (
     steer_and_grade,
 )
 from saif_helpers.vector_rules import mean_difference_vector, saif_vector
-from tests import tiny
 
 CONTENTS = [Content(text, split="validation") for text in ("A cat sleeps.", "Two dogs ran.", "Hm.")]
 LETTER = InstructionType(

@@ -2,6 +2,7 @@ import copy
 from dataclasses import replace
 
 import pytest
+import tiny
 import torch
 
 from saif_helpers.contents import Content, load_contents
@@ -17,7 +18,6 @@ from saif_helpers.study import study
 from saif_helpers.study.settings import steer_and_grade
 from saif_helpers.study.study import NOTHING, PROMPTING, RANDOM, study_instruction
 from saif_helpers.study.vector_sources import RULES
-from tests import tiny
 
 WORDINGS = {
     "en": ["Put the sentence into JSON.", "As JSON, please."],

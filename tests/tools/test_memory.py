@@ -4,6 +4,7 @@ from collections.abc import Callable
 from dataclasses import asdict
 
 import pytest
+import tiny
 import torch
 from memory_estimate import (
     BATCH_SIZES,
@@ -32,7 +33,6 @@ from saif_helpers.model.assemble import wrap
 from saif_helpers.ranking import rank_captured
 from saif_helpers.steering import generate
 from saif_helpers.vectors import SteeringVector
-from tests import tiny
 
 # Billions of parameters as published; of gemma-3-4b and -12b those of the text model.
 PARAMETERS = {
