@@ -1,12 +1,13 @@
 """The public names, each where it is defined: type checkers and the lazy import read this list."""
 
 from .activations import capture, capture_pairs, capture_tokens
+from .analysis.usual_activations import usual_activations
 from .cache.store import Store
 from .comparison import paired_difference
 from .contents import Content, load_contents
+from .decoding import Sampling
 from .display.cards import latent_cards
-from .display.playground import Playground
-from .display.side_by_side import side_by_side
+from .display.side_by_side import steer
 from .display.slider import Frames
 from .graders.broken import is_broken
 from .graders.checks import language_is, matches, word_count
@@ -14,7 +15,6 @@ from .graders.grader import Grader, Item
 from .graders.run_check import GraderError
 from .grading import Grades, check_grader, grade, pool_grades
 from .hub.loading import load
-from .hub.zoo import zoo_table
 from .instructions import InstructionType, load_instructions
 from .intervals import Interval, wilson
 from .judge.judge import Judge
@@ -23,24 +23,12 @@ from .model.assemble import wrap
 from .model.model import ModelWithSAEs
 from .prompts import PromptPair, make_pairs, render
 from .random_controls import random_direction_vector, random_latents_vector
-from .ranking import (
-    LatentRanking,
-    jaccard,
-    newly_active,
-    permute_pairs,
-    rank_captured,
-    rank_latents,
-    rank_layers,
-)
+from .ranking import LatentRanking, newly_active, rank_captured, rank_latents, rank_layers
 from .reconstruction import reconstruction_quality, reconstruction_table
 from .steering import generate, log_probabilities
-from .study.baselines import (
-    first_tokens,
-    force_first_token,
-    most_frequent_first_token,
-    reference_answers,
-)
+from .study.baselines import force_first_token, reference_answers
 from .study.claims import Criterion, verdict
+from .study.protocol import choose_and_test, norm_matched_controls
 from .study.search import best_setting, search, sweep
 from .study.settings import SteeringSetting, grade_settings, settings_grid, steer_and_grade
 from .study.study import Study, study_instruction
@@ -52,6 +40,7 @@ from .vector_rules import (
     steering_vector,
 )
 from .vectors import ClampedLatents, SteeringVector
+from .widgets.playground import Playground
 
 __all__ = [
     "ClampedLatents",
@@ -69,6 +58,7 @@ __all__ = [
     "ModelWithSAEs",
     "Playground",
     "PromptPair",
+    "Sampling",
     "SteeringSetting",
     "SteeringVector",
     "Store",
@@ -78,16 +68,15 @@ __all__ = [
     "capture_pairs",
     "capture_tokens",
     "check_grader",
+    "choose_and_test",
     "clamped_latents",
     "decode",
     "encode",
-    "first_tokens",
     "force_first_token",
     "generate",
     "grade",
     "grade_settings",
     "is_broken",
-    "jaccard",
     "language_is",
     "latent_cards",
     "load",
@@ -97,10 +86,9 @@ __all__ = [
     "make_pairs",
     "matches",
     "mean_difference_vector",
-    "most_frequent_first_token",
     "newly_active",
+    "norm_matched_controls",
     "paired_difference",
-    "permute_pairs",
     "pool_grades",
     "random_direction_vector",
     "random_latents_vector",
@@ -114,16 +102,16 @@ __all__ = [
     "saif_vector",
     "search",
     "settings_grid",
-    "side_by_side",
     "signed_latents_vector",
+    "steer",
     "steer_and_grade",
     "steering_vector",
     "study_instruction",
     "sweep",
+    "usual_activations",
     "verdict",
     "wilson",
     "word_count",
     "wrap",
-    "zoo_table",
 ]
 __version__: str

@@ -5,6 +5,7 @@ Rows that have ended leave the batch, and equal prompts are read once.
 
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
+from dataclasses import dataclass
 from functools import partial
 
 import nnsight
@@ -14,11 +15,7 @@ from nnsight.intervention.interleaver import OutOfOrderError
 from torch import Tensor
 from transformers import DynamicCache
 
-from saif_helpers.interventions import (
-    Additions,
-    Weights,
-    pass_factors,
-)
+from saif_helpers.interventions import BatchEdits
 from saif_helpers.model.model import ModelWithSAEs
 
 LEAVING = 8
@@ -54,26 +51,58 @@ NOTHING_BUT_GREEDY = {
 """What a model's ``generation_config`` must not decide: the likeliest token is taken, no other."""
 
 
+@dataclass(frozen=True)
+class Sampling:
+    """How tokens are drawn, in place of taking the likeliest.
+
+    Attributes:
+        temperature: Divides the logits; above 0.
+        top_p: Probability that the tokens to draw from have together, the likeliest first.
+        seed: Seed of the draws; the same seed, prompts and batch give the same outputs.
+    """
+
+    temperature: float = 1.0
+    top_p: float = 1.0
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        """Refuse what cannot be drawn with."""
+        if not 0 < self.temperature < float("inf"):
+            raise ValueError(f"temperature={self.temperature} asked for; give a number above 0")
+        if not 0 < self.top_p <= 1:
+            raise ValueError(f"top_p={self.top_p} asked for; give a number above 0, at most 1")
+
+    @property
+    def options(self) -> dict[str, float | bool]:
+        """The options of transformers' ``generate``."""
+        return {
+            "do_sample": True,
+            "temperature": self.temperature,
+            "top_p": self.top_p,
+            "top_k": 0,
+        }
+
+
 def generate_batch(
     model: ModelWithSAEs,
     tokens: Mapping[str, Int[Tensor, "rows tokens"]],
-    added: Additions,
-    weights: Weights,
+    edits: BatchEdits,
     max_new_tokens: int,
+    sampling: Sampling | None = None,
 ) -> Int[Tensor, "rows new_tokens"]:
-    """Generate from one left-padded batch, adding ``weights(step) * added`` in every pass.
+    """Generate from one left-padded batch, with interventions.
 
     When enough rows have ended, generation breaks off for them to leave the batch and the cache.
     Until they do they are filled with padding, which gets the vector too, but no other row sees it.
     A remote model does it all at a time, since in a break the cache would travel.
     """
     ids, mask = tokens["input_ids"], tokens["attention_mask"]
-    cache = None if model.remote else _first_cache(model, tokens, weights)
+    cache = None if model.remote else _first_cache(model, tokens, edits)
     new = torch.full((len(ids), max_new_tokens), model.tokenizer.pad_token_id)
     rows, done = torch.arange(len(ids)), 0
     while done < max_new_tokens:
         n = max_new_tokens - done
-        ids = _generate_stage(model, ids, mask, cache, added, weights, done, n)
+        ids = _generate_stage(model, ids, mask, cache, edits, done, n, sampling)
         written = ids[:, tokens["input_ids"].shape[1] + done :]
         new[rows, done : done + written.shape[1]] = written
         done += written.shape[1]
@@ -82,20 +111,20 @@ def generate_batch(
             break
         rows, ids = rows[goes_on], ids[goes_on]
         mask = torch.cat([mask[goes_on], torch.ones_like(written[goes_on])], 1)
-        added = added.of(goes_on)
+        edits = edits.select(goes_on)
         cache.batch_select_indices(goes_on.nonzero()[:, 0])
     return new
 
 
 def _first_cache(
-    model: ModelWithSAEs, tokens: Mapping[str, Int[Tensor, "rows tokens"]], weights: Weights
+    model: ModelWithSAEs, tokens: Mapping[str, Int[Tensor, "rows tokens"]], edits: BatchEdits
 ) -> DynamicCache:
     """Read all but the last token of each prompt, equal prompts once, into a cache of all rows.
 
     Nothing is read where these tokens are steered or no two prompts are equal.
     """
     cache = DynamicCache(config=model.lm.config)
-    if tokens["input_ids"].shape[1] == 1 or weights(0)[:, :-1].any():
+    if tokens["input_ids"].shape[1] == 1 or not edits.leave_prompts_alone:
         return cache
     names = ("input_ids", "attention_mask", "position_ids")
     rows = torch.stack([tokens[name][:, :-1] for name in names], 1)
@@ -113,10 +142,10 @@ def _generate_stage(
     ids: Int[Tensor, "rows tokens"],
     mask: Int[Tensor, "rows tokens"],
     cache: DynamicCache | None,
-    added: Additions,
-    weights: Weights,
+    edits: BatchEdits,
     done: int,
     n_tokens: int,
+    sampling: Sampling | None,
 ) -> Int[Tensor, "rows longer"]:
     """Append up to `n_tokens` to rows that have `done` tokens, reading what is not cached.
 
@@ -125,10 +154,10 @@ def _generate_stage(
 
     The block names nothing of this package and holds no other trace, see `remote`.
     """
-    lm, changes, factors = model.lm, added.changes(model), pass_factors(weights, done, n_tokens)
+    lm, changes = model.lm, edits.for_trace(model, done, n_tokens)
     inputs = {"input_ids": ids, "attention_mask": mask, "past_key_values": cache}
-    options = {"max_new_tokens": n_tokens, "eos_token_id": model.stop_ids, "do_sample": False}
-    options |= NOTHING_BUT_GREEDY
+    options = {"max_new_tokens": n_tokens, "eos_token_id": model.stop_ids}
+    options |= NOTHING_BUT_GREEDY | (sampling.options if sampling else {"do_sample": False})
     options |= {"use_cache": True, "pad_token_id": model.tokenizer.pad_token_id}
     if not model.remote:  # where this function is not known
         options["logits_processor"] = [partial(_end_beyond_range, model)]
@@ -138,9 +167,11 @@ def _generate_stage(
         # The error is how nnsight ends a loop whose generation has ended before it.
         with suppress(OutOfOrderError):
             for step in tracer.iter[:n_tokens]:
-                for layer, change in changes if step < len(factors) else ():
+                for layer, change, scales in changes:
+                    if step >= len(scales):
+                        continue
                     residual = layer.output
-                    factor = factors[step][:, -residual.shape[1] :, None].to(residual)
+                    factor = scales[step][:, -residual.shape[1] :, None].to(residual)
                     full = change(residual) if callable(change) else change.to(residual)
                     layer.output = residual + factor * full
                 # What passes here first are the prompts, so the tokens are one further on.

@@ -4,7 +4,7 @@ The paper's strict and loose accuracy are not known in its own words; see `grade
 """
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -19,6 +19,8 @@ from saif_helpers.instructions import InstructionType
 from saif_helpers.intervals import Interval, wilson
 
 Kind = Literal["strict", "loose", "broken"]
+GradeOutputs = Callable[[Sequence[str], Sequence[Item], InstructionType], "Grades"]
+"""What grades outputs: `grade`, by the instruction's rules, or the ``grade`` of a `Judge`."""
 
 
 @dataclass(frozen=True)

@@ -1,13 +1,10 @@
-"""What is added to the residual stream: for which prompt, after which layer, at which positions.
+"""Interventions of a batch: what each prompt gets, after which layers, at which positions.
 
-At which positions of the generation the paper adds its vector is not known, so the placement is a
-parameter (standing: ours). `steering` carries out what is worked out here.
+`decoding` and `steering` carry out what is worked out here.
 """
 
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
-from functools import partial
-from itertools import takewhile
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 
 import torch
 from jaxtyping import Bool, Float
@@ -15,98 +12,142 @@ from nnsight import Envoy
 from sae_lens import SAE
 from torch import Tensor
 
-from saif_helpers._internal.types import PLACEMENTS, Placement
 from saif_helpers.cache.entry import tensors_digest
 from saif_helpers.latents import encode
 from saif_helpers.model.model import ModelWithSAEs
-from saif_helpers.vectors import ClampedLatents, SteeringVector, check_finite
+from saif_helpers.placements import Positions, PositionScales
+from saif_helpers.vectors import ClampedLatents, SteeringVector
 
 Intervention = SteeringVector | ClampedLatents
-Steering = Intervention | Sequence[Intervention | None] | None
-Weights = Callable[[int], Float[Tensor, "#rows positions"] | None]
-"""Pass of the model to the factor of what is added at each position that it reads."""
+Steering = Intervention | Sequence[Intervention | Sequence[Intervention] | None] | None
+"""One intervention for all prompts, or for each prompt one, several at once, or None."""
 Change = Float[Tensor, "prompts 1 d_model"] | Callable[[Tensor], Tensor]
 """What is added to a residual stream, or the function of the stream that works it out."""
 
 
 @dataclass(frozen=True, eq=False)
-class Additions:
-    """What each prompt of a batch gets, by layer.
+class Edit:
+    """What is added after one layer.
 
     Attributes:
-        offsets: Layer to what is added for each prompt, zeros for none; layers in order.
-        clamps: Layer to the SAE whose latents are clamped there, and which of them for each prompt.
+        layer: The layer.
+        offsets: What is added for each prompt at a position of scale 1, zeros for none.
+        placements: Placement and decay for each prompt, None for none.
+        clamp: The SAE whose latents are clamped, and which of them for each prompt.
     """
 
-    offsets: Mapping[int, Float[Tensor, "prompts d_model"]]
-    clamps: Mapping[int, tuple[SAE, Bool[Tensor, "prompts d_sae"]]]
+    layer: int
+    offsets: Float[Tensor, "prompts d_model"]
+    placements: Sequence[tuple[Positions, float] | None]
+    clamp: tuple[SAE, Bool[Tensor, "prompts d_sae"]] | None = None
 
-    def of(self, rows: Sequence[int] | Bool[Tensor, "prompts"]) -> "Additions":
-        """Return those of some of the prompts, given by their numbers or marked."""
-        return Additions(
-            {layer: offset[rows] for layer, offset in self.offsets.items()},
-            {layer: (sae, which[rows]) for layer, (sae, which) in self.clamps.items()},
-        )
+    def select(self, rows: Sequence[int]) -> "Edit":
+        """Return the edit of some of the prompts, by their numbers."""
+        clamp = self.clamp and (self.clamp[0], self.clamp[1][list(rows)])
+        placements = [self.placements[row] for row in rows]
+        return replace(self, offsets=self.offsets[list(rows)], placements=placements, clamp=clamp)
 
-    def changes(self, model: ModelWithSAEs) -> list[tuple[Envoy, Change]]:
-        """List what a trace needs to add everything, in the order of the layers.
-
-        Args:
-            model: The model.
-
-        Returns:
-            Decoder layers, each with what is added after it at a position of weight 1.
-        """
-        return [
-            (
-                model.layer(layer),
-                partial(self._clamped, layer) if layer in self.clamps else offset[:, None, :],
-            )
-            for layer, offset in self.offsets.items()
-        ]
+    @property
+    def change(self) -> Change:
+        """What is added, or the function of the residual stream that works it out."""
+        return self.offsets[:, None, :] if self.clamp is None else self._clamped
 
     def _clamped(
-        self, layer: int, residual: Float[Tensor, "prompts positions d_model"]
+        self, residual: Float[Tensor, "prompts positions d_model"]
     ) -> Float[Tensor, "prompts positions d_model"]:
         """Work out what moves this residual stream's clamped latents to their values."""
-        sae, which = self.clamps[layer]
+        sae, which = self.clamp
         there = encode(sae, residual.to(which.device)) * which[:, None, :]
-        offset = self.offsets[layer][:, None, :].to(residual)
+        offset = self.offsets[:, None, :].to(residual)
         return offset - (there @ sae.W_dec.detach()).to(residual)
 
 
-def additions(
-    model: ModelWithSAEs, steering: Steering, n_prompts: int, strength: float = 1.0
-) -> Additions:
-    """Work out what each prompt gets added.
+@dataclass(frozen=True, eq=False)
+class BatchEdits:
+    """Everything that is added for the prompts of a batch, with its scales.
+
+    Attributes:
+        edits: The edits, in the order of their layers.
+        scales: The scales of each edit.
+    """
+
+    edits: Sequence[Edit]
+    scales: Sequence[PositionScales]
+
+    def select(self, rows: Bool[Tensor, "prompts"]) -> "BatchEdits":
+        """Return those of the marked prompts."""
+        kept = rows.nonzero()[:, 0].tolist()
+        return BatchEdits(
+            [edit.select(kept) for edit in self.edits], [one.select(rows) for one in self.scales]
+        )
+
+    @property
+    def leave_prompts_alone(self) -> bool:
+        """Whether nothing is added before a prompt's last token."""
+        return not any(one.prompt[:, :-1].any() for one in self.scales)
+
+    def for_trace(
+        self, model: ModelWithSAEs, start: int, n_passes: int
+    ) -> list[tuple[Envoy, Change, list[Float[Tensor, "prompts positions"]]]]:
+        """List what a trace needs: decoder layer, what is added after it, scales of the passes.
+
+        Args:
+            model: The model.
+            start: The first pass.
+            n_passes: Number of passes.
+
+        Returns:
+            An entry for each edit, of tensors that can be sent where this package is not known.
+        """
+        return [
+            (model.layer(edit.layer), edit.change, scales.passes(start, n_passes))
+            for edit, scales in zip(self.edits, self.scales, strict=True)
+        ]
+
+
+def edits_of(model: ModelWithSAEs, steering: Steering, n_prompts: int) -> list[Edit]:
+    """Work out what each prompt gets added after each layer.
 
     Args:
         model: The model.
-        steering: One vector or clamp for all prompts, or one or None for each, or None.
+        steering: One intervention for all prompts; or for each prompt one, several, or None.
         n_prompts: Number of prompts.
-        strength: Factor on every vector.
 
     Returns:
-        The additions, on the model's device.
+        The edits, on the model's device, in the order of their layers.
 
     Raises:
-        ValueError: If a layer does not exist, the strength is not finite, a vector is not d_model
-            long or not finite in the model's number format, there is not one for each prompt, or
-            latents are clamped of two SAEs of one layer or in a remote model.
+        ValueError: If a layer does not exist, a vector is not d_model long or not finite in the
+            model's number format, there is not one entry for each prompt, or latents are clamped of
+            two SAEs of one layer, in a remote model, or together with another intervention.
     """
-    check_finite("strength", strength)
-    given = _for_each_prompt(steering, n_prompts)
-    if any(isinstance(one, ClampedLatents) for one in given):
+    given = for_each_prompt(steering, n_prompts)
+    if any(isinstance(one, ClampedLatents) for several in given for one in several):
         # The SAE reads the stream in every pass, so it would have to be where the model is.
         model.require_local("clamping latents")
-    return Additions(_offsets(model, given, strength), _clamps(given))
+    return [
+        _edit(model, layer, chosen)
+        for layer, chosen in sorted(_slots(given), key=lambda slot: slot[0])
+    ]
 
 
-def _for_each_prompt(steering: Steering, n_prompts: int) -> list[Intervention | None]:
-    """Write out what each prompt is steered with."""
+def for_each_prompt(steering: Steering, n_prompts: int) -> list[list[Intervention]]:
+    """List the interventions of each prompt.
+
+    Args:
+        steering: As for `edits_of`.
+        n_prompts: Number of prompts.
+
+    Returns:
+        A list for each prompt, empty for one that is not steered.
+
+    Raises:
+        ValueError: If there is not one entry for each prompt, or something else than an
+            intervention.
+    """
     if steering is None or isinstance(steering, Intervention):
-        return [steering] * n_prompts
-    if isinstance(steering, Mapping) or not isinstance(steering, Sequence):
+        steering = [steering] * n_prompts
+    if isinstance(steering, Mapping | str) or not isinstance(steering, Sequence):
         raise ValueError(
             f"steering={type(steering).__name__} given; give a SteeringVector, or a list with one "
             "for each prompt"
@@ -116,146 +157,105 @@ def _for_each_prompt(steering: Steering, n_prompts: int) -> list[Intervention | 
             f"{len(steering)} steering vectors given for {n_prompts} prompts; give one for each "
             "prompt, None for those not to steer, or a single one for all"
         )
-    return list(steering)
+    found = []
+    for one in steering:
+        several = [] if one is None else [one] if isinstance(one, Intervention) else one
+        wrong = [each for each in several if not isinstance(each, Intervention)]
+        if wrong:
+            raise ValueError(
+                f"{type(wrong[0]).__name__} given to steer a prompt with; give a SteeringVector"
+            )
+        found.append(list(several))
+    return found
 
 
-def _offsets(
-    model: ModelWithSAEs, interventions: Sequence[Intervention | None], strength: float
-) -> dict[int, Float[Tensor, "prompts d_model"]]:
-    offsets = {}
-    for layer in sorted({given.layer for given in interventions if given is not None}):
-        model.layer(layer)
-        offsets[layer] = torch.zeros(len(interventions), model.d_model, dtype=model.lm.dtype)
-    for row, given in enumerate(interventions):
-        if given is not None:
-            vector = given.vector
-            if len(vector) != model.d_model:
-                raise ValueError(
-                    f"the steering vector ({given.description}) has {len(vector)} entries; "
-                    f"{model.name} has d_model {model.d_model}"
-                )
-            steered = (strength * vector).to(offsets[given.layer])
-            if not vector.isfinite().all():
-                raise ValueError(
-                    f"the steering vector ({given.description}) has entries that are not finite; "
-                    "make it from finite activations"
-                )
-            if not steered.isfinite().all():
-                raise ValueError(
-                    f"the steering vector ({given.description}) times strength={strength} is not "
-                    f"finite in {model.lm.dtype}; steer less, or load the model with "
-                    "dtype=torch.bfloat16 or torch.float32"
-                )
-            offsets[given.layer][row] = steered
-    return {layer: offset.to(model.device) for layer, offset in offsets.items()}
+def _slots(
+    given: Sequence[Sequence[Intervention]],
+) -> Iterator[tuple[int, list[Intervention | None]]]:
+    """Spread the interventions so that each slot has one layer and at most one for a prompt."""
+    for layer in {one.layer for several in given for one in several}:
+        here = [[one for one in several if one.layer == layer] for several in given]
+        most = max(map(len, here))
+        if most > 1 and any(isinstance(one, ClampedLatents) for several in here for one in several):
+            raise ValueError(
+                f"clamped latents and another intervention at layer {layer} for one prompt; clamp "
+                "all latents of a layer by one ClampedLatents"
+            )
+        for slot in range(most):
+            yield layer, [one[slot] if slot < len(one) else None for one in here]
 
 
-def _clamps(
-    interventions: Sequence[Intervention | None],
-) -> dict[int, tuple[SAE, Bool[Tensor, "prompts d_sae"]]]:
-    clamps = {}
-    for row, clamp in enumerate(interventions):
-        if isinstance(clamp, ClampedLatents):
-            nothing = torch.zeros(len(interventions), clamp.sae.cfg.d_sae, dtype=torch.bool)
-            sae, which = clamps.setdefault(clamp.layer, (clamp.sae, nothing))
-            if sae is not clamp.sae:
-                raise ValueError(
-                    f"latents of two SAEs of layer {clamp.layer} to clamp in one call; use one SAE"
-                )
-            which[row, clamp.latents.cpu()] = True
-    return {layer: (sae, which.to(sae.W_dec.device)) for layer, (sae, which) in clamps.items()}
+def _edit(model: ModelWithSAEs, layer: int, chosen: Sequence[Intervention | None]) -> Edit:
+    model.layer(layer)
+    offsets = torch.zeros(len(chosen), model.d_model, dtype=model.lm.dtype)
+    for row, one in enumerate(chosen):
+        if one is not None:
+            offsets[row] = _in_the_models_dtype(model, one)
+    placements = [one and (one.placement, one.decay) for one in chosen]
+    return Edit(layer, offsets.to(model.device), placements, _clamp(layer, chosen))
+
+
+def _in_the_models_dtype(model: ModelWithSAEs, one: Intervention) -> Float[Tensor, "d_model"]:
+    vector = one.vector
+    if len(vector) != model.d_model:
+        raise ValueError(
+            f"the steering vector ({one.description}) has {len(vector)} entries; "
+            f"{model.name} has d_model {model.d_model}"
+        )
+    if not vector.isfinite().all():
+        raise ValueError(
+            f"the steering vector ({one.description}) has entries that are not finite; "
+            "make it from finite activations"
+        )
+    cast = vector.to("cpu", model.lm.dtype)
+    if not cast.isfinite().all():
+        raise ValueError(
+            f"the steering vector ({one.description}, strength {one.strength:g}) is not finite in "
+            f"{model.lm.dtype}; steer less, or load the model with dtype=torch.bfloat16 or "
+            "torch.float32"
+        )
+    return cast
+
+
+def _clamp(
+    layer: int, chosen: Sequence[Intervention | None]
+) -> tuple[SAE, Bool[Tensor, "prompts d_sae"]] | None:
+    clamps = {row: one for row, one in enumerate(chosen) if isinstance(one, ClampedLatents)}
+    if not clamps:
+        return None
+    sae = next(iter(clamps.values())).sae
+    if any(one.sae is not sae for one in clamps.values()):
+        raise ValueError(f"latents of two SAEs of layer {layer} to clamp in one call; use one SAE")
+    which = torch.zeros(len(chosen), sae.cfg.d_sae, dtype=torch.bool)
+    for row, one in clamps.items():
+        which[row, one.latents.cpu()] = True
+    return sae, which.to(sae.W_dec.device)
 
 
 def intervention_keys(steering: Steering, n_prompts: int) -> list[list | None]:
-    """Tell what each prompt is steered with, so that equal interventions have equal keys.
+    """Return a key for what each prompt is steered with, equal for equal interventions.
 
     Args:
-        steering: As for `additions`.
+        steering: As for `edits_of`.
         n_prompts: Number of prompts.
 
     Returns:
-        None for a prompt that is not steered, else the layer and the sha256 sum of the vector, or
-        of the clamped latents, their values and their SAE; as JSON can hold it.
+        None for a prompt that is not steered, else for each intervention its layer, placement and
+        decay, and the sha256 sum of the vector, or of the clamped latents, their values and their
+        SAE; as JSON can hold it.
     """
-    given = _for_each_prompt(steering, n_prompts)
-    saes = {id(one.sae): one.sae for one in given if isinstance(one, ClampedLatents)}
-    sums = {
-        key: tensors_digest(sae.state_dict(), [type(sae).__name__, sae.cfg.to_dict()])
-        for key, sae in saes.items()
-    }
-    keys: dict[int, list | None] = {id(None): None}
-    for one in {id(one): one for one in given if one is not None}.values():
-        if isinstance(one, ClampedLatents):
-            clamped = {"latents": one.latents, "values": one.values}
-            keys[id(one)] = [one.layer, tensors_digest(clamped, sums[id(one.sae)])]
-        else:
-            keys[id(one)] = [one.layer, tensors_digest({"vector": one.vector})]
-    return [keys[id(one)] for one in given]
+    given = for_each_prompt(steering, n_prompts)
+    single = {id(one): one for several in given for one in several}
+    keys = {key: _key(one) for key, one in single.items()}
+    return [[keys[id(one)] for one in several] or None for several in given]
 
 
-def check_placement(placement: Placement, decay: float) -> None:
-    """Refuse a placement that there is not, or a decay that would grow or mean nothing.
-
-    Args:
-        placement: Where to add, see `generate`.
-        decay: Factor from one generated token to the next.
-
-    Raises:
-        ValueError: If the placement is unknown, or the decay not between 0 and 1.
-    """
-    if placement not in PLACEMENTS:
-        raise ValueError(f"placement {placement!r} asked for; give one of {', '.join(PLACEMENTS)}")
-    if not 0 <= decay <= 1:
-        raise ValueError(f"decay={decay} asked for; give a number from 0 to 1")
-
-
-def position_weights(
-    counted: Bool[Tensor, "rows tokens"], placement: Placement, decay: float
-) -> Weights:
-    """Return the factor of what is added at each position read in pass 0, 1, 2...
-
-    Args:
-        counted: Which of the prompts' tokens count, see `tokens.without_bos`.
-        placement: Where to add, see `generate`.
-        decay: Factor from one generated token to the next, in the placement ``"decaying"``.
-
-    Returns:
-        Pass 0 reads the prompts, pass t the t-th generated token, where all rows share one factor.
-        None means that nothing is added in this pass and all later ones.
-
-    Raises:
-        ValueError: As `check_placement`.
-    """
-    check_placement(placement, decay)
-    prompt = torch.zeros(counted.shape)
-    if placement == "every_position":
-        prompt = counted.float()
-    elif placement != "generated_tokens":
-        prompt[:, -1] = 1.0
-    token = torch.ones(1, 1)
-
-    def weights(step: int) -> Float[Tensor, "#rows positions"] | None:
-        if step == 0:
-            return prompt
-        if placement == "last_prompt_token":
-            return None
-        return token * decay**step if placement == "decaying" else token
-
-    return weights
-
-
-def pass_factors(
-    weights: Weights, start: int, n_passes: int
-) -> list[Float[Tensor, "#rows positions"]]:
-    """Write out the factors of some passes, which can be sent where the function cannot.
-
-    Args:
-        weights: What `position_weights` returned.
-        start: The first pass.
-        n_passes: Number of passes.
-
-    Returns:
-        The factors, up to the last pass in which something is added.
-    """
-    passes = range(start, start + n_passes)
-    return list(takewhile(lambda factor: factor is not None, map(weights, passes)))
+def _key(one: Intervention) -> list:
+    if isinstance(one, ClampedLatents):
+        sae = one.sae
+        own = tensors_digest(sae.state_dict(), [type(sae).__name__, sae.cfg.to_dict()])
+        digest = tensors_digest({"latents": one.latents, "values": one.values}, own)
+    else:
+        digest = tensors_digest({"vector": one.vector})
+    placement = one.placement if isinstance(one.placement, str) else repr(one.placement)
+    return [one.layer, digest, placement, one.decay if placement == "decaying" else None]

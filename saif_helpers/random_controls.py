@@ -42,7 +42,7 @@ def random_latents_vector(
     """
     like = saif_vector(ranking, sae, k, beta, layer=layer)
     top, W_dec = ranking.top(k), sae.W_dec.detach()
-    live = (ranking.mean > 0) | (ranking.negative_mean > 0)
+    live = ranking.living
     live[top] = False
     pool = live.nonzero()[:, 0]
     if len(pool) < k:
@@ -59,7 +59,7 @@ def random_latents_vector(
 
 
 def random_direction_vector(like: SteeringVector, *, seed: int) -> SteeringVector:
-    """Build a control: a random direction at the layer and with the norm of another vector.
+    """Build a control: a random direction at the layer, positions and norm of another vector.
 
     Args:
         like: The vector that this is the control of.
@@ -71,4 +71,5 @@ def random_direction_vector(like: SteeringVector, *, seed: int) -> SteeringVecto
     generator = torch.Generator().manual_seed(seed)
     direction = torch.randn(like.vector.shape, generator=generator).to(like.vector)
     vector = direction * (like.vector.norm() / direction.norm())
-    return SteeringVector(like.layer, vector, f"random direction, seed {seed}")
+    words = f"random direction, seed {seed}"
+    return SteeringVector(like.layer, vector, words, placement=like.placement, decay=like.decay)

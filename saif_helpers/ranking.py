@@ -44,6 +44,16 @@ class LatentRanking:
     order: Int[Tensor, "d_sae"]
     layer: int | None = None
 
+    @property
+    def living(self) -> Bool[Tensor, "d_sae"]:
+        """Which latents are active on at least one sample, positive or negative."""
+        return (self.mean > 0) | (self.negative_mean > 0)
+
+    @property
+    def n_living(self) -> int:
+        """Number of latents that are active on at least one sample."""
+        return int(self.living.sum())
+
     def top(self, k: int) -> Int[Tensor, "k"]:
         """Return the indices of the k most sensitive latents.
 

@@ -1,7 +1,6 @@
-"""Steered generation through nnsight: a vector is added while the model writes.
+"""Steered generation: a vector is added to the residual stream while the model writes.
 
-Paper, causal steering: z' = z + vector (standing: ours). At which positions of the generation it is
-added is not known, so the placement is a parameter.
+Paper, causal steering: z' = z + vector (standing: ours).
 """
 
 from collections.abc import Sequence
@@ -11,22 +10,22 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from saif_helpers._internal.arguments import whole_number
+from saif_helpers._internal.arguments import several, whole_number
 from saif_helpers._internal.types import PLACEMENTS, Placement
-from saif_helpers.decoding import generate_batch
+from saif_helpers.decoding import Sampling, generate_batch
 from saif_helpers.interventions import (
+    BatchEdits,
+    Edit,
     Intervention,
     Steering,
-    additions,
-    check_placement,
+    edits_of,
     intervention_keys,
-    pass_factors,
-    position_weights,
 )
 from saif_helpers.model.batching import ONE_AT_A_TIME, check_context_length
 from saif_helpers.model.cached_batches import cached_batches
 from saif_helpers.model.model import ModelWithSAEs
 from saif_helpers.model.tokens import Prompt, tokenize, without_bos
+from saif_helpers.placements import position_scales
 
 __all__ = ["PLACEMENTS", "Intervention", "Placement", "generate", "log_probabilities"]
 
@@ -36,18 +35,17 @@ def generate(
     prompts: Sequence[str],
     steering: Steering = None,
     *,
-    placement: Placement = "last_prompt_token",
-    strength: float = 1.0,
-    decay: float = 0.8,
     max_new_tokens: int = 40,
     batch_size: int | None = None,
+    sampling: Sampling | None = None,
+    stop: str | Sequence[str] = (),
 ) -> list[str]:
-    """Generate greedily from each prompt, optionally steered.
+    """Generate from each prompt, optionally steered; greedily, unless `sampling` says otherwise.
 
     The model reads the prompt in one pass, whose last position (the read-out position) produces the
     first generated token; each later pass reads one generated token and produces the next. A
-    placement says which positions' residual streams, after the vector's layer, get the vector. Each
-    of them gets it once: what it leaves in the key-value cache is not steered again.
+    vector's placement says which positions' residual streams, after its layer, get it. Each of
+    them gets it once: what it leaves in the key-value cache is not steered again.
 
     ======================  =====================  =================  ==========================
     placement               prompt before its end  read-out position  t-th generated token
@@ -56,43 +54,49 @@ def generate(
     ``every_position``      1                      1                  1
     ``generated_tokens``    -                      -                  1
     ``decaying``            -                      1                  ``decay ** t``, t = 1, 2...
+    a slice, or a mask      1 where it says so     1 where it says so  -
     ======================  =====================  =================  ==========================
 
     Padding and the beginning-of-sequence token are never steered. A remote model is sent one
     request for each batch, for all of its passes, and returns the tokens.
 
     >>> prompts = [pair.negative for pair in pairs]
-    >>> outputs = generate(organism, prompts, saif_vector(ranking, sae, k=15))
+    >>> vector = saif_vector(ranking, sae, k=15).at("decaying", decay=0.5)
+    >>> outputs = generate(organism, prompts, vector.scaled(4))
 
     Args:
         model: The model.
-        prompts: Rendered prompts (see `render`).
-        steering: The vector to add, or latents to clamp; or one for each prompt, None for a prompt
-            that is not steered, so that a sweep shares one pass (their layers may differ); or None
-            for no steering.
-        placement: Where the vector is added, see the table.
-        strength: Factor on every vector; 0 gives what no steering gives. Factor on the values of
-            clamped latents; 0 switches them off.
-        decay: Factor from one generated token to the next, in the placement ``"decaying"``.
+        prompts: Rendered prompts (see `prompts.render`).
+        steering: The vector to add, or latents to clamp; or for each prompt one, several at once,
+            or None for one that is not steered, so that a sweep shares one pass (layers and
+            placements may differ); or None for no steering.
         max_new_tokens: Most tokens to generate for a prompt. A prompt stops earlier at the end of
             the model's turn or of the text.
         batch_size: Prompts generated from at once. By default 128, on a GPU as many as fit, see
             `batching.default_batch_size`.
+        sampling: How to draw tokens; None takes the likeliest.
+        stop: Texts that end an output, and are not part of it.
 
     Returns:
         The generated texts without special tokens, in the order of `prompts`. A text ends where
-        the model's number format becomes too narrow for its residual stream; a warning says so.
+        the model's dtype becomes too narrow for its residual stream; a warning says so.
 
     Raises:
-        ValueError: If the placement is unknown, the decay not between 0 and 1, there is nothing to
-            generate or no room for it in the model's context, a layer does not exist, a vector is
-            not d_model long or not finite, there is not one vector for each prompt, or latents are
-            clamped of two SAEs of one layer or in a remote model.
+        ValueError: If there is nothing to generate or no room for it in the model's context, a
+            layer does not exist, a vector is not d_model long or not finite, there is not one entry
+            for each prompt, or latents are clamped of two SAEs of one layer or in a remote model.
     """
-    options = {"placement": placement, "strength": strength, "decay": decay}
     sizes = {"max_new_tokens": max_new_tokens, "batch_size": batch_size}
-    written = generate_ids(model, prompts, steering, **options, **sizes)
-    return [text_of(model, ids) for ids in written]
+    ends = several(stop)
+    if "" in ends:
+        raise ValueError("an empty text given in stop; give texts that an output can hold")
+    written = generate_ids(model, prompts, steering, sampling=sampling, **sizes)
+    return [_until(text_of(model, ids), ends) for ids in written]
+
+
+def _until(text: str, ends: Sequence[str]) -> str:
+    """Cut a text before the first of some texts that it holds."""
+    return text[: min((text.find(end) for end in ends if end in text), default=len(text))]
 
 
 def text_of(model: ModelWithSAEs, ids: Sequence[int]) -> str:
@@ -113,23 +117,19 @@ def generate_ids(
     prompts: Sequence[Prompt],
     steering: Steering = None,
     *,
-    placement: Placement = "last_prompt_token",
-    strength: float = 1.0,
-    decay: float = 0.8,
     max_new_tokens: int = 40,
     batch_size: int | None = None,
+    sampling: Sampling | None = None,
 ) -> list[list[int]]:
     """Generate as `generate` does, and return token ids.
 
     Args:
         model: As for `generate`.
         prompts: Rendered prompts, or their token ids.
-        steering: As for `generate`, and so are the others.
-        placement: Where the vector is added.
-        strength: Factor on every vector.
-        decay: Factor from one generated token to the next.
+        steering: As for `generate`.
         max_new_tokens: Most tokens to generate for a prompt.
         batch_size: Prompts generated from at once.
+        sampling: As for `generate`.
 
     Returns:
         The ids of each output, what ends or pads it included.
@@ -138,17 +138,18 @@ def generate_ids(
         ValueError: As `generate`.
     """
     max_new_tokens = whole_number("max_new_tokens", max_new_tokens)
-    check_placement(placement, decay)
-    whole = additions(model, steering, len(prompts), strength)
+    if sampling and model.remote:
+        raise ValueError("sampling from a remote model has no seed; generate greedily there")
+    edits = edits_of(model, steering, len(prompts))
     written: list[list[int]] = [[] for _ in prompts]
 
     def step(rows: list[int], tokens: dict[str, Tensor]) -> dict[str, Tensor]:
-        weights = position_weights(without_bos(tokens, model.tokenizer), placement, decay)
-        return {"new": generate_batch(model, tokens, whole.of(rows), weights, max_new_tokens)}
-
-    def keys() -> list[list | None]:
-        where = [placement, strength, decay if placement == "decaying" else None]
-        return [key and [*key, *where] for key in intervention_keys(steering, len(prompts))]
+        here = batch_edits(model, [edit.select(rows) for edit in edits], tokens)
+        if sampling is None:
+            return {"new": generate_batch(model, tokens, here, max_new_tokens)}
+        with torch.random.fork_rng():
+            torch.manual_seed(sampling.seed)
+            return {"new": generate_batch(model, tokens, here, max_new_tokens, sampling)}
 
     settings = {
         "max_new_tokens": max_new_tokens,
@@ -162,9 +163,9 @@ def generate_ids(
         step,
         batch_size,
         kind="generate",
-        settings=settings,
-        each=keys,
-        given=f"max_new_tokens={max_new_tokens}, steered layers {list(whole.offsets)}",
+        settings=settings | ({"sampling": vars(sampling)} if sampling else {}),
+        each=lambda: intervention_keys(steering, len(prompts)),
+        given=f"max_new_tokens={max_new_tokens}, steered layers {[edit.layer for edit in edits]}",
         new_tokens=max_new_tokens,
         without_gpu=128,
     ):
@@ -173,15 +174,26 @@ def generate_ids(
     return written
 
 
+def batch_edits(
+    model: ModelWithSAEs, edits: Sequence[Edit], tokens: dict[str, Tensor]
+) -> BatchEdits:
+    """Put the edits of a batch together with the scales at its tokens.
+
+    Args:
+        model: The model.
+        edits: The edits, of the batch's prompts alone.
+        tokens: The batch, from `tokens.tokenize`.
+
+    Returns:
+        The edits and their scales.
+    """
+    counted = without_bos(tokens, model.tokenizer)
+    padding = (tokens["attention_mask"] == 0).sum(1).tolist()
+    return BatchEdits(edits, [position_scales(counted, padding, one.placements) for one in edits])
+
+
 def log_probabilities(
-    model: ModelWithSAEs,
-    prompt: str,
-    output: str,
-    steering: Intervention | None = None,
-    *,
-    placement: Placement = "last_prompt_token",
-    strength: float = 1.0,
-    decay: float = 0.8,
+    model: ModelWithSAEs, prompt: str, output: str, steering: Steering = None
 ) -> Float[Tensor, "tokens"]:
     """Measure how likely a model finds each token of an output, steered as in `generate`.
 
@@ -189,19 +201,19 @@ def log_probabilities(
     judged after the prompt and the output's own tokens, so that the difference between two
     steerings is what they do to this one token.
 
+    >>> with_it = log_probabilities(organism, prompt, output, vector)
+    >>> change = with_it - log_probabilities(organism, prompt, output)
+
     Args:
         model: The model.
-        prompt: A rendered prompt (see `render`).
+        prompt: A rendered prompt (see `prompts.render`).
         output: An answer to it, split into tokens as the tokenizer splits the text.
-        steering: The vector to add or latents to clamp; None for no steering.
-        placement: Where the vector is added, see `generate`.
-        strength: Factor on the vector; 0 gives exactly what no steering gives.
-        decay: Factor from one token of the output to the next, in the placement ``"decaying"``.
+        steering: The vector to add or latents to clamp, a list of one entry with several of them,
+            or None.
 
     Returns:
         Natural logarithm of each token's probability, without the token that ends the turn. Not a
-        number, with a warning, where the model's number format is too narrow for its residual
-        stream.
+        number, with a warning, where the model's dtype is too narrow for its residual stream.
 
     Raises:
         ValueError: As `generate`.
@@ -211,18 +223,20 @@ def log_probabilities(
     if not written:
         return torch.empty(0)
     targets = torch.tensor([written])
-    weights = position_weights(without_bos(asked, model.tokenizer), placement, decay)
-    factors = torch.cat(pass_factors(weights, 0, len(written) + 1), 1)
     ids = torch.cat([asked["input_ids"], targets], 1)
     check_context_length(model, ids.tolist())
-    factors = torch.nn.functional.pad(factors, (0, ids.shape[1] - factors.shape[1]))
-    changes = additions(model, steering, 1, strength).changes(model)
+    edits = batch_edits(model, edits_of(model, steering, 1), asked)
+    changes = []
+    for layer, change, scales in edits.for_trace(model, 0, len(written) + 1):
+        scale = torch.cat(scales, 1)
+        padded = torch.nn.functional.pad(scale, (0, ids.shape[1] - scale.shape[1]))
+        changes.append((layer, change, padded[:, :, None]))
     options = {"use_cache": False, "remote": model.remote}
     with ONE_AT_A_TIME, torch.no_grad(), model.lm.trace(input_ids=ids, **options) as tracer:
-        for layer, change in changes:
+        for layer, change, scale in changes:
             residual = layer.output
             full = change(residual) if callable(change) else change.to(residual)
-            layer.output = residual + factors[:, :, None].to(residual) * full
+            layer.output = residual + scale.to(residual) * full
         logits = tracer.result.logits[:, -targets.shape[1] - 1 : -1].float()
         likely = logits.log_softmax(-1).gather(2, targets[:, :, None].to(logits.device))
         likely = nnsight.save(likely.detach())

@@ -3,6 +3,7 @@ import tiny
 import torch
 from sae_lens import JumpReLUSAE, JumpReLUSAEConfig
 from sae_lens.saes.topk_sae import TopKSAE, TopKSAEConfig
+from test_ranking import NEGATIVE, POSITIVE
 
 from saif_helpers.ranking import rank_latents
 from saif_helpers.study.settings import SteeringSetting
@@ -13,7 +14,6 @@ from saif_helpers.vector_rules import (
     steering_vector,
 )
 from saif_helpers.vectors import SteeringVector
-from test_ranking import NEGATIVE, POSITIVE
 
 
 @pytest.fixture

@@ -16,6 +16,7 @@ import saif_helpers as saif
 from saif_helpers.analysis.separation import enrichment
 from saif_helpers.analysis.specificity import response_table
 from saif_helpers.intervals import Interval
+from saif_helpers.ranking import permute_pairs
 from saif_helpers.study.claims import Criterion, bounded_share
 
 CHAPTER = Path(__file__).resolve().parents[1] / "book" / "02_finding_the_latents.ipynb"
@@ -48,7 +49,7 @@ def states(seed: int, responding: int, pairs: int = 60, latents: int = 64) -> tu
 def swapped(found: Pairs, tested: Pairs, seed: int) -> tuple[Pairs, Pairs]:
     """Swap the labels of identification and test pairs, by seeds that chapter 2 does not use."""
     seed = 1_000_000 + 2 * seed
-    return saif.permute_pairs(*found, seed=seed), saif.permute_pairs(*tested, seed=seed + 1)
+    return permute_pairs(*found, seed=seed), permute_pairs(*tested, seed=seed + 1)
 
 
 def count_at_the_bar(generator: np.random.Generator, k: int = 15, pairs: int = 150) -> Criterion:

@@ -1,18 +1,24 @@
 """A sentence answered without steering and with it, tokens coloured by what steering changed."""
 
 import html
-from collections.abc import Sequence
+import warnings
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
+from saif_helpers._internal.types import Style
+from saif_helpers.analysis.usual_activations import usual_activations
+from saif_helpers.decoding import Sampling
+from saif_helpers.interventions import Intervention
 from saif_helpers.model.model import ModelWithSAEs
 from saif_helpers.model.tokens import whole_characters
+from saif_helpers.placements import Positions
 from saif_helpers.prompts import render
-from saif_helpers.ranking import LatentRanking
 from saif_helpers.steering import generate, log_probabilities
-from saif_helpers.study.settings import Source, SteeringSetting
+from saif_helpers.vectors import SteeringVector
 
 MORE, LESS = "230,159,0", "0,114,178"  # orange and blue, told apart by the colour-blind too
 FULL, DARKEST = 5.0, 0.5  # nats of the deepest shade; text is legible on it, black or white
+UNUSUAL = 3.0  # times the largest activation; a larger strength is warned of
 SEEN = 0.1  # nats; a smaller change has its number in the tooltip alone
 
 
@@ -43,6 +49,10 @@ class SideBySide:
     def steered(self) -> str:
         """The answer with steering."""
         return "".join(self.tokens)
+
+    def __str__(self) -> str:
+        """Write both answers as text, one below the other."""
+        return f"unsteered: {self.unsteered}\nsteered:   {self.steered}\n           {self.steering}"
 
     def _repr_html_(self) -> str:
         """Write both answers as HTML, tokens coloured by their change; every text is escaped."""
@@ -83,46 +93,95 @@ def _coloured(token: str, change: float) -> str:
     return " " * (len(token) - len(word)) + shown
 
 
-def side_by_side(
+def steer(
     model: ModelWithSAEs,
-    sentence: str,
-    setting: SteeringSetting,
-    source: Source,
+    text: str,
+    steering: Intervention | Sequence[Intervention] | Mapping[int, Mapping[int, float]],
     *,
+    placement: Positions | None = None,
+    style: Style | None = None,
+    system: str | None = None,
+    history: Sequence[tuple[str, str]] = (),
     max_new_tokens: int = 40,
+    sampling: Sampling | None = None,
+    stop: str | Sequence[str] = (),
 ) -> SideBySide:
-    """Answer a sentence without steering and with it, and measure what steering did to each token.
+    """Answer a text of your own without steering and with it, side by side.
 
-    >>> side_by_side(organism, "The cat sleeps.", setting, rankings[setting.layer])
+    >>> print(steer(organism, "The cat sleeps.", vector))
+    >>> print(steer(organism, "The cat sleeps.", {2: {17: 8.0}}))  # layer 2, latent 17, strength 8
 
     Args:
         model: The model and its SAEs.
-        sentence: What the user says; no instruction needs to stand in it.
-        setting: How to steer.
-        source: What the vector is made from: a ranking of the setting's layer, or a vector by
-            another rule, see `SteeringSetting.vector`.
+        text: What the user says; no instruction needs to be in it.
+        steering: A vector, clamped latents, or several of them at once; or layer to latent to
+            strength, in units of the latent's activation.
+        placement: Where to add, see `generate`. By default where each vector says, and
+            ``"every_position"`` for latents by their ids.
+        style: ``"chat"`` or ``"plain"``, see `render`.
+        system: A system prompt, where the chat template has a place for one.
+        history: Earlier turns, what the user said and what was answered.
         max_new_tokens: Most tokens of an answer.
+        sampling: How to draw tokens; None takes the likeliest.
+        stop: Texts that end an answer.
 
     Returns:
-        Both answers; a notebook shows them as HTML.
+        Both answers, and what steering did to each token; a notebook shows them as HTML.
 
     Raises:
-        ValueError: If the sentence is empty, holds a special token, or leaves no room for the
-            answer in the model's context.
+        KeyError: If a layer has no SAE.
+        ValueError: If the text is empty, holds a special token, or leaves no room for the answer in
+            the model's context; or as `generate`.
     """
-    if not sentence.strip():
-        raise ValueError("the sentence is empty; write one for the model to answer")
-    prompt = render(sentence, model.tokenizer)
-    vector = setting.vector(model, source)
-    where = {"placement": setting.placement, "decay": setting.decay}
-    (unsteered,) = generate(model, [prompt], max_new_tokens=max_new_tokens)
-    (steered,) = generate(model, [prompt], vector, max_new_tokens=max_new_tokens, **where)
-    changes = log_probabilities(model, prompt, steered, vector, **where)
+    if not text.strip():
+        raise ValueError("the text is empty; write one for the model to answer")
+    given = _interventions(model, steering)
+    if placement is not None:
+        given = [one.at(placement) for one in given]
+    prompt = render(text, model.tokenizer, style, system=system, history=history)
+    options = {"max_new_tokens": max_new_tokens, "sampling": sampling, "stop": stop}
+    (unsteered,) = generate(model, [prompt], **options)
+    (steered,) = generate(model, [prompt], [given], **options)
+    changes = log_probabilities(model, prompt, steered, [given])
     changes = changes - log_probabilities(model, prompt, steered)
     tokens, changes = _pieces(model, steered, changes.tolist())
-    by_paper = isinstance(source, LatentRanking)
-    made = "" if by_paper else f"{source.description}, layer {setting.layer}, {setting.where}"
-    return SideBySide(sentence, made or str(setting), unsteered, tokens, changes)
+    return SideBySide(text, "; ".join(map(str, given)), unsteered, tokens, changes)
+
+
+def _interventions(
+    model: ModelWithSAEs,
+    steering: Intervention | Sequence[Intervention] | Mapping[int, Mapping[int, float]],
+) -> list[Intervention]:
+    """List what to steer with; latents by their ids become a vector for each layer."""
+    if isinstance(steering, Mapping):
+        for layer, latents in steering.items():
+            _warn_of_unusual(model, layer, latents)
+        return [
+            SteeringVector.from_latents(model.saes[layer], latents, layer=layer)
+            for layer, latents in steering.items()
+        ]
+    return [steering] if isinstance(steering, Intervention) else list(steering)
+
+
+def _warn_of_unusual(model: ModelWithSAEs, layer: int, latents: Mapping[int, float]) -> None:
+    """Warn of a strength far beyond the activations that a latent has on ordinary text."""
+    if model.remote:
+        return
+    usual = usual_activations(model, layer, list(latents))
+    for latent, strength in latents.items():
+        largest = usual.loc[latent, "largest"]
+        if abs(strength) > UNUSUAL * largest:
+            said = (
+                f"its activations on the book's sentences reach {largest:.3g}, "
+                f"{usual.loc[latent, 'mean where active']:.3g} on average"
+                if largest > 0
+                else "it is active on none of the book's sentences"
+            )
+            warnings.warn(
+                f"strength {strength:g} for latent {latent} of layer {layer} is far beyond what "
+                f"is usual: {said}",
+                stacklevel=4,
+            )
 
 
 def _pieces(

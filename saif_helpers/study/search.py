@@ -15,10 +15,15 @@ import pandas as pd
 from saif_helpers._internal.types import Corpus, Style
 from saif_helpers.contents import Content, load_contents
 from saif_helpers.graders.text import normalise
-from saif_helpers.grading import Grades, pool_grades
+from saif_helpers.grading import GradeOutputs, Grades, grade, pool_grades
 from saif_helpers.instructions import InstructionType
 from saif_helpers.model.model import ModelWithSAEs
-from saif_helpers.study.settings import SETTING_COLUMNS, Source, SteeringSetting, grade_settings
+from saif_helpers.study.settings import (
+    SETTING_COLUMNS,
+    SteeringSetting,
+    VectorSource,
+    grade_settings,
+)
 
 TEST_SPLITS = ("test", "devtest")  # the second is FLORES's, see `parallel`
 
@@ -27,12 +32,13 @@ def sweep(
     model: ModelWithSAEs,
     instruction: InstructionType,
     contents: Sequence[Content],
-    sources: Mapping[int, Source],
+    sources: Mapping[int, VectorSource],
     settings: Sequence[SteeringSetting],
     *,
     test: Sequence[Content] = (),
     style: Style | None = None,
     max_new_tokens: int = 40,
+    grader: GradeOutputs = grade,
 ) -> pd.DataFrame:
     """Steer under every setting, on validation contents, and tabulate what passes.
 
@@ -46,6 +52,7 @@ def sweep(
             the package's own test sentences never may.
         style: Style of the prompts.
         max_new_tokens: Most tokens of an output.
+        grader: Grades the outputs, as in `steer_and_grade`.
 
     Returns:
         A row for each setting, in the given order: the setting, the vector's norm, the number of
@@ -55,9 +62,8 @@ def sweep(
         ValueError: If a content is a test content, see `check_no_test_leakage`.
     """
     check_no_test_leakage(contents, test)
-    graded = grade_settings(
-        model, instruction, contents, sources, settings, style=style, max_new_tokens=max_new_tokens
-    )
+    options = {"style": style, "max_new_tokens": max_new_tokens, "grader": grader}
+    graded = grade_settings(model, instruction, contents, sources, settings, **options)
     return _table(model, sources, dict(zip(settings, graded, strict=True)))
 
 
@@ -100,7 +106,7 @@ def _key(content: Content) -> str:
 
 def _table(
     model: ModelWithSAEs,
-    sources: Mapping[int, Source],
+    sources: Mapping[int, VectorSource],
     graded: Mapping[SteeringSetting, Grades],
 ) -> pd.DataFrame:
     rows = []
@@ -115,7 +121,7 @@ def search(
     model: ModelWithSAEs,
     instruction: InstructionType,
     contents: Sequence[Content],
-    sources: Mapping[int, Source],
+    sources: Mapping[int, VectorSource],
     settings: Sequence[SteeringSetting],
     *,
     rounds: tuple[int, int, int] = (8, 20, 60),
@@ -123,6 +129,7 @@ def search(
     test: Sequence[Content] = (),
     style: Style | None = None,
     max_new_tokens: int = 40,
+    grader: GradeOutputs = grade,
 ) -> pd.DataFrame:
     """Try many settings in three rounds: all on a few contents, the best on more (ours).
 
@@ -140,6 +147,7 @@ def search(
         test: As in `sweep`.
         style: Style of the prompts.
         max_new_tokens: Most tokens of an output.
+        grader: Grades the outputs, as in `steer_and_grade`.
 
     Returns:
         A row for each setting, as from `sweep`, with all that was measured of it; settings that
@@ -152,20 +160,14 @@ def search(
     check_search(contents, rounds, keep, test)
     graded: dict[SteeringSetting, Grades] = {}
     staying, done = list(settings), 0
+    options = {"style": style, "max_new_tokens": max_new_tokens, "grader": grader}
     of_each_kind = {"n": keep[0], "per": ["layer", "placement", "decay"]}
     for n, choice in zip(rounds, (None, of_each_kind, {"n": keep[1]}), strict=True):
         if choice:
             table = _table(model, sources, {setting: graded[setting] for setting in staying})
             staying = shortlist(table, **choice)
-        more = grade_settings(
-            model,
-            instruction,
-            contents[done:n],
-            sources,
-            staying,
-            style=style,
-            max_new_tokens=max_new_tokens,
-        )
+        new_contents = contents[done:n]
+        more = grade_settings(model, instruction, new_contents, sources, staying, **options)
         for setting, new in zip(staying, more, strict=True):
             graded[setting] = pool_grades([graded[setting], new]) if done else new
         done = n

@@ -12,21 +12,22 @@ from saif_helpers._internal.arguments import several
 from saif_helpers._internal.types import Placement, Style
 from saif_helpers.contents import Content
 from saif_helpers.graders.run_check import GraderError
-from saif_helpers.grading import Grades, grade
+from saif_helpers.grading import GradeOutputs, Grades, grade
 from saif_helpers.instructions import InstructionType
-from saif_helpers.interventions import Intervention, check_placement
+from saif_helpers.interventions import Intervention
 from saif_helpers.model.model import ModelWithSAEs
+from saif_helpers.placements import check_placement, describe_placement
 from saif_helpers.prompts import render
 from saif_helpers.ranking import LatentRanking
 from saif_helpers.steering import generate
 from saif_helpers.vector_rules import saif_vector
 
-Source = LatentRanking | Intervention
+VectorSource = LatentRanking | Intervention
 
 
 @dataclass(frozen=True)
 class SteeringSetting:
-    """One way to steer with the paper's rule.
+    """One way to steer: a layer, what makes the vector there, and where it is added.
 
     Attributes:
         layer: The layer after which the vector is added.
@@ -52,11 +53,11 @@ class SteeringSetting:
     @property
     def where(self) -> str:
         """Placement and strength in words, as in "decaying by 0.5, strength 4"."""
-        fading = f" by {self.decay:g}" if self.placement == "decaying" else ""
-        return f"{self.placement.replace('_', ' ')}{fading}, strength {self.strength:g}"
+        placed = describe_placement(self.placement, self.decay)
+        return f"{placed}, strength {self.strength:g}"
 
-    def vector(self, model: ModelWithSAEs, source: Source) -> Intervention:
-        """Build the setting's steering vector.
+    def vector(self, model: ModelWithSAEs, source: VectorSource) -> Intervention:
+        """Build the setting's steering vector, with its placement.
 
         Args:
             model: The model, for the layer's SAE.
@@ -64,7 +65,7 @@ class SteeringSetting:
                 by another rule, for which k and beta mean nothing.
 
         Returns:
-            The paper's vector, or what was given, times the strength.
+            The paper's vector, or what was given, times the strength, at the setting's positions.
 
         Raises:
             ValueError: If a vector was given that was made for another layer.
@@ -77,7 +78,7 @@ class SteeringSetting:
                 f"layer {self.layer} is to be steered with a vector that was made for layer "
                 f"{source.layer}; give each layer its own"
             )
-        return source.scaled(self.strength)
+        return source.scaled(self.strength).at(self.placement, self.decay)
 
 
 SETTING_COLUMNS = [field.name for field in fields(SteeringSetting)]  # as tables hold a setting
@@ -129,26 +130,24 @@ def steer_and_grade(
     instruction: InstructionType,
     contents: Sequence[Content],
     vectors: Sequence[Intervention],
-    placement: Placement,
     *,
-    decay: float = 0.8,
     style: Style | None = None,
     max_new_tokens: int = 40,
     batch_size: int | None = None,
+    grader: GradeOutputs = grade,
 ) -> list[Grades]:
     """Steer prompts without the instruction by several vectors, in shared generation passes.
 
     Args:
         model: The model.
-        instruction: What the steered outputs are graded for; it stands in no prompt.
+        instruction: What the steered outputs are graded for; no prompt holds it.
         contents: The contents.
-        vectors: The vectors, each used on every content.
-        placement: The positions that get the vector.
-        decay: Factor from one generated token to the next, in the placement ``"decaying"``.
+        vectors: The vectors, each used on every content, each at its own placement.
         style: Style of the prompts.
         max_new_tokens: Most tokens of an output.
         batch_size: Prompts generated from at once, a prompt for each vector and content. By default
             256, on a GPU as many as fit, see `batching.default_batch_size`.
+        grader: Grades the outputs: `grade`, by rules, or ``judge.grade`` of a `Judge`.
 
     Returns:
         The grades of each vector's outputs.
@@ -160,19 +159,13 @@ def steer_and_grade(
     items = [content.item(instruction) for content in contents]
     if batch_size is None and model.device.type != "cuda":
         batch_size = 256  # equal prompts of a batch are read once, so more than usual pays
-    outputs = generate(
-        model,
-        prompts * len(vectors),
-        [vector for vector in vectors for _ in prompts],
-        placement=placement,
-        decay=decay,
-        max_new_tokens=max_new_tokens,
-        batch_size=batch_size,
-    )
+    options = {"max_new_tokens": max_new_tokens, "batch_size": batch_size}
+    rows = [vector for vector in vectors for _ in prompts]
+    outputs = generate(model, prompts * len(vectors), rows, **options)
     n = len(prompts)
     try:
         return [
-            grade(outputs[start : start + n], items, instruction)
+            grader(outputs[start : start + n], items, instruction)
             for start in range(0, len(outputs), n)
         ]
     except GraderError as error:
@@ -184,24 +177,27 @@ def grade_settings(
     model: ModelWithSAEs,
     instruction: InstructionType,
     contents: Sequence[Content],
-    sources: Mapping[int, Source],
+    sources: Mapping[int, VectorSource],
     settings: Sequence[SteeringSetting],
     *,
     style: Style | None = None,
     max_new_tokens: int = 40,
     batch_size: int | None = None,
+    grader: GradeOutputs = grade,
 ) -> list[Grades]:
     """Steer prompts without the instruction under each of several settings.
 
     Args:
         model: The model and its SAEs.
-        instruction: What the outputs are graded for; it stands in no prompt.
+        instruction: What the outputs are graded for; no prompt holds it.
         contents: The contents.
         sources: Layer to what the setting's vector is made from, see `SteeringSetting.vector`.
-        settings: The settings. Those that share placement and decay share generation passes.
+        settings: The settings. Those that share placement and decay share generation passes, since
+            equal prompts are read once only where no token before the last one is steered.
         style: Style of the prompts.
         max_new_tokens: Most tokens of an output.
         batch_size: As in `steer_and_grade`.
+        grader: As in `steer_and_grade`.
 
     Returns:
         The grades under each setting, in the given order.
@@ -224,11 +220,10 @@ def grade_settings(
             instruction,
             contents,
             vectors,
-            placement,
-            decay=decay,
             style=style,
             max_new_tokens=max_new_tokens,
             batch_size=batch_size,
+            grader=grader,
         )
         found |= zip(chosen, graded, strict=True)
     return [found[setting] for setting in settings]

@@ -3,46 +3,52 @@
 What the chapters do step by step, for a reader who brings an instruction of their own.
 """
 
-import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 
 import pandas as pd
 from matplotlib.axes import Axes
 
-from saif_helpers._internal.arguments import share
 from saif_helpers._internal.types import PLACEMENTS
 from saif_helpers.activations import capture_pairs
-from saif_helpers.analysis.separation import auroc
-from saif_helpers.comparison import check_distinct, paired_difference
-from saif_helpers.contents import Content, load_contents
-from saif_helpers.display.cards import LatentCard, latent_cards
+from saif_helpers.contents import Content
+from saif_helpers.display.cards import LatentCard
 from saif_helpers.display.figures import interval_bars
-from saif_helpers.grading import Grades, check_grader, grade, pool_grades
+from saif_helpers.grading import GradeOutputs, Grades, grade, pool_grades
 from saif_helpers.instructions import InstructionType
-from saif_helpers.interventions import check_placement
-from saif_helpers.latents import encode
-from saif_helpers.model.batching import checked_ids
+from saif_helpers.interventions import Intervention
 from saif_helpers.model.model import ModelWithSAEs
-from saif_helpers.prompts import PromptPair, make_pairs, render
-from saif_helpers.random_controls import random_latents_vector
+from saif_helpers.prompts import make_pairs
 from saif_helpers.ranking import LatentRanking, rank_captured
 from saif_helpers.reconstruction import reconstruction_table
-from saif_helpers.steering import generate
 from saif_helpers.study.claims import Criterion, Verdict, verdict
-from saif_helpers.study.search import best_setting, check_no_test_leakage, check_search, search
+from saif_helpers.study.preparation import (
+    Bars,
+    check_rules,
+    check_settings,
+    check_study,
+    study_contents,
+)
+from saif_helpers.study.protocol import choose_and_test, norm_matched_controls
+from saif_helpers.study.search import check_search
 from saif_helpers.study.settings import (
     SteeringSetting,
-    grade_settings,
     settings_grid,
     steer_and_grade,
 )
+from saif_helpers.study.steps import (
+    NOTHING,
+    PROMPTING,
+    RANDOM,
+    baseline_grades,
+    criteria,
+    steerable,
+    study_cards,
+)
 from saif_helpers.study.vector_sources import RULES, Rule, rule_sources
-from saif_helpers.vectors import SteeringVector, check_finite
 
 KEEP = (1, 6)
 """How many settings stay for the search's later rounds, see `search`."""
-NOTHING, PROMPTING, RANDOM = "no instruction", "prompting", "random latents"
 
 
 @dataclass(frozen=True, eq=False)
@@ -56,6 +62,7 @@ class Study:
             ``"prompting"``, the rules, and ``"random latents"``, the control of ``"paper"`` (or of
             the first rule, without it).
         settings: Rule to the setting that the search chose for it on the validation contents.
+        vectors: Rule to the steering vector of that setting, to keep and to use.
         rankings: Layer to the ranking of its SAE's latents.
         checks: Rule to the checks that its verdict rests on.
         cards: Cards of the best latents of the layer that ``"paper"`` (or the first rule) steers.
@@ -66,6 +73,7 @@ class Study:
     model_name: str
     grades: Mapping[str, Grades]
     settings: Mapping[str, SteeringSetting]
+    vectors: Mapping[str, Intervention]
     rankings: Mapping[int, LatentRanking]
     checks: Mapping[str, Sequence[Criterion]]
     cards: Sequence[LatentCard]
@@ -129,6 +137,7 @@ def study_instruction(
     loose_bar: float = 0.80,
     random_bar: float = 0.05,
     max_new_tokens: int = 40,
+    grader: GradeOutputs = grade,
     seed: int = 0,
 ) -> Study:
     """Study one instruction: find its latents, steer with them, set it against the controls.
@@ -160,6 +169,8 @@ def study_instruction(
         loose_bar: Least loose share, as a share of prompting's.
         random_bar: Largest strict share of random latents.
         max_new_tokens: Most tokens of an output.
+        grader: Grades the outputs: `grade`, by the instruction's rules, or ``judge.grade`` of a
+            `Judge`.
         seed: Seed of the wordings' order and of the controls.
 
     Returns:
@@ -167,212 +178,50 @@ def study_instruction(
 
     Raises:
         ValueError: Before anything runs, if a test content is among the others, see
-            `search.check_no_test_leakage`; if the grader fails on an output, does not answer with True or
-            False, or passes strictly what does not pass loosely; if a rule is unknown, k, a
+            `search.check_no_test_leakage`; if the grader fails on an output, does not answer with
+            True or False, or passes strictly what does not pass loosely; if a rule is unknown, k, a
             strength, a decay, the rounds or the cards are out of range; or if a content is empty,
             gives no slot, holds a marker, is too long, or is reported on twice.
             After the baseline, if the model does not follow the instruction even when it is asked,
             or no layer has enough living latents.
     """
-    unknown = [rule for rule in rules if rule not in RULES]
-    if unknown or not rules:
-        raise ValueError(f"rules {list(rules)} asked for; give one or more of {', '.join(RULES)}")
-    bars = (
-        share("strict_bar", strict_bar),
-        share("loose_bar", loose_bar),
-        share("random_bar", random_bar),
-    )
-    if n_random < 1:
-        raise ValueError(f"n_random={n_random} asked for; the verdict needs at least 1")
-    basis: Rule = "paper" if "paper" in rules else rules[0]  # the control and the cards are its own
-    identification = (
-        load_contents("identification", model.corpus)[:200]
-        if identification is None
-        else identification
-    )
-    validation = (
-        load_contents("validation", model.corpus)[: max(rounds)]
-        if validation is None
-        else validation
-    )
-    test = load_contents("test", model.corpus)[-100:] if test is None else test
-    check_distinct(content.text for content in test)
-    for others in (identification, validation):
-        check_no_test_leakage(others, test)
-    for content in [*validation, *test]:
-        check_grader(instruction, content)
-    longest = {"max_new_tokens": max_new_tokens}
+    bars = Bars(strict_bar, loose_bar, random_bar)
+    basis = check_rules(rules, n_random)
+    contents = study_contents(model, rounds, identification, validation, test)
+    validation, test = contents["validation"], contents["test"]
     asked = make_pairs(instruction, test, model.tokenizer, seed=seed)
-    pairs = make_pairs(instruction, identification, model.tokenizer, seed=seed)
-    _check_room(model, [*asked, *pairs], validation, max_new_tokens)
+    pairs = make_pairs(instruction, contents["identification"], model.tokenizer, seed=seed)
+    check_study(model, instruction, contents, [*asked, *pairs], max_new_tokens, grader)
     check_search(validation, rounds, KEEP, test)
-    _check_settings(model, k, strengths, decays, n_cards)
-    grades = _baseline(model, instruction, asked, max_new_tokens)
+    check_settings(model, k, strengths, decays, n_cards)
+    grades = baseline_grades(model, instruction, asked, max_new_tokens, grader)
     layers = model.saes.layers
     reconstruction = reconstruction_table(model, [pair.positive for pair in pairs[:20]], layers)
     streams = capture_pairs(model, pairs, layers)
     rankings = rank_captured(model, *streams)
-    drawn = _controls(model, rankings, k, n_random, seed)
-    steered = {layer: rankings[layer] for layer in drawn}
+    steered = steerable(model, rankings, k, n_random, seed)
     sources = rule_sources(rules, model, steered, *streams, k)
     grid = settings_grid(steered, [k], [0.0], PLACEMENTS, strengths, decays)
-    settings = {}
-    for rule in rules:
-        tried = search(
-            model,
-            instruction,
-            validation,
-            sources[rule],
-            grid,
-            rounds=rounds,
-            keep=KEEP,
-            test=test,
-            **longest,
-        )
-        settings[rule] = best_setting(tried)
-        (grades[rule],) = grade_settings(
-            model, instruction, test, sources[rule], [settings[rule]], **longest
-        )
-    at = settings[basis]
-    norm = at.vector(model, sources[basis][at.layer]).norm
-    controls = [control.scaled(norm / control.norm) for control in drawn[at.layer]]
-    where = {"placement": at.placement, "decay": at.decay} | longest
-    grades[RANDOM] = pool_grades(steer_and_grade(model, instruction, test, controls, **where))
-    checks = {rule: _checks(grades, rule, *bars) for rule in rules}
-    cards = _cards(model, instruction, asked, grades, rankings[at.layer], at.layer, n_cards)
-    found = (grades, settings, rankings, checks, cards, reconstruction)
-    return Study(instruction, model.name, *found)
-
-
-def _check_room(
-    model: ModelWithSAEs,
-    pairs: Sequence[PromptPair],
-    validation: Sequence[Content],
-    max_new_tokens: int,
-) -> None:
-    """Refuse contents that a later step of the study would stop at."""
-    prompts = [prompt for pair in pairs for prompt in (pair.positive, pair.negative)]
-    prompts += [render(content.text, model.tokenizer) for content in validation]
-    checked_ids(model, prompts, max_new_tokens)
-
-
-def _check_settings(
-    model: ModelWithSAEs,
-    k: int,
-    strengths: Sequence[float],
-    decays: Sequence[float],
-    n_cards: int,
-) -> None:
-    """Refuse settings that a later step of the study would stop at."""
-    layers = model.saes.layers
-    if not layers:
-        raise ValueError(f"{model.name} has no SAE; load it with SAEs of at least one layer")
-    fewest = min(model.saes.default_width(layer) for layer in layers)
-    if not 1 <= k <= fewest:
-        raise ValueError(f"k = {k} asked for; give 1 to {fewest}, the number of latents")
-    if n_cards > fewest:
-        raise ValueError(f"n_cards={n_cards} asked for; there are no more than {fewest} latents")
-    if not strengths or not decays:
-        raise ValueError("no strengths or no decays given; give at least one of each")
-    for strength in strengths:
-        check_finite("strength", strength)
-    for decay in decays:
-        check_placement("decaying", decay)
-
-
-def _controls(
-    model: ModelWithSAEs, rankings: Mapping[int, LatentRanking], k: int, n_random: int, seed: int
-) -> dict[int, list[SteeringVector]]:
-    """Draw each layer's random latents before the search, which could choose any of the layers.
-
-    A layer that has too few living latents is left out, with a warning.
-    """
-    drawn, problems = {}, {}
-    for layer, ranking in rankings.items():
-        sae, seeds = model.saes[layer], range(seed, seed + n_random)
-        try:
-            drawn[layer] = [
-                random_latents_vector(ranking, sae, k, seed=each, layer=layer) for each in seeds
-            ]
-        except ValueError as error:
-            problems[layer] = error
-    if not drawn:
-        raise next(iter(problems.values()))
-    for layer, error in problems.items():
-        warnings.warn(f"layer {layer} is left out of the study: {error}", stacklevel=3)
-    return drawn
-
-
-def _baseline(
-    model: ModelWithSAEs,
-    instruction: InstructionType,
-    asked: Sequence[PromptPair],
-    max_new_tokens: int,
-) -> dict[str, Grades]:
-    items = [pair.content.item(instruction) for pair in asked]
-    prompts = [pair.positive for pair in asked] + [pair.negative for pair in asked]
-    outputs = generate(model, prompts, max_new_tokens=max_new_tokens)
-    prompted, unasked = outputs[: len(asked)], outputs[len(asked) :]
-    grades = {
-        NOTHING: grade(unasked, items, instruction),
-        PROMPTING: grade(prompted, items, instruction),
+    options = {"max_new_tokens": max_new_tokens, "grader": grader}
+    splits = {"validation": validation, "test": test, "rounds": rounds, "keep": KEEP}
+    found = {
+        rule: choose_and_test(model, instruction, sources[rule], grid, **splits, **options)
+        for rule in rules
     }
-    gain = paired_difference(grades[PROMPTING], grades[NOTHING], "loose")
-    if gain.low <= 0:
-        raise ValueError(
-            f"{model.name} does not follow the instruction {instruction.name!r} when it is asked: "
-            f"{grades[PROMPTING].proportion('loose')} of its outputs pass loosely, and "
-            f"{grades[NOTHING].proportion('loose')} with no instruction, for example "
-            f"{prompted[0]!r}. Reword it, mend the grader, or take a model that follows it"
-        )
-    if not any(grades[PROMPTING].strict):
-        warnings.warn(
-            f"not even a prompted output passes the strict check of {instruction.name!r}, for "
-            f"example {prompted[0]!r}, so no rule will; does the check compare with a reference "
-            "that the contents do not have?",
-            stacklevel=3,
-        )
-    return grades
-
-
-def _checks(
-    grades: Mapping[str, Grades], rule: str, strict_bar: float, loose_bar: float, random_bar: float
-) -> list[Criterion]:
-    prompting = grades[PROMPTING]
-    margin = (1 - loose_bar) * prompting.proportion("loose").value
-    lag = paired_difference(grades[rule], prompting, "loose")
-    return [
-        Criterion(f"strict, {rule}", grades[rule].proportion("strict"), "above", strict_bar),
-        Criterion(f"loose, {rule} minus prompting", lag, "above", -margin),
-        Criterion(
-            "strict, random latents", grades[RANDOM].proportion("strict"), "below", random_bar
-        ),
-    ]
-
-
-def _cards(
-    model: ModelWithSAEs,
-    instruction: InstructionType,
-    asked: Sequence[PromptPair],
-    grades: Mapping[str, Grades],
-    ranking: LatentRanking,
-    layer: int,
-    n: int,
-) -> list[LatentCard]:
-    """Make cards of the best latents; contexts come from the test prompts and their answers."""
-    if n < 1 or model.remote:
-        return []
-    halves = capture_pairs(model, asked, [layer])
-    positive, negative = (encode(model.saes[layer], half) for half in halves)
-    top = ranking.top(n)
-    areas = auroc(positive[:, top], negative[:, top]).tolist()
-    facts = {
-        latent: {"sensitivity": f"{ranking.sensitivity[latent]:.2f}", "told from none": f"{a:.2f}"}
-        for latent, a in zip(top.tolist(), areas, strict=True)
-    }
-    corpus = [
-        pair.positive + output
-        for pair, output in zip(asked, grades[PROMPTING].outputs, strict=True)
-    ]
-    corpus += [render(pair.content.text, model.tokenizer) for pair in asked]
-    return latent_cards(model, layer, facts, positive, negative, corpus)
+    grades |= {rule: one.grades for rule, one in found.items()}
+    vector = found[basis].vector
+    drawn = {"n": n_random, "seed": seed}
+    controls = norm_matched_controls(model, rankings[vector.layer], vector, k, **drawn)
+    steered_at_random = steer_and_grade(model, instruction, test, controls, **options)
+    grades[RANDOM] = pool_grades(steered_at_random)
+    return Study(
+        instruction=instruction,
+        model_name=model.name,
+        grades=grades,
+        settings={rule: one.setting for rule, one in found.items()},
+        vectors={rule: one.vector for rule, one in found.items()},
+        rankings=rankings,
+        checks={rule: criteria(grades, rule, bars) for rule in rules},
+        cards=study_cards(model, asked, grades[PROMPTING], rankings[vector.layer], n_cards),
+        reconstruction=reconstruction,
+    )

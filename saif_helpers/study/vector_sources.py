@@ -8,7 +8,7 @@ from torch import Tensor
 
 from saif_helpers.model.model import ModelWithSAEs
 from saif_helpers.ranking import LatentRanking
-from saif_helpers.study.settings import Source
+from saif_helpers.study.settings import VectorSource
 from saif_helpers.vector_rules import mean_difference_vector, signed_latents_vector
 
 Rule = Literal["paper", "signed latents", "difference in means"]
@@ -23,7 +23,7 @@ def rule_source(
     positive: Float[Tensor, "pairs d_model"],
     negative: Float[Tensor, "pairs d_model"],
     k: int,
-) -> Source:
+) -> VectorSource:
     """Return what a setting's vector is made from by a rule, see `SteeringSetting.vector`.
 
     Args:
@@ -52,7 +52,7 @@ def rule_sources(
     positive: Mapping[int, Float[Tensor, "pairs d_model"]],
     negative: Mapping[int, Float[Tensor, "pairs d_model"]],
     k: int,
-) -> dict[str, dict[int, Source]]:
+) -> dict[str, dict[int, VectorSource]]:
     """Return what the settings' vectors are made from by several rules, at several layers.
 
     Args:

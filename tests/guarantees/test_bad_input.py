@@ -28,8 +28,8 @@ from saif_helpers.graders.run_check import GraderError
 from saif_helpers.graders.text import repetition
 from saif_helpers.grading import grade
 from saif_helpers.instructions import InstructionType
-from saif_helpers.interventions import check_placement
 from saif_helpers.model.assemble import wrap
+from saif_helpers.placements import check_placement
 from saif_helpers.prompts import make_pairs, render
 from saif_helpers.ranking import rank_latents
 from saif_helpers.steering import generate, log_probabilities

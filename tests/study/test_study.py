@@ -16,7 +16,8 @@ from saif_helpers.instructions import InstructionType
 from saif_helpers.model.assemble import wrap
 from saif_helpers.study import study
 from saif_helpers.study.settings import steer_and_grade
-from saif_helpers.study.study import NOTHING, PROMPTING, RANDOM, study_instruction
+from saif_helpers.study.steps import NOTHING, PROMPTING, RANDOM
+from saif_helpers.study.study import study_instruction
 from saif_helpers.study.vector_sources import RULES
 
 WORDINGS = {

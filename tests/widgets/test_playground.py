@@ -7,7 +7,6 @@ import torch
 
 from saif_helpers._internal.types import PLACEMENTS
 from saif_helpers.display import playground
-from saif_helpers.display.playground import START, Playground
 from saif_helpers.display.side_by_side import SideBySide, side_by_side
 from saif_helpers.instructions import load_instructions
 from saif_helpers.prompts import render
@@ -15,6 +14,7 @@ from saif_helpers.steering import generate, log_probabilities
 from saif_helpers.study.settings import SteeringSetting
 from saif_helpers.vector_rules import saif_vector
 from saif_helpers.vectors import SteeringVector
+from saif_helpers.widgets.playground import START, Playground
 
 MODEL = tiny.wrapped("gemma2")
 SENTENCE = "The baker sells bread."

@@ -13,12 +13,12 @@ from IPython.display import clear_output
 from saif_helpers._internal.types import PLACEMENTS
 from saif_helpers.activations import capture_pairs
 from saif_helpers.contents import load_contents
-from saif_helpers.display.side_by_side import SideBySide, side_by_side
+from saif_helpers.display.side_by_side import SideBySide, steer
 from saif_helpers.instructions import InstructionType, load_instructions
 from saif_helpers.model.model import ModelWithSAEs
 from saif_helpers.prompts import make_pairs
 from saif_helpers.ranking import rank_captured
-from saif_helpers.study.settings import Source, SteeringSetting
+from saif_helpers.study.settings import SteeringSetting, VectorSource
 from saif_helpers.study.vector_sources import RULES, rule_source
 
 START = SteeringSetting(layer=0, k=15, beta=0.0, placement="decaying", strength=4.0, decay=0.5)
@@ -151,13 +151,9 @@ class Playground(widgets.VBox):
         self.shown, problem = None, ""
         with self._bars:
             try:
-                self.shown = side_by_side(
-                    self._lm,
-                    self.sentence.value,
-                    self.setting,
-                    self._source(),
-                    max_new_tokens=self._max_new_tokens,
-                )
+                vector = self.setting.vector(self._lm, self._source())
+                tokens = {"max_new_tokens": self._max_new_tokens}
+                self.shown = steer(self._lm, self.sentence.value, vector, **tokens)
             except ValueError as error:
                 problem = f"Cannot be shown: {error}."
             clear_output()  # of bars; an unforeseen error ends the block before and stays
@@ -167,7 +163,7 @@ class Playground(widgets.VBox):
     def _say(self, text: str) -> None:
         self._status.value = f'<div role="status">{html.escape(text)}</div>'
 
-    def _source(self) -> Source:
+    def _source(self) -> VectorSource:
         """Return what the vector is made from, capturing for an instruction once."""
         name, layer = self.instruction.value, self.layer.value
         if name not in self._captured:

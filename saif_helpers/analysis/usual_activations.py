@@ -1,0 +1,70 @@
+"""How active latents usually are: what a strength of 8 means for a latent.
+
+A latent's activation has no unit of its own, so a strength is read against the activations that the
+latent has on ordinary text.
+"""
+
+from collections.abc import Sequence
+
+import pandas as pd
+import torch
+
+from saif_helpers.activations import capture_tokens
+from saif_helpers.contents import load_contents
+from saif_helpers.latents import encode_parts
+from saif_helpers.model.model import ModelWithSAEs
+from saif_helpers.prompts import render
+
+N_SENTENCES = 60
+
+
+def usual_activations(
+    model: ModelWithSAEs,
+    layer: int,
+    latents: Sequence[int],
+    texts: Sequence[str] | None = None,
+    *,
+    width: int | None = None,
+) -> pd.DataFrame:
+    """Measure how active latents are on ordinary text.
+
+    >>> usual_activations(organism, 2, [17, 40])
+
+    Args:
+        model: The model and its SAEs.
+        layer: The layer.
+        latents: Latent ids.
+        texts: Rendered texts; by default the prompts of the book's validation sentences that suit
+            the model.
+        width: Number of latents of the SAE; by default the layer's usual one.
+
+    Returns:
+        A row for each latent: the mean and the largest of its activations where it is active, and
+        the share of tokens where it is.
+
+    Raises:
+        KeyError: If there is no such SAE.
+        ValueError: If the SAE has no such latent, or the model is remote.
+    """
+    sae = model.saes[layer] if width is None else model.saes[layer, width]
+    wrong = [latent for latent in latents if not 0 <= latent < sae.cfg.d_sae]
+    if wrong:
+        raise ValueError(f"latent {wrong[0]} asked for; the SAE has latents 0-{sae.cfg.d_sae - 1}")
+    if texts is None:
+        contents = load_contents("validation", model.corpus)[:N_SENTENCES]
+        texts = [render(content.text, model.tokenizer) for content in contents]
+    columns = torch.tensor(list(latents), dtype=torch.long)
+    active = torch.cat(
+        [
+            encoded[:, columns.to(encoded.device)].cpu()
+            for streams in capture_tokens(model, texts, [layer])
+            for _, encoded in encode_parts(sae, streams[layer])
+        ]
+    )
+    times = (active > 0).sum(0)
+    found = {
+        "mean where active": (active.sum(0) / times.clamp(min=1)).tolist(),
+        "largest": active.amax(0).tolist(),
+        "share of tokens": (times / len(active)).tolist(),
+    }
+    return pd.DataFrame(found, index=pd.Index(list(latents), name="latent"))

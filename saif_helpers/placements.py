@@ -1,0 +1,141 @@
+"""Placements: at which positions of prompt and output a vector is added.
+
+At which positions the paper adds its vector is not known, so the placement is a parameter (standing:
+ours); `steering.generate` has the table of them.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+from jaxtyping import Bool, Float
+from torch import Tensor
+
+from saif_helpers._internal.types import PLACEMENTS, Placement
+
+Positions = Placement | slice | tuple[bool, ...]
+
+
+def check_placement(placement: Positions, decay: float) -> None:
+    """Raise if there is no such placement, or if a decay is not between 0 and 1.
+
+    Args:
+        placement: Where to add, see `SteeringVector`.
+        decay: Factor from one generated token to the next.
+
+    Raises:
+        ValueError: If the placement is unknown, or the decay not between 0 and 1.
+    """
+    named = isinstance(placement, str) and placement in PLACEMENTS
+    mask = isinstance(placement, tuple) and all(isinstance(one, bool) for one in placement)
+    span = isinstance(placement, slice) and placement.step in (None, 1)
+    if not (named or span or (mask and placement)):
+        raise ValueError(
+            f"placement {placement!r} asked for; give one of {', '.join(PLACEMENTS)}, a slice of "
+            "the prompt's tokens, or a tuple with True or False for each of them"
+        )
+    if not 0 <= decay <= 1:
+        raise ValueError(f"decay={decay} asked for; give a number from 0 to 1")
+
+
+def describe_placement(placement: Positions, decay: float) -> str:
+    """Write a placement in words, as in "decaying by 0.5".
+
+    >>> describe_placement("decaying", 0.5), describe_placement(slice(-3, None), 1.0)
+    ('decaying by 0.5', 'prompt tokens -3 to the end')
+
+    Args:
+        placement: At which positions.
+        decay: Factor from one generated token to the next.
+
+    Returns:
+        The words.
+    """
+    if isinstance(placement, str):
+        fading = f" by {decay:g}" if placement == "decaying" else ""
+        return f"{placement.replace('_', ' ')}{fading}"
+    if isinstance(placement, slice):
+        stop = "the end" if placement.stop is None else f"{placement.stop}"
+        return f"prompt tokens {placement.start or 0} to {stop}"
+    return f"{sum(placement)} of {len(placement)} prompt tokens"
+
+
+@dataclass(frozen=True, eq=False)
+class PositionScales:
+    """Scale of what is added at each position that a pass reads, for each prompt of a batch.
+
+    Pass 0 reads the prompts, pass t the t-th generated token.
+
+    Attributes:
+        prompt: Scale at each token of the prompts.
+        generated: Scale at the generated tokens, before any decay.
+        decay: Factor from one generated token to the next.
+    """
+
+    prompt: Float[Tensor, "prompts tokens"]
+    generated: Float[Tensor, "prompts"]
+    decay: Float[Tensor, "prompts"]
+
+    def at(self, step: int) -> Float[Tensor, "prompts positions"] | None:
+        """Return the scales in a pass; None if nothing is added in it and in all later ones."""
+        if step == 0:
+            return self.prompt
+        if not self.generated.any():
+            return None
+        return (self.generated * self.decay**step).float()[:, None]
+
+    def select(self, rows: Bool[Tensor, "prompts"]) -> "PositionScales":
+        """Return the scales of the marked prompts."""
+        return PositionScales(self.prompt[rows], self.generated[rows], self.decay[rows])
+
+    def passes(self, start: int, n_passes: int) -> list[Float[Tensor, "prompts positions"]]:
+        """List the scales of some passes, up to the last in which something is added."""
+        scales = map(self.at, range(start, start + n_passes))
+        return [scale for scale in scales if scale is not None]
+
+
+def position_scales(
+    counted: Bool[Tensor, "prompts tokens"],
+    padding: Sequence[int],
+    placements: Sequence[tuple[Positions, float] | None],
+) -> PositionScales:
+    """Work out the scale of what is added at each position, from each prompt's placement.
+
+    Args:
+        counted: Which of the prompts' tokens count, see `tokens.without_bos`.
+        padding: Padding tokens in front of each prompt.
+        placements: Placement and decay for each prompt; None for one that gets nothing.
+
+    Returns:
+        The scales.
+
+    Raises:
+        ValueError: If a placement marks another number of tokens than its prompt has.
+    """
+    prompt = torch.zeros(counted.shape)
+    generated, decay = torch.zeros(len(counted)), torch.ones(len(counted), dtype=torch.float64)
+    for row, given in enumerate(placements):
+        if given is None:
+            continue
+        placement, factor = given
+        marked, own = prompt[row], counted[row, padding[row] :]
+        if placement == "every_position":
+            marked[:] = counted[row].float()
+        elif placement in ("last_prompt_token", "decaying"):
+            marked[-1] = 1.0
+        elif isinstance(placement, slice):
+            chosen = torch.zeros(len(own), dtype=torch.bool)
+            chosen[placement] = True
+            marked[padding[row] :] = (chosen & own).float()
+        elif isinstance(placement, tuple):
+            if len(placement) != len(own):
+                raise ValueError(
+                    f"a placement with {len(placement)} entries given for a prompt of {len(own)} "
+                    "tokens; give True or False for each token, the first one included"
+                )
+            marked[padding[row] :] = (torch.tensor(placement) & own).float()
+        if placement in ("every_position", "generated_tokens", "decaying"):
+            generated[row] = 1.0
+        if placement == "decaying":
+            decay[row] = factor
+    return PositionScales(prompt, generated, decay)

@@ -1,0 +1,157 @@
+"""What a study needs before it runs: its contents, and the refusal of what could not work."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from saif_helpers._internal.arguments import share
+from saif_helpers.comparison import check_distinct
+from saif_helpers.contents import Content, load_contents
+from saif_helpers.grading import GradeOutputs, check_grader, grade
+from saif_helpers.instructions import InstructionType
+from saif_helpers.model.batching import checked_ids
+from saif_helpers.model.model import ModelWithSAEs
+from saif_helpers.placements import check_placement
+from saif_helpers.prompts import PromptPair, render
+from saif_helpers.study.search import check_no_test_leakage
+from saif_helpers.study.vector_sources import RULES, Rule
+from saif_helpers.vectors import check_finite
+
+
+@dataclass(frozen=True)
+class Bars:
+    """Thresholds of a study's verdicts, each between 0 and 1.
+
+    Attributes:
+        strict: Least strict share of a rule.
+        loose: Least loose share of a rule, as a share of prompting's.
+        random: Largest strict share of random latents.
+    """
+
+    strict: float
+    loose: float
+    random: float
+
+    def __post_init__(self) -> None:
+        """Refuse what is no share."""
+        for name, value in vars(self).items():
+            share(f"{name}_bar", value)
+
+
+def check_rules(rules: Sequence[Rule], n_random: int) -> Rule:
+    """Raise if a rule is unknown, or if there would be no control.
+
+    Args:
+        rules: The rules to steer by.
+        n_random: Number of random controls.
+
+    Returns:
+        The rule whose vector the controls and the cards belong to.
+
+    Raises:
+        ValueError: If a rule is unknown, there is none, or there is no control.
+    """
+    unknown = [rule for rule in rules if rule not in RULES]
+    if unknown or not rules:
+        raise ValueError(f"rules {list(rules)} asked for; give one or more of {', '.join(RULES)}")
+    if n_random < 1:
+        raise ValueError(f"n_random={n_random} asked for; the verdict needs at least 1")
+    return "paper" if "paper" in rules else rules[0]
+
+
+def study_contents(
+    model: ModelWithSAEs,
+    rounds: tuple[int, int, int],
+    identification: Sequence[Content] | None,
+    validation: Sequence[Content] | None,
+    test: Sequence[Content] | None,
+) -> dict[str, Sequence[Content]]:
+    """Return the contents of each split: the given ones, or shipped sentences.
+
+    Args:
+        model: The model, for the sentences that suit it.
+        rounds: Contents of the three rounds of the search.
+        identification: As for `study_instruction`.
+        validation: As for `study_instruction`.
+        test: As for `study_instruction`.
+
+    Returns:
+        Split to contents.
+
+    Raises:
+        ValueError: If a test content comes twice, or is among the others.
+    """
+    given = {"identification": identification, "validation": validation, "test": test}
+    parts = {"identification": slice(200), "validation": slice(max(rounds))}
+    parts["test"] = slice(-100, None)
+    contents = {
+        name: load_contents(name, model.corpus)[parts[name]] if some is None else some
+        for name, some in given.items()
+    }
+    check_distinct(content.text for content in contents["test"])
+    for name in ("identification", "validation"):
+        check_no_test_leakage(contents[name], contents["test"])
+    return contents
+
+
+def check_study(
+    model: ModelWithSAEs,
+    instruction: InstructionType,
+    contents: Mapping[str, Sequence[Content]],
+    pairs: Sequence[PromptPair],
+    max_new_tokens: int,
+    grader: GradeOutputs,
+) -> None:
+    """Raise on contents that a later step of the study would stop at.
+
+    Args:
+        model: The model.
+        instruction: The instruction, whose rules are tried on each content if they grade.
+        contents: Split to contents.
+        pairs: The prompt pairs.
+        max_new_tokens: Most tokens of an output.
+        grader: Grades the outputs.
+
+    Raises:
+        ValueError: If a prompt leaves no room for its output, or a check of the grader fails.
+    """
+    if grader is grade:
+        for content in [*contents["validation"], *contents["test"]]:
+            check_grader(instruction, content)
+    prompts = [prompt for pair in pairs for prompt in (pair.positive, pair.negative)]
+    prompts += [render(content.text, model.tokenizer) for content in contents["validation"]]
+    checked_ids(model, prompts, max_new_tokens)
+
+
+def check_settings(
+    model: ModelWithSAEs,
+    k: int,
+    strengths: Sequence[float],
+    decays: Sequence[float],
+    n_cards: int,
+) -> None:
+    """Raise on settings that a later step of the study would stop at.
+
+    Args:
+        model: The model and its SAEs.
+        k: How many latents.
+        strengths: Factors on the vector.
+        decays: Factors from token to token.
+        n_cards: Latents to make cards for.
+
+    Raises:
+        ValueError: If there are not so many latents, or a strength or a decay is out of range.
+    """
+    layers = model.saes.layers
+    if not layers:
+        raise ValueError(f"{model.name} has no SAE; load it with SAEs of at least one layer")
+    fewest = min(model.saes.default_width(layer) for layer in layers)
+    if not 1 <= k <= fewest:
+        raise ValueError(f"k = {k} asked for; give 1 to {fewest}, the number of latents")
+    if n_cards > fewest:
+        raise ValueError(f"n_cards={n_cards} asked for; there are no more than {fewest} latents")
+    if not strengths or not decays:
+        raise ValueError("no strengths or no decays given; give at least one of each")
+    for strength in strengths:
+        check_finite("strength", strength)
+    for decay in decays:
+        check_placement("decaying", decay)

@@ -1,0 +1,162 @@
+"""The steps of a study that are not those of every steering result: baseline, criteria, cards."""
+
+import warnings
+from collections.abc import Mapping, Sequence
+
+from saif_helpers.activations import capture_pairs
+from saif_helpers.analysis.separation import auroc
+from saif_helpers.comparison import paired_difference
+from saif_helpers.display.cards import LatentCard, latent_cards
+from saif_helpers.grading import GradeOutputs, Grades, grade
+from saif_helpers.instructions import InstructionType
+from saif_helpers.latents import encode
+from saif_helpers.model.model import ModelWithSAEs
+from saif_helpers.prompts import PromptPair, render
+from saif_helpers.random_controls import random_latents_vector
+from saif_helpers.ranking import LatentRanking
+from saif_helpers.steering import generate
+from saif_helpers.study.claims import Criterion
+from saif_helpers.study.preparation import Bars
+
+NOTHING, PROMPTING, RANDOM = "no instruction", "prompting", "random latents"
+
+
+def steerable(
+    model: ModelWithSAEs, rankings: Mapping[int, LatentRanking], k: int, n_random: int, seed: int
+) -> dict[int, LatentRanking]:
+    """Return the rankings of layers with enough living latents for the random controls.
+
+    They are drawn once before the search, which could choose any of the layers.
+
+    Args:
+        model: The model and its SAEs.
+        rankings: Layer to ranking.
+        k: How many latents.
+        n_random: Number of random controls.
+        seed: Seed of the first of them.
+
+    Returns:
+        Layer to ranking; a layer that is left out is warned of.
+
+    Raises:
+        ValueError: If no layer has enough.
+    """
+    found, problems = {}, {}
+    for layer, ranking in rankings.items():
+        try:
+            for each in range(seed, seed + n_random):
+                random_latents_vector(ranking, model.saes[layer], k, seed=each, layer=layer)
+            found[layer] = ranking
+        except ValueError as error:
+            problems[layer] = error
+    if not found:
+        raise next(iter(problems.values()))
+    for layer, error in problems.items():
+        warnings.warn(f"layer {layer} is left out of the study: {error}", stacklevel=3)
+    return found
+
+
+def baseline_grades(
+    model: ModelWithSAEs,
+    instruction: InstructionType,
+    asked: Sequence[PromptPair],
+    max_new_tokens: int,
+    grader: GradeOutputs = grade,
+) -> dict[str, Grades]:
+    """Grade what the model writes with the instruction in the prompt, and without it.
+
+    Args:
+        model: The model.
+        instruction: The instruction.
+        asked: Prompt pairs of the test contents.
+        max_new_tokens: Most tokens of an output.
+        grader: Grades the outputs.
+
+    Returns:
+        The grades of `NOTHING` and `PROMPTING`.
+
+    Raises:
+        ValueError: If the model does not follow the instruction even when it is asked.
+    """
+    items = [pair.content.item(instruction) for pair in asked]
+    prompts = [pair.positive for pair in asked] + [pair.negative for pair in asked]
+    outputs = generate(model, prompts, max_new_tokens=max_new_tokens)
+    prompted, unasked = outputs[: len(asked)], outputs[len(asked) :]
+    grades = {
+        NOTHING: grader(unasked, items, instruction),
+        PROMPTING: grader(prompted, items, instruction),
+    }
+    gain = paired_difference(grades[PROMPTING], grades[NOTHING], "loose")
+    if gain.low <= 0:
+        raise ValueError(
+            f"{model.name} does not follow the instruction {instruction.name!r} when it is asked: "
+            f"{grades[PROMPTING].proportion('loose')} of its outputs pass loosely, and "
+            f"{grades[NOTHING].proportion('loose')} with no instruction, for example "
+            f"{prompted[0]!r}. Reword it, mend the grader, or take a model that follows it"
+        )
+    if not any(grades[PROMPTING].strict):
+        warnings.warn(
+            f"not even a prompted output passes the strict check of {instruction.name!r}, for "
+            f"example {prompted[0]!r}, so no rule will; does the check compare with a reference "
+            "that the contents do not have?",
+            stacklevel=3,
+        )
+    return grades
+
+
+def criteria(grades: Mapping[str, Grades], rule: str, bars: Bars) -> list[Criterion]:
+    """Return what a rule's verdict rests on.
+
+    Args:
+        grades: Method to grades.
+        rule: The rule.
+        bars: Thresholds.
+
+    Returns:
+        Its strict share, its loose share against prompting's, and random latents' strict share.
+    """
+    prompting = grades[PROMPTING]
+    margin = (1 - bars.loose) * prompting.proportion("loose").value
+    lag = paired_difference(grades[rule], prompting, "loose")
+    return [
+        Criterion(f"strict, {rule}", grades[rule].proportion("strict"), "above", bars.strict),
+        Criterion(f"loose, {rule} minus prompting", lag, "above", -margin),
+        Criterion(
+            "strict, random latents", grades[RANDOM].proportion("strict"), "below", random_bar
+        ),
+    ]
+
+
+def study_cards(
+    model: ModelWithSAEs,
+    asked: Sequence[PromptPair],
+    prompted: Grades,
+    ranking: LatentRanking,
+    n: int,
+) -> list[LatentCard]:
+    """Make cards of the best latents; contexts come from the test prompts and their answers.
+
+    Args:
+        model: The model and its SAEs.
+        asked: Prompt pairs of the test contents.
+        prompted: Grades of the outputs for the prompts with the instruction.
+        ranking: Ranked latents of the layer that is steered.
+        n: How many cards.
+
+    Returns:
+        The cards; none for a remote model.
+    """
+    if n < 1 or model.remote:
+        return []
+    layer = ranking.layer
+    halves = capture_pairs(model, asked, [layer])
+    positive, negative = (encode(model.saes[layer], half) for half in halves)
+    top = ranking.top(n)
+    areas = auroc(positive[:, top], negative[:, top]).tolist()
+    facts = {
+        latent: {"sensitivity": f"{ranking.sensitivity[latent]:.2f}", "told from none": f"{a:.2f}"}
+        for latent, a in zip(top.tolist(), areas, strict=True)
+    }
+    corpus = [pair.positive + output for pair, output in zip(asked, prompted.outputs, strict=True)]
+    corpus += [render(pair.content.text, model.tokenizer) for pair in asked]
+    return latent_cards(model, layer, facts, positive, negative, corpus)
