@@ -18,7 +18,7 @@ from benchmarks.peers import plain
 from benchmarks.peers.run import peers_of, those_that_run
 from benchmarks.peers.work import Asked, Work
 from benchmarks.timing import Named, Options, rate_rows, seconds_by_turns
-from saif_helpers._internal.types import PLACEMENTS
+from saif_helpers.placements import PLACEMENTS
 from saif_helpers.model.model import ModelWithSAEs
 from saif_helpers.prompts import PromptPair
 from saif_helpers.vectors import SteeringVector

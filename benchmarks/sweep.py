@@ -21,7 +21,7 @@ from benchmarks.identification import unwrapped
 from benchmarks.peers import plain
 from benchmarks.peers.work import Asked, Work
 from benchmarks.timing import Options, row, seconds_by_turns
-from saif_helpers._internal.types import PLACEMENTS
+from saif_helpers.placements import PLACEMENTS
 from saif_helpers.interventions import position_weights
 from saif_helpers.model.tokens import without_bos
 from saif_helpers.study.settings import SteeringSetting, settings_grid

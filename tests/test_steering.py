@@ -5,7 +5,7 @@ import tiny
 import torch
 
 from saif_helpers import steering
-from saif_helpers._internal.types import PLACEMENTS
+from saif_helpers.placements import PLACEMENTS
 from saif_helpers.latents import encode
 from saif_helpers.model.assemble import wrap
 from saif_helpers.model.tokens import tokenize, without_bos

@@ -9,7 +9,7 @@ from typing import NamedTuple
 
 import torch
 
-from saif_helpers._internal.types import PLACEMENTS
+from saif_helpers.placements import PLACEMENTS
 from saif_helpers.activations import capture
 from saif_helpers.book.record import checks_table
 from saif_helpers.cache import entry as entries

@@ -9,7 +9,7 @@ from dataclasses import asdict, dataclass
 import pandas as pd
 from matplotlib.axes import Axes
 
-from saif_helpers._internal.types import PLACEMENTS
+from saif_helpers.placements import PLACEMENTS
 from saif_helpers.activations import capture_pairs
 from saif_helpers.contents import Content
 from saif_helpers.display.cards import LatentCard

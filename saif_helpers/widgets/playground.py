@@ -10,7 +10,7 @@ from dataclasses import fields, replace
 import ipywidgets as widgets
 from IPython.display import clear_output
 
-from saif_helpers._internal.types import PLACEMENTS
+from saif_helpers.placements import PLACEMENTS
 from saif_helpers.activations import capture_pairs
 from saif_helpers.contents import load_contents
 from saif_helpers.display.side_by_side import SideBySide, steer

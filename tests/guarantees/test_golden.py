@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from saif_helpers._internal.types import PLACEMENTS
+from saif_helpers.placements import PLACEMENTS
 from saif_helpers.activations import capture
 from saif_helpers.contents import load_contents
 from saif_helpers.hub.loading import load

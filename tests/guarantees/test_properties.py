@@ -14,7 +14,7 @@ import torch
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
-from saif_helpers._internal.types import PLACEMENTS
+from saif_helpers.placements import PLACEMENTS
 from saif_helpers.activations import capture, capture_tokens
 from saif_helpers.analysis.separation import auroc
 from saif_helpers.analysis.side_effects import content_kept

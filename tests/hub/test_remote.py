@@ -24,7 +24,7 @@ from nnsight.schema.request import RequestModel
 from nnsight.tracing import tracer as tracing
 from nnsight.tracing.globals import SOURCES
 
-from saif_helpers._internal.types import PLACEMENTS
+from saif_helpers.placements import PLACEMENTS
 from saif_helpers.activations import capture, capture_tokens
 from saif_helpers.analysis.output_effect import gradient_influence
 from saif_helpers.analysis.side_effects import output_loss

@@ -10,7 +10,7 @@ from other_devices import other_devices
 from torch.utils._pytree import tree_leaves
 
 import saif_helpers as saif
-from saif_helpers._internal.types import PLACEMENTS
+from saif_helpers.placements import PLACEMENTS
 from saif_helpers.analysis.contexts import top_contexts
 from saif_helpers.analysis.output_effect import gradient_influence, output_scores
 from saif_helpers.analysis.side_effects import output_loss

@@ -10,7 +10,7 @@ from safetensors import safe_open
 
 from organism.recipe import RECIPES
 from saif_helpers._internal.paths import DATA
-from saif_helpers._internal.types import PLACEMENTS
+from saif_helpers.placements import PLACEMENTS
 from saif_helpers.contents import load_contents
 from saif_helpers.grading import grade
 from saif_helpers.hub.loading import load

@@ -5,7 +5,7 @@ import pytest
 import tiny
 import torch
 
-from saif_helpers._internal.types import PLACEMENTS
+from saif_helpers.placements import PLACEMENTS
 from saif_helpers.display import playground
 from saif_helpers.display.side_by_side import SideBySide, side_by_side
 from saif_helpers.instructions import load_instructions
