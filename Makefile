@@ -40,10 +40,11 @@ test: setup ## set everything up and run the tests, offline
 test-all: setup ## the slow tests too: every chapter on every kind of model, runs that are killed
 	$(OFFLINE) $(PYTEST) --durations 15 $(ARGS)
 
-check: setup ## lint and format check of code and chapters
+check: setup ## lint and format check of code and chapters; layers of the package
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/python tools/check_notebooks.py
+	$(BIN)/lint-imports --no-cache
 
 strip: setup ## clear outputs and editor metadata from the chapters, as they are committed
 	find book -name '*.ipynb' -exec $(BIN)/nbstripout --keep-id --extra-keys \
