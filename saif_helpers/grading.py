@@ -52,8 +52,8 @@ class Grades:
     def proportion(self, kind: Kind, confidence: float = 0.95) -> Interval:
         """Return the share of outputs that pass, with its Wilson interval.
 
-        Several outputs for one content (see `pool_grades`) are no independent trials. So the trials are
-        the contents, each the share of its outputs that pass. The interval is right where the
+        Outputs for the same content (see `pool_grades`) are not independent, so the content is the
+        unit: each contributes the share of its outputs that pass. The interval is right where the
         outputs for a content all pass or all fail, and too wide otherwise.
 
         Args:
@@ -195,7 +195,9 @@ def pool_grades(several: Sequence[Grades]) -> Grades:
     """
     names = sorted({grades.instruction for grades in several})
     if len(names) != 1:
-        raise ValueError(f"pool was given grades for {names or 'nothing'}; give one instruction's")
+        raise ValueError(
+            f"pool_grades was given grades for {names or 'nothing'}; give one instruction's"
+        )
     fields = ("items", "outputs", "strict", "loose", "broken")
     joined = {name: sum((getattr(grades, name) for grades in several), ()) for name in fields}
     return Grades(names[0], **joined)

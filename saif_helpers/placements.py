@@ -1,7 +1,7 @@
 """Placements: at which positions of prompt and output a vector is added.
 
-At which positions the paper adds its vector is not known, so the placement is a parameter (standing:
-ours); `steering.generate` has the table of them.
+At which positions the paper adds its vector is not known, so the placement is a parameter
+(standing: ours); `steering.generate` has the table of them.
 """
 
 from collections.abc import Sequence

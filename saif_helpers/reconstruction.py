@@ -136,7 +136,7 @@ def reconstruction_table(
         batch_size: Prompts in one forward pass, by default as in `reconstruction_quality`.
 
     Returns:
-        A row for each layer: the SAE's files, readable_hub_errors variance, L0, loss recovered (see
+        A row for each layer: the SAE's files, explained variance, L0, loss recovered (see
         `ReconstructionQuality`), and what to think of it.
     """
     rows = []
@@ -152,7 +152,7 @@ def reconstruction_table(
             {
                 "layer": layer,
                 "SAE": model.sae_paths.get((layer, width), "in memory"),
-                "readable_hub_errors variance": quality.explained_variance,
+                "explained variance": quality.explained_variance,
                 "L0": quality.l0,
                 "loss recovered": quality.loss_recovered,
                 "in words": _in_words(quality),

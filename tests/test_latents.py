@@ -133,7 +133,7 @@ def test_the_table_says_in_words_what_is_wrong_with_an_sae(model):
         table = reconstruction_table(mixed, tiny.PROMPTS, layers)
     assert list(table.index) == layers
     assert table.loc[1, "in words"] == "good"
-    assert table.loc[1, "readable_hub_errors variance"] == pytest.approx(1)
+    assert table.loc[1, "explained variance"] == pytest.approx(1)
     assert table.loc[0, "L0"] == 0
     said = table.loc[0, "in words"]
     assert said.startswith("poor: explains less than 60% of the variance")
@@ -144,7 +144,7 @@ def test_the_table_says_in_words_what_is_wrong_with_an_sae(model):
 def test_of_a_single_token_there_is_nothing_to_explain():
     """Neither a division by zero nor a share made of rounding."""
     table = reconstruction_table(tiny.wrapped("gemma2"), ["<bos>a"], [1])
-    assert table.loc[1, "readable_hub_errors variance":"loss recovered"].drop("L0").isna().all()
+    assert table.loc[1, "explained variance":"loss recovered"].drop("L0").isna().all()
     assert table.loc[1, "in words"] == "not known: give prompts that differ"
 
 

@@ -1,4 +1,4 @@
-"""Criterion that the record of all models still says what the chapters find: run by ``make book``.
+"""Check that the record of all models still says what the chapters find: run by ``make book``.
 
 The record (``make verdicts``) is made once and shipped. Its rows for the model and the instruction
 that the chapters have in their configuration cells must give the verdicts that this build found.

@@ -26,7 +26,7 @@ ROOT = Path(__file__).resolve().parents[1]
 sys.path[:0] = [str(ROOT)] * (str(ROOT) not in sys.path)
 
 from benchmarks import machine  # noqa: E402
-from saif_helpers.cache.entry import write
+from saif_helpers.cache.entry import write  # noqa: E402
 from tools.soak_rounds import damage, full_disks, kills, two_at_once  # noqa: E402
 from tools.soak_runs import Amounts, BrokenError, Soak  # noqa: E402
 from tools.soak_sweep import Sizes  # noqa: E402

@@ -9,7 +9,6 @@ from typing import NamedTuple
 
 import torch
 
-from saif_helpers.placements import PLACEMENTS
 from saif_helpers.activations import capture
 from saif_helpers.book.record import checks_table
 from saif_helpers.cache import entry as entries
@@ -18,6 +17,7 @@ from saif_helpers.contents import load_contents
 from saif_helpers.grading import Grades
 from saif_helpers.instructions import load_instructions
 from saif_helpers.model import batching
+from saif_helpers.placements import PLACEMENTS
 from saif_helpers.prompts import make_pairs
 from saif_helpers.ranking import LatentRanking, rank_captured
 from saif_helpers.study.claims import Criterion, verdict

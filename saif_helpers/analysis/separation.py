@@ -74,7 +74,7 @@ def enrichment(
 ) -> pd.Series:
     """Ask whether chosen latents promote an instruction's vocabulary more than random ones do.
 
-    The chosen latents' score is the mean of theirs. The control draws as many latents from `pool_grades`.
+    The chosen latents' score is the mean of theirs. The control draws as many latents from `pool`.
 
     Args:
         scores: A score for each latent, from `vocabulary_scores`; those of latents that are neither

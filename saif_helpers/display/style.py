@@ -35,6 +35,7 @@ def share_axis(ax: Axes, axis: str, lowest: float) -> None:
 
 
 def legend_above(ax: Axes, title: str) -> None:
+    """Put the legend above the axes, in as many columns as its labels leave room for."""
     handles, labels = ax.get_legend_handles_labels()
     long = sum(map(len, labels)) > 40
     ax.legend(

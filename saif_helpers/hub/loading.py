@@ -62,8 +62,8 @@ def load(
             repository, a folder or a GGUF file (a ``Path``), which need `saes` or `release`.
         size: Of the organism ``"S"``, ``"M"`` (the default) or ``"L"``; ``"S-1"`` and ``"S-2"`` are
             S with other seeds. Of another model the width of its SAEs, such as ``"65k"``.
-        layers: The layers to have SAEs for, see `published_saes.choose_layers`. By default all layers that
-            have shipped SAEs, and the final one of any other model.
+        layers: The layers to have SAEs for, see `published_saes.choose_layers`. By default all
+            layers that have shipped SAEs, and the final one of any other model.
         saes: SAEs named one by one: layer to release and id in SAE-Lens' list, or to a folder that
             ``sae.save_model`` made; then without `size`, `layers` and `release`. Or the folder that
             ``make saes`` wrote, of which `size` and `layers` choose. ``{}`` for no SAEs.

@@ -30,7 +30,7 @@ read, counts {read_out} times.
 QUALITY = """## Quality
 
 Measured on text written apart for it, and at the last token of prompts with each of the book's
-instructions (*read-out*). *EV* is the share of variance readable_hub_errors; *with first* counts the first
+instructions (*read-out*). *EV* is the share of variance explained; *with first* counts the first
 token too, whose residual stream is the same in every text and far longer than any other. *Loss
 recovered* is the share of the loss lost by zeroing the stream that the reconstruction keeps. *Dead*
 latents are active on no token of the training text. *frozen* is the control: the same training with
@@ -46,7 +46,7 @@ BARS = """Asked of an SAE was that it recovers {recovered:.0%} of the loss ({fin
 the final layer), has at most {dead:.0%} dead latents, and an L0 of at most {l0}. {missed}
 
 The last token of a prompt is nearly the same in every prompt in the early layers: a small error is
-large against the little that differs, and the readable_hub_errors variance there can be below 0.
+large against the little that differs, and the explained variance there can be below 0.
 """
 
 COLUMNS = {
@@ -103,8 +103,8 @@ def text_curve(rows: list[dict]) -> pd.DataFrame:
     """
     columns = {
         "n_dead_tokens": "tokens of text",
-        "explained_variance": "readable_hub_errors variance",
-        "explained_variance_read_out": "readable_hub_errors variance, last token of a prompt",
+        "explained_variance": "explained variance",
+        "explained_variance_read_out": "explained variance, last token of a prompt",
         "loss_recovered": "loss recovered",
     }
     fewer = {(row["layer"], row["width"]) for row in rows if row["sae"].startswith("parts-")}

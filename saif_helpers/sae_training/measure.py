@@ -1,7 +1,7 @@
 """How good a trained SAE is, on text that it was not trained on and at the read-out token.
 
 The beginning of the sequence is left out of every number but one: its residual stream is a hundred
-times as long as all others and the same in every text, so that it rules an readable_hub_errors variance that
+times as long as all others and the same in every text, so that it rules an explained variance that
 counts it.
 """
 
@@ -33,13 +33,13 @@ class SAEQuality:
         layer: The layer.
         width: Number of latents.
         n_tokens: Tokens of held-out text, without the beginnings.
-        explained_variance: Share of the variance readable_hub_errors on them, 1 being all.
+        explained_variance: Share of the variance explained on them, 1 being all.
         explained_variance_with_first: The same with the beginnings counted.
         l0: Mean number of active latents.
         loss: Cross-entropy of the model's next token there, in nats.
         loss_recovered: Share of the loss lost by zeroing the stream that the SAE keeps.
         n_prompts: Prompts with an instruction.
-        explained_variance_read_out: Share of the variance readable_hub_errors at their last token.
+        explained_variance_read_out: Share of the variance explained at their last token.
         l0_read_out: Mean number of active latents there.
         n_dead_tokens: Tokens on which latents were looked for that are never active.
         dead: Share of latents that are active on none of these.

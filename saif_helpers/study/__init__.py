@@ -1,5 +1,5 @@
 """From a steering setting to a verdict: choose on validation, report on test, with controls.
 
-`settings` and `search` choose, `baselines` are the opponents, `claims` holds the verdict's rule, and
-`study` does all of it for one instruction.
+`settings` and `search` choose, `protocol` reports, `baselines` are the opponents, `claims` holds
+the verdict's rule, and `study` does all of it for one instruction.
 """

@@ -1,8 +1,8 @@
 """Choice of a setting (layer, k, beta, placement, strength, decay) on the validation split.
 
 The test split is never looked at here: a setting is chosen on validation contents and the chosen
-one alone is reported on test contents (`check_no_test_leakage`). A large grid is tried on a few contents,
-what did best there on more (`search`, round by round a `sweep`), and one setting is left
+one alone is reported on test contents (`check_no_test_leakage`). A large grid is tried on a few
+contents, what did best there on more (`search`, round by round a `sweep`), and one setting is left
 (`best_setting`).
 """
 

@@ -122,7 +122,7 @@ def criteria(grades: Mapping[str, Grades], rule: str, bars: Bars) -> list[Criter
         Criterion(f"strict, {rule}", grades[rule].proportion("strict"), "above", bars.strict),
         Criterion(f"loose, {rule} minus prompting", lag, "above", -margin),
         Criterion(
-            "strict, random latents", grades[RANDOM].proportion("strict"), "below", random_bar
+            "strict, random latents", grades[RANDOM].proportion("strict"), "below", bars.random
         ),
     ]
 

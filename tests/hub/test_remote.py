@@ -268,7 +268,7 @@ def test_reconstruction_is_measured_where_only_the_read_out_token_travels(rehear
         latents = encode(here.saes[layer], stream)
         error = (stream - decode(here.saes[layer], latents)).double().square().sum()
         variance = (stream - stream.double().mean(0)).square().sum()
-        assert table.loc[layer, "readable_hub_errors variance"] == pytest.approx(
+        assert table.loc[layer, "explained variance"] == pytest.approx(
             (1 - error / variance).item()
         )
         assert table.loc[layer, "L0"] == (latents > 0).sum(1).double().mean().item()

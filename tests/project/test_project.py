@@ -102,8 +102,8 @@ def test_ci_runs_the_two_commands():
 def test_readme_explains_every_folder():
     folders = {p.name for p in ROOT.iterdir() if p.is_dir() and p.name[0] not in "._"}
     folders -= {p for p in folders if p.endswith(".egg-info") or p in {"build", "dist", "shared"}}
-    readable_hub_errors = set(re.findall(r"^\| `(\w+)/`", text("README.md"), re.MULTILINE))
-    assert readable_hub_errors == folders
+    explained = set(re.findall(r"^\| `(\w+)/`", text("README.md"), re.MULTILINE))
+    assert explained == folders
 
 
 def test_readme_pictures_exist():

@@ -316,5 +316,5 @@ def test_an_sae_of_less_text_lies_apart_and_makes_a_curve(folder, tmp_path):
     curve = text_curve(quality_rows(tmp_path))
     assert len(curve) == 2
     assert curve.index.is_monotonic_increasing
-    assert set(curve.columns) >= {"readable_hub_errors variance", "loss recovered"}
+    assert set(curve.columns) >= {"explained variance", "loss recovered"}
     assert text_curve([]).empty
