@@ -1,4 +1,4 @@
-"""The package's outside and its shape: public names, size of files and functions, mirrored tests."""
+"""The package from outside: public names, sizes of files and functions, tests that mirror it."""
 
 import ast
 import importlib
