@@ -7,7 +7,7 @@ part of a vector here (standing: ours).
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import KW_ONLY, dataclass, replace
-from typing import Self
+from typing import TypeVar
 
 import torch
 from jaxtyping import Float, Int
@@ -16,6 +16,8 @@ from torch import Tensor
 
 from saif_helpers.model.saes import check_decoder_units, sae_layer
 from saif_helpers.placements import Positions, check_placement, describe_placement
+
+Intervened = TypeVar("Intervened", bound="_Placed")  # typing.Self, as beartype can check it
 
 
 def check_finite(name: str, value: float) -> None:
@@ -54,7 +56,7 @@ class _Placed:
         """Refuse a placement that there is not."""
         check_placement(self.placement, self.decay)
 
-    def at(self, placement: Positions, decay: float | None = None) -> Self:
+    def at(self: Intervened, placement: Positions, decay: float | None = None) -> Intervened:
         """Return the same intervention at other positions.
 
         >>> vector.at("decaying", decay=0.5)
