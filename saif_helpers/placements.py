@@ -5,7 +5,8 @@ At which positions the paper adds its vector is not known, so the placement is a
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import KW_ONLY, dataclass, replace
+from typing import ClassVar, TypeVar
 
 import torch
 from jaxtyping import Bool, Float
@@ -14,6 +15,7 @@ from torch import Tensor
 from saif_helpers._internal.types import PLACEMENTS, Placement
 
 Positions = Placement | slice | tuple[bool, ...]
+Intervened = TypeVar("Intervened", bound="Placed")  # typing.Self, as beartype can check it
 
 
 def check_placement(placement: Positions, decay: float) -> None:
@@ -58,6 +60,59 @@ def describe_placement(placement: Positions, decay: float) -> str:
         stop = "the end" if placement.stop is None else f"{placement.stop}"
         return f"prompt tokens {placement.start or 0} to {stop}"
     return f"{sum(placement)} of {len(placement)} prompt tokens"
+
+
+@dataclass(frozen=True, eq=False)
+class Placed:
+    """Where an intervention applies; its subclasses say what it is (`vector`, `description`).
+
+    Attributes:
+        layer: The layer after which it applies, counted from 0.
+        placement: At which positions: one of `PLACEMENTS` (see `steering.generate`), a slice of the
+            prompt's tokens, or a tuple with True or False for each of them.
+        decay: Factor from one generated token to the next, in the placement ``"decaying"``.
+        strength: Factor that it has been scaled by; it is in the numbers already.
+    """
+
+    fixed: ClassVar[bool] = True
+    """Whether `vector` is what is added, whatever the residual stream holds."""
+    layer: int
+    _: KW_ONLY
+    placement: Positions = "last_prompt_token"
+    decay: float = 0.8
+    strength: float = 1.0
+
+    def __post_init__(self) -> None:
+        """Refuse a placement that there is not."""
+        check_placement(self.placement, self.decay)
+
+    def at(self: Intervened, placement: Positions, decay: float | None = None) -> Intervened:
+        """Return the same intervention at other positions.
+
+        >>> vector.at("decaying", decay=0.5)
+
+        Args:
+            placement: At which positions.
+            decay: Factor from one generated token to the next; by default as it is.
+
+        Returns:
+            The intervention with another placement.
+
+        Raises:
+            ValueError: If the placement is unknown, or the decay not between 0 and 1.
+        """
+        return replace(self, placement=placement, decay=self.decay if decay is None else decay)
+
+    @property
+    def where(self) -> str:
+        """Layer, placement and strength in words, as in "layer 2, decaying by 0.5, strength 4"."""
+        return f"layer {self.layer}, {describe_placement(self.placement, self.decay)}, " + (
+            f"strength {self.strength:g}"
+        )
+
+    def __str__(self) -> str:
+        """Describe the intervention, as in "SAIF, k = 15, beta = 0 (layer 2, ...)"."""
+        return f"{self.description} ({self.where})"
 
 
 @dataclass(frozen=True, eq=False)

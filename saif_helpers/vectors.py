@@ -6,8 +6,8 @@ part of a vector here (standing: ours).
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import KW_ONLY, dataclass, replace
-from typing import TypeVar
+from dataclasses import dataclass, replace
+from typing import ClassVar
 
 import torch
 from jaxtyping import Float, Int
@@ -15,9 +15,7 @@ from sae_lens import SAE
 from torch import Tensor
 
 from saif_helpers.model.saes import check_decoder_units, sae_layer
-from saif_helpers.placements import Positions, check_placement, describe_placement
-
-Intervened = TypeVar("Intervened", bound="_Placed")  # typing.Self, as beartype can check it
+from saif_helpers.placements import Placed, Positions
 
 
 def check_finite(name: str, value: float) -> None:
@@ -35,58 +33,7 @@ def check_finite(name: str, value: float) -> None:
 
 
 @dataclass(frozen=True, eq=False)
-class _Placed:
-    """Where an intervention applies.
-
-    Attributes:
-        layer: The layer after which it applies, counted from 0.
-        placement: At which positions: one of `PLACEMENTS` (see `steering.generate`), a slice of the
-            prompt's tokens, or a tuple with True or False for each of them.
-        decay: Factor from one generated token to the next, in the placement ``"decaying"``.
-        strength: Factor that it has been scaled by; it is in the numbers already.
-    """
-
-    layer: int
-    _: KW_ONLY
-    placement: Positions = "last_prompt_token"
-    decay: float = 0.8
-    strength: float = 1.0
-
-    def __post_init__(self) -> None:
-        """Refuse a placement that there is not."""
-        check_placement(self.placement, self.decay)
-
-    def at(self: Intervened, placement: Positions, decay: float | None = None) -> Intervened:
-        """Return the same intervention at other positions.
-
-        >>> vector.at("decaying", decay=0.5)
-
-        Args:
-            placement: At which positions.
-            decay: Factor from one generated token to the next; by default as it is.
-
-        Returns:
-            The intervention with another placement.
-
-        Raises:
-            ValueError: If the placement is unknown, or the decay not between 0 and 1.
-        """
-        return replace(self, placement=placement, decay=self.decay if decay is None else decay)
-
-    @property
-    def where(self) -> str:
-        """Layer, placement and strength in words, as in "layer 2, decaying by 0.5, strength 4"."""
-        return f"layer {self.layer}, {describe_placement(self.placement, self.decay)}, " + (
-            f"strength {self.strength:g}"
-        )
-
-    def __str__(self) -> str:
-        """Describe the intervention, as in "SAIF, k = 15, beta = 0 (layer 2, ...)"."""
-        return f"{self.description} ({self.where})"
-
-
-@dataclass(frozen=True, eq=False)
-class SteeringVector(_Placed):
+class SteeringVector(Placed):
     """A direction to add to the residual stream after a layer, and at which positions.
 
     >>> vector = SteeringVector(2, organism.saes[2].W_dec[17].detach())
@@ -178,7 +125,7 @@ class SteeringVector(_Placed):
 
 
 @dataclass(frozen=True, eq=False)
-class ClampedLatents(_Placed):
+class ClampedLatents(Placed):
     """Latents to set to given activations after a layer, instead of adding to what they have.
 
     z' = z + sum_j (value_j - a_j(z)) W_dec[j], so what the SAE does not explain stays as it is. It
@@ -195,6 +142,7 @@ class ClampedLatents(_Placed):
         strength: Factor that the values have been scaled by.
     """
 
+    fixed: ClassVar[bool] = False
     sae: SAE
     latents: Int[Tensor, "k"]
     values: Float[Tensor, "k"]
