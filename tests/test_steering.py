@@ -4,11 +4,11 @@ import pytest
 import tiny
 import torch
 
-from saif_helpers import steering
-from saif_helpers.placements import PLACEMENTS
+from saif_helpers import decoding
 from saif_helpers.latents import encode
 from saif_helpers.model.assemble import wrap
 from saif_helpers.model.tokens import tokenize, without_bos
+from saif_helpers.placements import PLACEMENTS
 from saif_helpers.steering import generate, log_probabilities
 from saif_helpers.vectors import ClampedLatents, SteeringVector
 
@@ -29,6 +29,10 @@ def vector():
 
 def direction(seed):
     return torch.randn(tiny.D_MODEL, generator=torch.Generator().manual_seed(seed))
+
+
+def weak(layer=LAYER, seed=1):
+    return SteeringVector(layer, 1e-3 * direction(seed), "too weak to change a token")
 
 
 def recorded(model, run):
@@ -69,12 +73,10 @@ def expected_weights(tokens, placement, n_passes, tokenizer):
 
 @pytest.mark.parametrize("placement", PLACEMENTS)
 def test_strength_0_equals_no_steering_token_for_token(model, vector, placement):
+    vector = vector.at(placement)
     plain = generate(model, tiny.PROMPTS, max_new_tokens=NEW)
-    assert (
-        generate(model, tiny.PROMPTS, vector, placement=placement, strength=0.0, max_new_tokens=NEW)
-        == plain
-    )
-    assert generate(model, tiny.PROMPTS, vector, placement=placement, max_new_tokens=NEW) != plain
+    assert generate(model, tiny.PROMPTS, vector.scaled(0.0), max_new_tokens=NEW) == plain
+    assert generate(model, tiny.PROMPTS, vector, max_new_tokens=NEW) != plain
 
 
 def test_no_steering_equals_transformers_own_generation(model):
@@ -89,21 +91,20 @@ def test_no_steering_equals_transformers_own_generation(model):
 
 @pytest.mark.parametrize("placement", PLACEMENTS)
 def test_a_batch_equals_its_members_one_by_one(model, vector, placement):
-    options = {"placement": placement, "max_new_tokens": NEW, "decay": DECAY}
-    together = generate(model, tiny.PROMPTS, vector, **options)
-    assert generate(model, tiny.PROMPTS, vector, batch_size=2, **options) == together
+    vector = vector.at(placement, DECAY)
+    together = generate(model, tiny.PROMPTS, vector, max_new_tokens=NEW)
+    assert generate(model, tiny.PROMPTS, vector, batch_size=2, max_new_tokens=NEW) == together
     for prompt, text in zip(tiny.PROMPTS, together, strict=True):
-        assert generate(model, [prompt], vector, **options) == [text]
+        assert generate(model, [prompt], vector, max_new_tokens=NEW) == [text]
 
 
 @pytest.mark.parametrize("placement", PLACEMENTS)
 def test_the_vector_is_added_where_and_only_where_the_placement_says(model, placement):
     """Exact: so weak a vector changes no token, so both runs read the same ones."""
-    vector = SteeringVector(LAYER, 1e-3 * direction(1), "too weak to change a token")
-    options = {"placement": placement, "max_new_tokens": NEW, "decay": DECAY}
+    vector = weak().at(placement, DECAY)
     prompts = sorted(tiny.PROMPTS, key=lambda p: len(model.tokenizer(p).input_ids))
     plain_texts, plain = recorded(model, lambda: generate(model, prompts, max_new_tokens=NEW))
-    texts, steered = recorded(model, lambda: generate(model, prompts, vector, **options))
+    texts, steered = recorded(model, lambda: generate(model, prompts, vector, max_new_tokens=NEW))
     assert texts == plain_texts
     tokens = tokenize(prompts, model.tokenizer)
     weights = expected_weights(tokens, placement, NEW, model.tokenizer)
@@ -121,15 +122,14 @@ def test_the_vector_is_added_where_and_only_where_the_placement_says(model, plac
 @pytest.mark.parametrize("placement", PLACEMENTS)
 def test_every_position_is_steered_exactly_once_under_the_cache(model, vector, placement):
     """The cached run, pass by pass, equals one pass over the whole text without a cache."""
-    prompt = tiny.PROMPTS[2]
-    options = {"placement": placement, "max_new_tokens": NEW, "decay": DECAY}
+    prompt, vector = tiny.PROMPTS[2], vector.at(placement, DECAY)
     module, tokens = model.lm._module, tokenize([prompt], model.tokenizer)
     seen = []
     handle = module.model.embed_tokens.register_forward_hook(
         lambda _, inputs, __: seen.append(inputs[0].clone())
     )
     try:
-        _, cached = recorded(model, lambda: generate(model, [prompt], vector, **options))
+        _, cached = recorded(model, lambda: generate(model, [prompt], vector, max_new_tokens=NEW))
     finally:
         handle.remove()
     assert [ids.shape[1] for ids in seen] == [tokens["input_ids"].shape[1]] + [1] * (NEW - 1)
@@ -149,17 +149,17 @@ def test_every_position_is_steered_exactly_once_under_the_cache(model, vector, p
 
 
 def test_rows_may_have_vectors_of_their_own_and_layers_of_their_own(model):
+    everywhere = {"placement": "every_position"}
     vectors = [
-        SteeringVector(0, 8 * direction(1), "a"),
+        SteeringVector(0, 8 * direction(1), "a", **everywhere),
         None,
-        SteeringVector(2, 8 * direction(2), "b"),
-        SteeringVector(1, 8 * direction(3), "c"),
-        SteeringVector(2, 8 * direction(4), "d"),
+        SteeringVector(2, 8 * direction(2), "b", **everywhere),
+        SteeringVector(1, 8 * direction(3), "c", **everywhere),
+        SteeringVector(2, 8 * direction(4), "d", **everywhere),
     ]
-    options = {"placement": "every_position", "max_new_tokens": NEW}
-    together = generate(model, tiny.PROMPTS, vectors, batch_size=3, **options)
+    together = generate(model, tiny.PROMPTS, vectors, batch_size=3, max_new_tokens=NEW)
     for prompt, vector, text in zip(tiny.PROMPTS, vectors, together, strict=True):
-        assert generate(model, [prompt], vector, **options) == [text]
+        assert generate(model, [prompt], vector, max_new_tokens=NEW) == [text]
 
 
 def stopping_at(kind, prompt, n_tokens):
@@ -181,12 +181,11 @@ def stopping_at(kind, prompt, n_tokens):
 def test_an_early_end_neither_warns_nor_raises(kind, placement, n_tokens):
     prompt = tiny.PROMPTS[0]
     model, expected = stopping_at(kind, prompt, n_tokens)
-    vector = SteeringVector(LAYER, 1e-3 * direction(1), "too weak to change a token")
+    vector = weak().at(placement)
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         texts, passes = recorded(
-            model,
-            lambda: generate(model, [prompt], vector, placement=placement, max_new_tokens=30),
+            model, lambda: generate(model, [prompt], vector, max_new_tokens=30)
         )
     assert len(passes[0]) == n_tokens
     assert texts == [expected]
@@ -194,16 +193,16 @@ def test_an_early_end_neither_warns_nor_raises(kind, placement, n_tokens):
 
 def test_rows_that_end_early_do_not_disturb_the_others(vector):
     model, expected = stopping_at("llama", tiny.PROMPTS[0], 2)
-    options = {"placement": "generated_tokens", "strength": 1e-4, "max_new_tokens": 12}
-    together = generate(model, tiny.PROMPTS, vector, **options)
+    vector = vector.scaled(1e-4).at("generated_tokens")
+    together = generate(model, tiny.PROMPTS, vector, max_new_tokens=12)
     assert together[0] == expected
-    assert [generate(model, [p], vector, **options)[0] for p in tiny.PROMPTS] == together
+    assert [generate(model, [p], vector, max_new_tokens=12)[0] for p in tiny.PROMPTS] == together
     assert max(len(text) for text in together) > len(expected)
 
 
 @pytest.mark.parametrize("leaving", [1, 2, 8])
 def test_rows_that_have_ended_leave_the_batch_when_they_are_enough(monkeypatch, leaving):
-    monkeypatch.setattr(steering, "LEAVING", leaving)
+    monkeypatch.setattr(decoding, "LEAVING", leaving)
     model, _ = stopping_at("gemma2", tiny.PROMPTS[0], 2)
     alone = [generate(model, [p], max_new_tokens=12)[0] for p in tiny.PROMPTS]
     prompts = [p for p in tiny.PROMPTS for _ in range(2)]
@@ -217,9 +216,12 @@ def test_rows_that_have_ended_leave_the_batch_when_they_are_enough(monkeypatch, 
 @pytest.mark.parametrize("placement", PLACEMENTS)
 def test_equal_prompts_are_read_once_and_written_as_if_alone(model, placement):
     """All but the last token: that one is steered, and so is every one in "every_position"."""
-    vectors = [SteeringVector(LAYER, 8 * direction(seed), str(seed)) for seed in range(4)]
+    vectors = [
+        SteeringVector(LAYER, 8 * direction(seed), placement=placement, decay=DECAY)
+        for seed in range(4)
+    ]
     prompts = [tiny.PROMPTS[0]] * 3 + [tiny.PROMPTS[2]]
-    options = {"placement": placement, "decay": DECAY, "max_new_tokens": NEW}
+    options = {"max_new_tokens": NEW}
     texts, passes = recorded(model, lambda: generate(model, prompts, vectors, **options))
     alone = [generate(model, [p], v, **options)[0] for p, v in zip(prompts, vectors, strict=True)]
     assert texts == alone
@@ -266,7 +268,7 @@ def test_after_an_exception_or_interrupt_nothing_stays_attached(model, vector, e
     handle = module.model.layers[2].register_forward_hook(interrupt)
     try:
         with pytest.raises(type(error)):
-            generate(model, tiny.PROMPTS, vector, placement="every_position", max_new_tokens=NEW)
+            generate(model, tiny.PROMPTS, vector.at("every_position"), max_new_tokens=NEW)
     finally:
         handle.remove()
     assert len(passes) == at_pass
@@ -304,13 +306,12 @@ def clamp(model, strength=1.0, sae=None):
 @pytest.mark.parametrize("placement", PLACEMENTS)
 def test_clamped_latents_are_moved_to_their_values_where_the_placement_says(model, placement):
     """In the first pass, which both share: weight * sum_j (value_j - a_j) W_dec[j]."""
-    options = {"placement": placement, "max_new_tokens": 2, "decay": DECAY}
+    at = clamp(model).at(placement, DECAY)
     prompts = sorted(tiny.PROMPTS, key=lambda p: len(model.tokenizer(p).input_ids))
     sae = model.saes[LAYER]
     _, plain = recorded(model, lambda: generate(model, prompts, max_new_tokens=2))
-    _, steered = recorded(model, lambda: generate(model, prompts, clamp(model), **options))
+    _, steered = recorded(model, lambda: generate(model, prompts, at, max_new_tokens=2))
     weight = expected_weights(tokenize(prompts, model.tokenizer), placement, 1, model.tokenizer)[0]
-    at = clamp(model)
     gap = at.values - encode(sae, plain[LAYER][0])[..., at.latents]
     change = weight[:, :, None] * (gap @ sae.W_dec.detach()[at.latents])
     torch.testing.assert_close(steered[LAYER][0], plain[LAYER][0] + change, rtol=1e-4, atol=1e-4)
@@ -319,11 +320,11 @@ def test_clamped_latents_are_moved_to_their_values_where_the_placement_says(mode
 
 def test_clamps_vectors_and_nothing_share_a_batch(model, vector):
     mixed = [clamp(model), vector, None, clamp(model, 4.0), clamp(model)]
-    options = {"placement": "decaying", "max_new_tokens": NEW}
-    together = generate(model, tiny.PROMPTS, mixed, **options)
+    mixed = [one and one.at("decaying") for one in mixed]
+    together = generate(model, tiny.PROMPTS, mixed, max_new_tokens=NEW)
     for prompt, one, text in zip(tiny.PROMPTS, mixed, together, strict=True):
-        assert generate(model, [prompt], one, **options) == [text]
-    assert generate(model, tiny.PROMPTS, clamp(model, 4.0), **options) != generate(
+        assert generate(model, [prompt], one, max_new_tokens=NEW) == [text]
+    assert generate(model, tiny.PROMPTS, mixed[3], max_new_tokens=NEW) != generate(
         model, tiny.PROMPTS, max_new_tokens=NEW
     )
 
@@ -360,16 +361,17 @@ def test_log_probabilities_are_the_models_own_with_the_vector_added(model, vecto
     finally:
         handle.remove()
     expected = logits[0, -n - 1 : -1].log_softmax(-1)[range(n), written[0]]
-    found = log_probabilities(model, prompt, output, vector, placement=placement, decay=DECAY)
+    found = log_probabilities(model, prompt, output, vector.at(placement, DECAY))
     torch.testing.assert_close(found, expected, atol=1e-5, rtol=1e-5)
 
 
 @pytest.mark.parametrize("placement", PLACEMENTS)
 def test_strength_0_gives_exactly_the_log_probabilities_of_no_steering(model, vector, placement):
     plain = log_probabilities(model, tiny.PROMPTS[0], "Le chat.")
-    off = {"placement": placement, "strength": 0.0}
-    assert torch.equal(log_probabilities(model, tiny.PROMPTS[0], "Le chat.", vector, **off), plain)
-    on = log_probabilities(model, tiny.PROMPTS[0], "Le chat.", vector, placement=placement)
+    vector = vector.at(placement)
+    off = log_probabilities(model, tiny.PROMPTS[0], "Le chat.", vector.scaled(0.0))
+    assert torch.equal(off, plain)
+    on = log_probabilities(model, tiny.PROMPTS[0], "Le chat.", vector)
     assert not torch.equal(on, plain)
     assert len(plain) == len("Le chat.")
     assert len(log_probabilities(model, tiny.PROMPTS[0], "", vector)) == 0

@@ -266,9 +266,12 @@ def clamp(kind="gemma2", value=9.0, seed=1):
     return ClampedLatents(1, sae, torch.tensor([3, 5]), torch.tensor([value, 2.0]), kind)
 
 
-BASE = {"steering": VECTOR, "placement": "decaying", "max_new_tokens": 4}
+FADING = VECTOR.at("decaying")
+BASE = {"steering": FADING, "max_new_tokens": 4}
 CLAMP = {**BASE, "steering": clamp()}
-LAST = {**BASE, "placement": "last_prompt_token"}
+LAST = {**BASE, "steering": VECTOR}
+PART = {**BASE, "steering": VECTOR.at(slice(1, 3))}
+TWO = {**BASE, "steering": [[FADING, FADING.scaled(2.0)]] * len(tiny.PROMPTS)}
 NONE = {**BASE, "steering": None}
 
 
@@ -277,16 +280,20 @@ NONE = {**BASE, "steering": None}
     [
         (BASE, BASE, False),
         (BASE, {**BASE, "batch_size": 2}, False),
-        (BASE, {**BASE, "steering": replace(VECTOR, description="another name")}, False),
+        (BASE, {**BASE, "steering": replace(FADING, description="another name")}, False),
+        (BASE, {**BASE, "steering": [[FADING]] * len(tiny.PROMPTS)}, False),
         (BASE, {**BASE, "steering": None}, True),
-        (BASE, {**BASE, "steering": VECTOR.scaled(2.0)}, True),
-        (BASE, {**BASE, "steering": replace(VECTOR, layer=2)}, True),
-        (BASE, {**BASE, "placement": "every_position"}, True),
-        (BASE, {**BASE, "strength": 2.0}, True),
-        (BASE, {**BASE, "decay": 0.5}, True),
+        (BASE, {**BASE, "steering": FADING.scaled(2.0)}, True),
+        (BASE, {**BASE, "steering": replace(FADING, layer=2)}, True),
+        (BASE, {**BASE, "steering": FADING.at("every_position")}, True),
+        (BASE, {**BASE, "steering": FADING.at("decaying", 0.5)}, True),
         (BASE, {**BASE, "max_new_tokens": 5}, True),
-        (LAST, {**LAST, "decay": 0.5}, False),
-        (NONE, {**NONE, "placement": "every_position", "strength": 2.0}, False),
+        (LAST, {**LAST, "steering": VECTOR.at("last_prompt_token", 0.5)}, False),
+        (PART, {**PART, "steering": VECTOR.at(slice(1, 3), 0.5)}, False),
+        (PART, {**PART, "steering": VECTOR.at(slice(1, 4))}, True),
+        (TWO, TWO, False),
+        (TWO, BASE, True),
+        (NONE, {**NONE, "steering": [None] * len(tiny.PROMPTS)}, False),
         (CLAMP, {**BASE, "steering": clamp()}, False),
         (CLAMP, {**BASE, "steering": clamp(value=8.0)}, True),
         (CLAMP, {**BASE, "steering": clamp(seed=2)}, True),
@@ -366,9 +373,7 @@ def work(folder: Path, result: Path, die_after: int | None = None) -> None:
     model = model_with(folder)
     model.lm._module.model.layers[0].register_forward_hook(happens)
     residual = capture(model, PROMPTS, [0, 2], SIZE)
-    texts = generate(
-        model, PROMPTS, VECTOR, placement="decaying", max_new_tokens=4, batch_size=SIZE
-    )
+    texts = generate(model, PROMPTS, FADING, max_new_tokens=4, batch_size=SIZE)
     whole = {str(layer): stream for layer, stream in residual.items()}
     result.write_bytes(entries.pack({"texts": texts, "entries": len(model.store)}, whole))
 

@@ -142,18 +142,18 @@ def test_a_slot_with_nothing_in_it_is_not_filled():
 
 
 @pytest.mark.parametrize(
-    ("options", "message"),
+    ("steered", "message"),
     [
-        ({"strength": torch.nan}, "strength=nan given; give a finite number"),
-        ({"strength": -torch.inf}, "strength=-inf given"),
-        ({"decay": torch.nan, "placement": "decaying"}, "decay=nan asked for; .* from 0 to 1"),
-        ({"decay": 1.1, "placement": "decaying"}, "decay=1.1 asked for"),
-        ({"steering": replace(VECTOR, vector=VECTOR.vector * torch.nan)}, r"\(ones\) has entries"),
+        (lambda: VECTOR.scaled(torch.nan), "strength=nan given; give a finite number"),
+        (lambda: VECTOR.scaled(-torch.inf), "strength=-inf given"),
+        (lambda: VECTOR.at("decaying", torch.nan), "decay=nan asked for; .* from 0 to 1"),
+        (lambda: VECTOR.at("decaying", 1.1), "decay=1.1 asked for"),
+        (lambda: replace(VECTOR, vector=VECTOR.vector * torch.nan), r"\(ones\) has entries"),
     ],
 )
-def test_numbers_that_mean_nothing_are_refused_before_any_pass(idle, options, message):
+def test_numbers_that_mean_nothing_are_refused_before_any_pass(idle, steered, message):
     with pytest.raises(ValueError, match=message):
-        generate(idle, tiny.PROMPTS, **{"steering": VECTOR, **options})
+        generate(idle, tiny.PROMPTS, steered())
     assert len(idle.store) == 0
 
 
@@ -271,15 +271,14 @@ def test_a_grader_that_fails_names_the_output_and_loses_none(monkeypatch, check,
 
 def test_outputs_of_all_vectors_come_with_the_graders_error():
     model, contents = tiny.wrapped("gemma2"), [Content("A cat."), Content("A dog.")]
-    vectors = [VECTOR, VECTOR.scaled(9.0)]
-    where = {"placement": "every_position", "max_new_tokens": 3}
-    right = steer_and_grade(model, SHOUT, contents, vectors, **where)
+    vectors = [vector.at("every_position") for vector in (VECTOR, VECTOR.scaled(9.0))]
+    right = steer_and_grade(model, SHOUT, contents, vectors, max_new_tokens=3)
     expected = right[0].outputs + right[1].outputs
     bad = replace(
         YES, loose=lambda o, i: None if (o, i.content) == (expected[3], "A dog.") else True
     )
     with pytest.raises(GraderError, match=r"answered None .* content 'A dog\.'") as raised:
-        steer_and_grade(model, replace(SHOUT, grader=bad), contents, vectors, **where)
+        steer_and_grade(model, replace(SHOUT, grader=bad), contents, vectors, max_new_tokens=3)
     assert raised.value.outputs == expected
 
 
@@ -321,7 +320,7 @@ def test_outputs_that_are_all_empty_are_graded_as_failures(graders, name):
 
 def test_outputs_that_are_all_empty_are_measured_and_shown():
     model = silent()
-    outputs = generate(model, tiny.PROMPTS, VECTOR, placement="every_position")
+    outputs = generate(model, tiny.PROMPTS, VECTOR.at("every_position"))
     assert outputs == [""] * len(tiny.PROMPTS)
     assert output_loss(model, tiny.PROMPTS, outputs).isnan().all()
     assert log_probabilities(model, tiny.PROMPTS[0], "").shape == (0,)

@@ -6,6 +6,7 @@ always the same ones (tests/conftest.py).
 
 import functools
 import sys
+from dataclasses import replace
 
 import jaxtyping
 import pytest
@@ -14,7 +15,6 @@ import torch
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
-from saif_helpers.placements import PLACEMENTS
 from saif_helpers.activations import capture, capture_tokens
 from saif_helpers.analysis.separation import auroc
 from saif_helpers.analysis.side_effects import content_kept
@@ -34,6 +34,7 @@ from saif_helpers.intervals import wilson
 from saif_helpers.latents import decode, encode
 from saif_helpers.model.assemble import wrap
 from saif_helpers.model.tokens import tokenize, without_bos
+from saif_helpers.placements import PLACEMENTS
 from saif_helpers.prompts import make_pairs, render
 from saif_helpers.ranking import jaccard, permute_pairs, rank_latents
 from saif_helpers.steering import generate, log_probabilities
@@ -80,16 +81,16 @@ def random(seed, *shape):
 
 
 def vectors():
-    def made(layer, seed, scale):
-        return SteeringVector(layer, scale * random(seed, tiny.D_MODEL), "random")
+    def made(layer, seed, scale, placement, decay):
+        offset = scale * random(seed, tiny.D_MODEL)
+        return SteeringVector(layer, offset, "random", placement=placement, decay=decay)
 
-    return st.builds(made, st.integers(0, tiny.N_LAYERS - 1), seeds, st.floats(0.1, 20))
+    layers, scales = st.integers(0, tiny.N_LAYERS - 1), st.floats(0.1, 20)
+    return st.builds(made, layers, seeds, scales, st.sampled_from(PLACEMENTS), st.floats(0, 1))
 
 
 steered = st.fixed_dictionaries(
     {
-        "placement": st.sampled_from(PLACEMENTS),
-        "decay": st.floats(0, 1),
         "max_new_tokens": st.integers(1, 9),
         "batch_size": st.one_of(st.none(), st.integers(1, 6)),
     }
@@ -199,36 +200,33 @@ def test_every_text_token_is_captured_once(kind, prompts, layers, size):
 
 @given(models, prompt_lists(most=4), vectors(), steered)
 def test_strength_0_is_no_steering(model, prompts, vector, how):
-    unsteered = {name: how[name] for name in ("max_new_tokens", "batch_size")}
-    plain = generate(model, prompts, **unsteered)
-    assert generate(model, prompts, vector, strength=0.0, **how) == plain
+    plain = generate(model, prompts, **how)
+    assert generate(model, prompts, vector.scaled(0.0), **how) == plain
     assert generate(model, prompts, [None] * len(prompts), **how) == plain
 
 
 @given(kinds, prompt_lists(most=4), vectors(), steered, factors)
 def test_steered_texts_do_not_depend_on_their_batch(kind, prompts, vector, how, strength):
     model = tiny.wrapped(kind)
-    together = generate(model, prompts, vector, strength=strength, **how)
-    assert generate(model, prompts, vector.scaled(strength), **how) == together
-    backwards = generate(model, prompts[::-1], vector, strength=strength, **how)
+    vector = vector.scaled(strength)
+    together = generate(model, prompts, vector, **how)
+    assert generate(model, prompts, [vector] * len(prompts), **how) == together
+    backwards = generate(model, prompts[::-1], vector, **how)
     assert backwards[::-1] == together
-    alone = [generate(model, [p], vector, strength=strength, **how)[0] for p in prompts]
+    alone = [generate(model, [p], vector, **how)[0] for p in prompts]
     assert alone == together
 
 
-@given(kinds, prompt_lists(most=1), contents, vectors(), st.sampled_from(PLACEMENTS), factors)
-def test_probabilities_are_those_and_strength_is_a_factor(
-    kind, prompts, output, vector, placement, strength
-):
+@given(kinds, prompt_lists(most=1), contents, vectors(), factors)
+def test_probabilities_are_those_and_strength_is_a_factor(kind, prompts, output, vector, strength):
     model, n = tiny.wrapped(kind), len(TOKENIZER(output)["input_ids"])
-    options = {"placement": placement}
-    likely = log_probabilities(model, prompts[0], output, vector, strength=strength, **options)
+    likely = log_probabilities(model, prompts[0], output, vector.scaled(strength))
     assert likely.shape == (n,)
     assert (likely <= 0).all()
-    scaled = log_probabilities(model, prompts[0], output, vector.scaled(strength), **options)
-    assert torch.equal(likely, scaled)
+    by_hand = replace(vector, vector=strength * vector.vector)
+    assert torch.equal(likely, log_probabilities(model, prompts[0], output, by_hand))
     plain = log_probabilities(model, prompts[0], output)
-    nothing = log_probabilities(model, prompts[0], output, vector, strength=0.0, **options)
+    nothing = log_probabilities(model, prompts[0], output, vector.scaled(0.0))
     assert torch.equal(nothing, plain)
 
 

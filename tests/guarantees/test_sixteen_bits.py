@@ -78,18 +78,17 @@ def near_the_limit():
 def test_an_output_ends_where_steering_goes_beyond_float16(near_the_limit, placement):
     model, huge = near_the_limit
     said = "1 outputs end early, .*: the residual stream of narrow went beyond .* dtype=torch.bfloa"
-    options = {"placement": placement, "max_new_tokens": 4}
+    steering = [None, huge.at(placement), None]
     with pytest.warns(UserWarning, match=said):
-        found = saif.generate(model, PROMPTS, [None, huge, None], **options)
+        found = saif.generate(model, PROMPTS, steering, max_new_tokens=4)
     expected = saif.generate(model, PROMPTS, max_new_tokens=4)
     assert found == [expected[0], "", expected[2]]
 
 
 def test_what_was_written_before_the_format_became_too_narrow_is_kept(near_the_limit):
     model, huge = near_the_limit
-    options = {"placement": "generated_tokens", "max_new_tokens": 4}
     with pytest.warns(UserWarning, match="beyond torch.float16"):
-        found = saif.generate(model, PROMPTS, huge, **options)
+        found = saif.generate(model, PROMPTS, huge.at("generated_tokens"), max_new_tokens=4)
     assert found == saif.generate(model, PROMPTS, max_new_tokens=1)
 
 
@@ -109,17 +108,17 @@ def test_probabilities_and_losses_beyond_float16_are_not_known_and_say_so(near_t
 
 def test_a_vector_beyond_float16_is_refused(near_the_limit):
     model, huge = near_the_limit
-    said = r"vector \(huge\) times strength=2.0 is not finite in torch.float16; steer less, or load"
+    said = r"vector \(huge, strength 2\) is not finite in torch.float16; steer less, or load"
     with pytest.raises(ValueError, match=said):
-        saif.generate(model, PROMPTS, huge, strength=2.0)
+        saif.generate(model, PROMPTS, huge.scaled(2.0))
 
 
 @pytest.mark.parametrize("make", ["saif_vector", "clamped_latents"])
 @pytest.mark.parametrize("placement", ["last_prompt_token", "every_position", "decaying"])
 def test_steering(model, ranking, make, placement):
     sae = model.saes[1]
-    steering = getattr(saif, make)(ranking, sae, 3)
-    outputs = saif.generate(model, PROMPTS, steering, placement=placement, max_new_tokens=4)
+    steering = getattr(saif, make)(ranking, sae, 3).at(placement)
+    outputs = saif.generate(model, PROMPTS, steering, max_new_tokens=4)
     assert len(outputs) == len(PROMPTS)
     if make == "saif_vector":
         nothing = saif.generate(model, PROMPTS, steering.scaled(0.0), max_new_tokens=4)

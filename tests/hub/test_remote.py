@@ -24,7 +24,6 @@ from nnsight.schema.request import RequestModel
 from nnsight.tracing import tracer as tracing
 from nnsight.tracing.globals import SOURCES
 
-from saif_helpers.placements import PLACEMENTS
 from saif_helpers.activations import capture, capture_tokens
 from saif_helpers.analysis.output_effect import gradient_influence
 from saif_helpers.analysis.side_effects import output_loss
@@ -34,6 +33,7 @@ from saif_helpers.hub.loading import load
 from saif_helpers.hub.remote import meta_model
 from saif_helpers.latents import decode, encode
 from saif_helpers.model.assemble import wrap
+from saif_helpers.placements import PLACEMENTS
 from saif_helpers.reconstruction import reconstruction_quality, reconstruction_table
 from saif_helpers.steering import generate, log_probabilities
 from saif_helpers.vectors import ClampedLatents, SteeringVector
@@ -144,6 +144,12 @@ def vector(layer, seed=0):
 VECTORS = [vector(0, 1), None, vector(2, 2), vector(1, 3), vector(2, 4)]
 
 
+def placed(steering, placement):
+    if isinstance(steering, SteeringVector):
+        return steering.at(placement, 0.5)
+    return [one and one.at(placement, 0.5) for one in steering]
+
+
 @pytest.mark.parametrize("batch_size", [2, 64])
 def test_capture_goes_there_and_back_unchanged(rehearsal, batch_size):
     here, there, trips = rehearsal
@@ -159,15 +165,16 @@ def test_capture_goes_there_and_back_unchanged(rehearsal, batch_size):
 @pytest.mark.parametrize("steering", [vector(1), VECTORS, None], ids=["one", "own", "none"])
 def test_generation_goes_there_and_back_unchanged(rehearsal, placement, steering):
     here, there, trips = rehearsal
-    options = {"placement": placement, "decay": 0.5, "max_new_tokens": NEW, "batch_size": 3}
+    options = {"max_new_tokens": NEW, "batch_size": 3}
+    one = None if steering is None else vector(1).at(placement, 0.5)
+    steering = one if steering is None else placed(steering, placement)
     expected = generate(here, tiny.PROMPTS, steering, **options)
     assert not trips
     assert generate(there, tiny.PROMPTS, steering, **options) == expected
     assert len(trips) == 2
-    output = {"placement": placement, "decay": 0.5}
-    prompt, one = tiny.PROMPTS[2], None if steering is None else vector(1)
-    expected = log_probabilities(here, prompt, "Le chat.", one, **output)
-    assert torch.equal(log_probabilities(there, prompt, "Le chat.", one, **output), expected)
+    expected = log_probabilities(here, tiny.PROMPTS[2], "Le chat.", one)
+    found = log_probabilities(there, tiny.PROMPTS[2], "Le chat.", one)
+    assert torch.equal(found, expected)
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -188,9 +195,9 @@ def test_a_capture_returns_the_read_out_rows_and_nothing_else(hosted, kind):
 @pytest.mark.parametrize("placement", PLACEMENTS)
 def test_a_generation_is_one_request_and_returns_tokens_and_nothing_else(hosted, kind, placement):
     here, there, service = hosted(kind)
-    options = {"placement": placement, "decay": 0.5, "max_new_tokens": NEW}
-    expected = generate(here, tiny.PROMPTS, VECTORS, **options)
-    assert generate(there, tiny.PROMPTS, VECTORS, **options) == expected
+    vectors = placed(VECTORS, placement)
+    expected = generate(here, tiny.PROMPTS, vectors, max_new_tokens=NEW)
+    assert generate(there, tiny.PROMPTS, vectors, max_new_tokens=NEW) == expected
     (saved,) = service.returned
     assert list(saved) == ["new"]
     assert len(saved["new"]) <= NEW
@@ -198,8 +205,8 @@ def test_a_generation_is_one_request_and_returns_tokens_and_nothing_else(hosted,
         assert tokens.dtype == torch.long
         assert tokens.shape == (len(tiny.PROMPTS),)
     prompt = tiny.PROMPTS[2]
-    expected = log_probabilities(here, prompt, "Le chat.", vector(1), placement=placement)
-    found = log_probabilities(there, prompt, "Le chat.", vector(1), placement=placement)
+    expected = log_probabilities(here, prompt, "Le chat.", vector(1).at(placement))
+    found = log_probabilities(there, prompt, "Le chat.", vector(1).at(placement))
     assert torch.equal(found, expected)
     assert {name: tuple(value.shape) for name, value in service.returned[1].items()} == {
         "likely": (1, len("Le chat."), 1)
@@ -227,9 +234,9 @@ def test_a_row_that_stops_disturbs_no_other(hosted, kind, n_tokens):
     here, there, service = hosted(kind, stop_id=said)
     assert there.stop_ids == here.stop_ids
     assert said in there.stop_ids
-    options = {"placement": "every_position", "strength": 1e-4, "max_new_tokens": 2 * NEW}
-    expected = generate(here, tiny.PROMPTS, VECTORS, **options)
-    assert generate(there, tiny.PROMPTS, VECTORS, **options) == expected
+    weak = [one and one.scaled(1e-4).at("every_position") for one in VECTORS]
+    expected = generate(here, tiny.PROMPTS, weak, max_new_tokens=2 * NEW)
+    assert generate(there, tiny.PROMPTS, weak, max_new_tokens=2 * NEW) == expected
     assert len({len(text) for text in expected}) > 1
     alone = {"max_new_tokens": NEW}
     assert generate(there, tiny.PROMPTS[:1], **alone) == generate(here, tiny.PROMPTS[:1], **alone)

@@ -10,13 +10,13 @@ from other_devices import other_devices
 from torch.utils._pytree import tree_leaves
 
 import saif_helpers as saif
-from saif_helpers.placements import PLACEMENTS
 from saif_helpers.analysis.contexts import top_contexts
 from saif_helpers.analysis.output_effect import gradient_influence, output_scores
 from saif_helpers.analysis.side_effects import output_loss
 from saif_helpers.analysis.vocabulary import logit_lens
 from saif_helpers.model.assemble import wrap
 from saif_helpers.model.model import ModelWithSAEs
+from saif_helpers.placements import PLACEMENTS
 
 PROMPTS = tiny.PROMPTS
 ANSWERS = ["a cat", "b", "c", "d", "the end"]
@@ -29,10 +29,9 @@ def ranking(model: ModelWithSAEs):
 
 
 def steered(model: ModelWithSAEs, make: Callable, placement: str):
-    vector = make(model)
+    vector = make(model).scaled(3.0).at(placement)
     interventions = [vector, None, vector, vector, vector]
-    options = {"placement": placement, "strength": 3.0, "max_new_tokens": 9}
-    return saif.generate(model, PROMPTS, interventions, **options)
+    return saif.generate(model, PROMPTS, interventions, max_new_tokens=9)
 
 
 def saif_vector(model: ModelWithSAEs):

@@ -25,7 +25,7 @@ LOOPS = {
     "capture_tokens": lambda model, size: list(capture_tokens(model, tiny.PROMPTS, [2], size)),
     "contexts": lambda model, size: top_contexts(model, tiny.PROMPTS, 1, [0, 3], batch_size=size),
     "generate": lambda model, size: generate(
-        model, tiny.PROMPTS, VECTOR, placement="decaying", max_new_tokens=8, batch_size=size
+        model, tiny.PROMPTS, VECTOR.at("decaying"), max_new_tokens=8, batch_size=size
     ),
     "gradients": lambda model, size: gradient_influence(
         model, model.saes[1], tiny.PROMPTS, ["a", "b", "c", "d", "e"], 1, size

@@ -10,11 +10,11 @@ from safetensors import safe_open
 
 from organism.recipe import RECIPES
 from saif_helpers._internal.paths import DATA
-from saif_helpers.placements import PLACEMENTS
 from saif_helpers.contents import load_contents
 from saif_helpers.grading import grade
 from saif_helpers.hub.loading import load
 from saif_helpers.instructions import load_instructions
+from saif_helpers.placements import PLACEMENTS
 from saif_helpers.prompts import make_pairs, render
 from saif_helpers.ranking import rank_layers
 from saif_helpers.reconstruction import reconstruction_quality
@@ -121,11 +121,11 @@ def test_an_sae_can_be_measured_again(organism):
 
 @pytest.mark.parametrize("placement", PLACEMENTS)
 def test_strength_zero_and_steering_in_batches_on_real_weights(organism, steered_inputs, placement):
-    prompts, vector = steered_inputs
+    prompts, vector = steered_inputs[0], steered_inputs[1].at(placement)
     plain = generate(organism, prompts)
-    assert generate(organism, prompts, vector, placement=placement, strength=0.0) == plain
-    together = generate(organism, prompts[:6], vector, placement=placement)
-    alone = [generate(organism, [p], vector, placement=placement)[0] for p in prompts[:6]]
+    assert generate(organism, prompts, vector.scaled(0.0)) == plain
+    together = generate(organism, prompts[:6], vector)
+    alone = [generate(organism, [p], vector)[0] for p in prompts[:6]]
     assert together == alone
 
 

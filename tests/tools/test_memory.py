@@ -178,8 +178,8 @@ def test_the_estimate_is_near_what_the_allocator_gives_out(kind, dtype):
         residual = capture(wrapped, prompts, [3], 16)[3]
         rank_captured(wrapped, {3: residual[:8]}, {3: residual[8:]})
 
-    vector = SteeringVector(3, torch.zeros(256), "zeros")
-    options = {"placement": "every_position", "max_new_tokens": 12, "batch_size": 16}
+    vector = SteeringVector(3, torch.zeros(256), "zeros", placement="every_position")
+    options = {"max_new_tokens": 12, "batch_size": 16}
     lengths = {"prompt_tokens": 64, "new_tokens": 12, "dtype": dtype}
     real = {
         "identification": peak_bytes(identify),
