@@ -132,7 +132,7 @@ def _first_cache(
     if len(prompts) < len(rows):
         inputs = {name: prompts[:, i].to(model.device) for i, name in enumerate(names)}
         with torch.no_grad():
-            model.lm._module.model(**inputs, past_key_values=cache, use_cache=True)
+            model.hf.base_model(**inputs, past_key_values=cache, use_cache=True)
         cache.batch_select_indices(prompt_of_row)
     return cache
 

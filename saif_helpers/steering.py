@@ -155,7 +155,7 @@ def generate_ids(
         "max_new_tokens": max_new_tokens,
         "stop_ids": model.stop_ids,
         "pad_token_id": model.tokenizer.pad_token_id,
-        "generation_config": model.lm._module.generation_config.to_dict(),
+        "generation_config": model.hf.generation_config.to_dict(),
     }
     for rows, found in cached_batches(
         model,

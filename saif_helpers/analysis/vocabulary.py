@@ -12,6 +12,7 @@ from jaxtyping import Float, Int
 from torch import Tensor
 from transformers import PreTrainedTokenizerBase
 
+from saif_helpers.model.architecture import final_norm
 from saif_helpers.model.model import ModelWithSAEs
 
 
@@ -47,11 +48,9 @@ def _logits(
             f"{model.d_model}"
         )
     model.require_local("the logit lens")
-    network = model.lm._module
-    head = network.lm_head
     with torch.no_grad():
-        normed = network.model.norm(directions.to(model.device, model.lm.dtype))
-        return head(normed).float()
+        normed = final_norm(model.hf)(directions.to(model.device, model.lm.dtype))
+        return model.hf.get_output_embeddings()(normed).float()
 
 
 def promoted_tokens(

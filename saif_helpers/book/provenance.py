@@ -27,7 +27,7 @@ def provenance(model: ModelWithSAEs, seed: int) -> dict:
     """
     return {
         "model": model.name,
-        "commit": commit_of(model.lm._module.config.name_or_path),
+        "commit": commit_of(model.hf.config.name_or_path),
         "dtype": str(model.lm.dtype).removeprefix("torch."),
         "saes": {
             f"layer {layer}, width {width}": path

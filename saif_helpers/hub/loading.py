@@ -111,7 +111,7 @@ def load(
         device = device or default_device()
         found = load_pretrained(name, size, layers, saes, release, device, dtype, remote)
     if store == "usual":
-        weights_here = not any(w.is_meta for w in found.lm._module.parameters())
+        weights_here = not any(w.is_meta for w in found.hf.parameters())
         worth_it = name != "organism" or "SAIF_STORE" in os.environ
         keep = worth_it and not remote and weights_here
         store = default_folder() if keep else None

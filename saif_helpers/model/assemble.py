@@ -11,6 +11,7 @@ from transformers import PreTrainedTokenizerBase
 
 from saif_helpers._internal.types import Corpus, Remote
 from saif_helpers.cache.store import Store
+from saif_helpers.model.architecture import check_architecture, decoder_layers
 from saif_helpers.model.model import SAE_BYTES, ModelWithSAEs
 from saif_helpers.model.saes import SAECollection, check_input_scale, sae_layer
 
@@ -28,8 +29,8 @@ def wrap(
     """Put a model, its tokenizer and its SAEs together, from objects in memory.
 
     Args:
-        model: A transformers causal language model built like Gemma or Llama
-            (``model.model.layers``); for ``remote=True`` what `remote.meta_model` returns.
+        model: A transformers causal language model built like Gemma or Llama, GPT-2 or Pythia; for
+            ``remote=True`` what `remote.meta_model` returns.
         tokenizer: Its tokenizer. Its padding side is set to the left.
         saes: An SAE for each layer, or for each pair of layer and width.
         name: What to call the model.
@@ -50,56 +51,6 @@ def wrap(
         found[layer, width] = (sae.cfg.to_dict(), lambda sae=sae: sae, "in memory")
     found = combine(model, tokenizer, found, name, corpus, remote)
     return replace(found, store=store)
-
-
-ATTENTIONS = {"full_attention", "sliding_attention", "chunked_attention"}
-
-
-def check_architecture(model: torch.nn.Module | TransformersModel, name: str) -> None:
-    """Refuse architectures that can be captured and not steered, before anything runs.
-
-    Args:
-        model: As in `wrap`.
-        name: What the model is called.
-
-    Raises:
-        ValueError: If not all layers are attention, whose cache can drop the texts that have ended,
-            or the residual stream has several copies.
-    """
-    config = model.config.get_text_config()
-    others = sorted(set(getattr(config, "layer_types", None) or ()) - ATTENTIONS)
-    if others:
-        raise ValueError(
-            f"{name} has layers of the kind {others[0]!r}; only models whose layers are all "
-            "attention can be steered here: take one of those"
-        )
-    if getattr(config, "altup_num_inputs", 1) > 1:
-        raise ValueError(
-            f"{name} has a residual stream of {config.altup_num_inputs} copies; take a model that "
-            "has a single one"
-        )
-
-
-def decoder_layers(model: torch.nn.Module | TransformersModel) -> torch.nn.ModuleList:
-    """Return a model's decoder layers.
-
-    Args:
-        model: A transformers causal language model, or one wrapped by nnsight.
-
-    Returns:
-        The layers, first to last.
-
-    Raises:
-        ValueError: If the model is not built like Gemma or Llama.
-    """
-    model = model._module if isinstance(model, TransformersModel) else model
-    layers = getattr(getattr(model, "model", None), "layers", None)
-    if layers is None:
-        raise ValueError(
-            f"{type(model).__name__} has no model.layers; "
-            "models built like Gemma or Llama are supported"
-        )
-    return layers
 
 
 def combine(

@@ -62,14 +62,14 @@ def default_batch_size(
     """
     if model.device.type != "cuda":
         return without_gpu
-    config, size = model.lm._module.config.get_text_config(), model.lm.dtype.itemsize
+    config, size = model.hf.config.get_text_config(), model.lm.dtype.itemsize
     heads = config.num_attention_heads
     head_dim = getattr(config, "head_dim", None) or config.hidden_size // heads
     kv_heads = getattr(config, "num_key_value_heads", None) or heads
     length = n_tokens + new_tokens if new_tokens else 0
     row = 2 * config.num_hidden_layers * kv_heads * head_dim * length * size
-    row += n_tokens * (4 * config.hidden_size + 3 * config.intermediate_size) * size
-    row += heads * n_tokens**2 * (size + 4)
+    inner = getattr(config, "intermediate_size", None) or 4 * config.hidden_size  # as in GPT-2
+    row += n_tokens * ((4 * config.hidden_size + 3 * inner) * size + heads * n_tokens * (size + 4))
     row += (n_tokens if all_logits else 1) * config.vocab_size * (size + 8)
     free, _ = torch.cuda.mem_get_info(model.device)
     # What torch holds and does not use counts as taken there, and is free for the next batch.
@@ -91,7 +91,7 @@ def check_context_length(
     Raises:
         ValueError: If a prompt leaves no room for them.
     """
-    config = model.lm._module.config.get_text_config()
+    config = model.hf.config.get_text_config()
     context = getattr(config, "max_position_embeddings", None) or math.inf
     if new_tokens >= context:
         raise ValueError(

@@ -93,7 +93,7 @@ def _computed_with(model: ModelWithSAEs) -> dict[str, Any]:
         "fingerprint": model.fingerprint,
         "dtype": str(model.lm.dtype),
         "device": model.device.type,
-        "attention": model.lm._module.config._attn_implementation,
+        "attention": model.hf.config._attn_implementation,
         "precision": torch.get_float32_matmul_precision(),  # "highest", or TF32 on some GPUs
         "versions": {name: version(name) for name in LIBRARIES},
         "results": RESULTS_VERSION,

@@ -13,6 +13,7 @@ from transformers import PreTrainedTokenizerBase
 from saif_helpers._internal.types import Corpus, Remote, Style
 from saif_helpers.cache.entry import tensors_digest
 from saif_helpers.cache.store import Store
+from saif_helpers.model.architecture import layers_path
 from saif_helpers.model.saes import SAECollection
 
 SAE_BYTES = 3 * 2**30  # of SAEs held at once, where they come from the Hub
@@ -51,6 +52,11 @@ class ModelWithSAEs:
     _known_sum: dict = field(default_factory=dict, init=False, repr=False)
 
     @property
+    def hf(self) -> torch.nn.Module:
+        """The transformers model itself, without nnsight around it."""
+        return self.lm._module
+
+    @property
     def fingerprint(self) -> str:
         """The sha256 sum of the model's weights and configuration.
 
@@ -60,7 +66,7 @@ class ModelWithSAEs:
         Raises:
             ValueError: If weights are not in memory, so that models cannot be told apart.
         """
-        module = self.lm._module
+        module = self.hf
         if any(weights.is_meta for weights in module.parameters()):
             raise ValueError(
                 f"not all weights of {self.name} are in this machine's memory, so its results "
@@ -89,7 +95,7 @@ class ModelWithSAEs:
             raise ValueError(
                 f"layer {index!r} asked for; {self.name} has layers 0-{self.n_layers - 1}"
             )
-        return self.lm.model.layers[index]
+        return self.lm.get(layers_path(self.lm))[index]
 
     @property
     def device(self) -> torch.device:
@@ -98,13 +104,13 @@ class ModelWithSAEs:
         Later layers may be on other devices (``device_map="auto"``), so what meets the residual
         stream is moved to where that is.
         """
-        device = next(self.lm._module.parameters()).device
+        device = next(self.hf.parameters()).device
         return torch.device("cpu") if device.type == "meta" else device
 
     @property
     def stop_ids(self) -> list[int]:
         """Token ids that end a generation: the end of the text or of the model's turn."""
-        configured = self.lm._module.generation_config.eos_token_id
+        configured = self.hf.generation_config.eos_token_id
         ids = {
             self.tokenizer.eos_token_id,
             *(configured if isinstance(configured, list) else [configured]),

@@ -144,7 +144,7 @@ def sample(
         tokens = tokenize(prompts[start : start + batch_size], model.tokenizer)
         inputs = {key: tokens[key].to(model.device) for key in ("input_ids", "attention_mask")}
         with torch.no_grad():
-            written = model.lm._module.generate(
+            written = model.hf.generate(
                 **inputs,
                 max_new_tokens=n_tokens,
                 do_sample=True,

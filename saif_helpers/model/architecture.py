@@ -1,0 +1,95 @@
+"""Where each supported architecture keeps its decoder layers and its final norm."""
+
+import torch
+from nnsight import TransformersModel
+
+FINAL_NORMS = {
+    "model.layers": "model.norm",  # Gemma, Llama, Qwen, Mistral and most others
+    "transformer.h": "transformer.ln_f",  # GPT-2
+    "gpt_neox.layers": "gpt_neox.final_layer_norm",  # Pythia
+}
+"""Where the decoder layers are, and where the norm is that follows the last of them."""
+ATTENTIONS = {"full_attention", "sliding_attention", "chunked_attention"}
+
+
+def layers_path(model: torch.nn.Module | TransformersModel) -> str:
+    """Return where a model's decoder layers are, such as ``"model.layers"``.
+
+    Args:
+        model: A transformers causal language model, or one wrapped by nnsight.
+
+    Returns:
+        A path for ``get_submodule``.
+
+    Raises:
+        ValueError: If the model is not built like Gemma or Llama, GPT-2 or Pythia.
+    """
+    network = model._module if isinstance(model, TransformersModel) else model
+    kind = getattr(getattr(network, "config", None), "model_type", None)
+    for path in FINAL_NORMS:
+        owner, _, name = path.partition(".")
+        if getattr(getattr(network, owner, None), name, None) is None:
+            continue
+        if owner == "transformer" and kind != "gpt2":
+            break  # blocks of GPT-J, Falcon and others return more than the residual stream
+        return path
+    raise ValueError(
+        f"{type(network).__name__} is not built like Gemma or Llama (model.layers), GPT-2 or "
+        "Pythia (gpt_neox.layers); give a causal language model of transformers that is"
+    )
+
+
+def decoder_layers(model: torch.nn.Module | TransformersModel) -> torch.nn.ModuleList:
+    """Return a model's decoder layers.
+
+    Args:
+        model: As for `layers_path`.
+
+    Returns:
+        The layers, first to last.
+
+    Raises:
+        ValueError: As `layers_path`.
+    """
+    network = model._module if isinstance(model, TransformersModel) else model
+    return network.get_submodule(layers_path(network))
+
+
+def final_norm(model: torch.nn.Module) -> torch.nn.Module:
+    """Return the norm between the last decoder layer and the head.
+
+    Args:
+        model: A transformers causal language model.
+
+    Returns:
+        The module.
+
+    Raises:
+        ValueError: As `layers_path`.
+    """
+    return model.get_submodule(FINAL_NORMS[layers_path(model)])
+
+
+def check_architecture(model: torch.nn.Module | TransformersModel, name: str) -> None:
+    """Refuse architectures that can be captured and not steered, before anything runs.
+
+    Args:
+        model: As for `layers_path`.
+        name: What the model is called.
+
+    Raises:
+        ValueError: If not all layers are attention, whose cache can drop the texts that have ended,
+            or the residual stream has several copies.
+    """
+    config = model.config.get_text_config()
+    others = sorted(set(getattr(config, "layer_types", None) or ()) - ATTENTIONS)
+    if others:
+        raise ValueError(
+            f"{name} has layers of the kind {others[0]!r}; only models whose layers are all "
+            "attention can be steered here: take one of those"
+        )
+    if getattr(config, "altup_num_inputs", 1) > 1:
+        raise ValueError(
+            f"{name} has a residual stream of {config.altup_num_inputs} copies; take a model that "
+            "has a single one"
+        )
