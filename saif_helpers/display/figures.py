@@ -13,7 +13,9 @@ from matplotlib.container import BarContainer
 from matplotlib.ticker import FixedLocator, StrMethodFormatter
 from torch import Tensor
 
-from saif_helpers.display.style import PALETTE, legend_above, share_axis
+from saif_helpers.display.style import PALETTE, legend_above, share_axis, style
+
+__all__ = ["PALETTE", "heatmap", "interval_bars", "interval_lines", "sensitivity_curve", "style"]
 
 INK, GREY = "#222832", "#8A8F98"
 MARKERS, DASHES = ("o", "s", "^", "D", "v", "P", "X"), ("-", "--", "-.", ":")
