@@ -1,8 +1,10 @@
-"""The checksums of shipped files."""
+"""What is known of the shipped models and SAEs: their checksums, and what was measured of them."""
 
 import hashlib
 import json
 from pathlib import Path
+
+from saif_helpers._internal.paths import DATA
 
 
 def check_manifest(root: Path, size: str) -> None:
@@ -28,3 +30,21 @@ def check_manifest(root: Path, size: str) -> None:
     for path in sorted(listed):
         if hashlib.sha256((root / path).read_bytes()).hexdigest() != manifest[path]:
             raise ValueError(f"{path} does not have the sha256 sum in the manifest; {advice}")
+
+
+def shipped_record(name: str) -> dict:
+    """Read what was recorded of shipped SAEs when they were made: settings, text and quality.
+
+    >>> shipped_record("S")["saes"][0]["explained_variance"]
+
+    Args:
+        name: A size of the organism, or the name of another model that SAEs are shipped for.
+
+    Returns:
+        The record, whose ``"saes"`` has an entry for each SAE; with no entry if none are shipped.
+    """
+    files = [DATA / kind / name / "quality.json" for kind in ("organism", "saes")]
+    for file in files:
+        if file.exists():
+            return json.loads(file.read_text(encoding="utf-8"))
+    return {"saes": []}
