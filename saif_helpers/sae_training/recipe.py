@@ -1,4 +1,8 @@
-"""What is trained and on how much: every choice of the SAE training in one place."""
+"""What is trained and on how much: every choice of the SAE training in one place.
+
+The defaults are those of the SAEs that ship for SmolLM2: on two cores, text and capture took 32
+minutes, fourteen SAEs 55 minutes, and measuring them 21.
+"""
 
 from dataclasses import dataclass, field
 
@@ -24,7 +28,7 @@ class TextRecipe:
     More parts can be added to a text later: a part depends on its own name and the seed alone.
     """
 
-    parts: int = 24
+    parts: int = 7
     requests: int = 128
     request_tokens: int = 48
     answered: float = 0.4
@@ -65,7 +69,7 @@ class SAERecipe:
     width: int | None = None
     final_layer_widths: tuple[int, ...] = ()
     k: int = 48
-    tokens: int = 1_500_000
+    tokens: int = 450_000
     batch_size: int = 1024
     learning_rate: float = 2e-3
     frozen_decoder: bool = False
