@@ -51,10 +51,14 @@ class Recipe:
     vocabulary: int = 4096
 
 
+SAE_TOKENS = 1_500_000
+"""Tokens that each SAE sees in training."""
+
+
 def _small(seed: int) -> Recipe:
     return Recipe(
         ModelRecipe(d_model=96, n_layers=4, n_heads=4, steps=6500, seed=seed),
-        SAERecipe(width=1024, k=32),
+        SAERecipe(width=1024, k=32, tokens=SAE_TOKENS),
     )
 
 
@@ -64,11 +68,11 @@ RECIPES = {
     "S-2": _small(seed=2),
     "M": Recipe(
         ModelRecipe(d_model=160, n_layers=6, n_heads=4, steps=6500),
-        SAERecipe(width=1024, k=48, final_layer_widths=(768, 2048)),
+        SAERecipe(width=1024, k=48, final_layer_widths=(768, 2048), tokens=SAE_TOKENS),
     ),
     "L": Recipe(
         ModelRecipe(d_model=224, n_layers=8, n_heads=4, steps=5000),
-        SAERecipe(width=1024, k=64),
+        SAERecipe(width=1024, k=64, tokens=SAE_TOKENS),
     ),
 }
 """The family that the package ships: S, M and L, and S with two more seeds, whose weights and order
