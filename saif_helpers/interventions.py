@@ -15,7 +15,7 @@ from torch import Tensor
 from saif_helpers.cache.entry import tensors_digest
 from saif_helpers.latents import encode
 from saif_helpers.model.model import ModelWithSAEs
-from saif_helpers.placements import Positions, PositionScales
+from saif_helpers.placements import Positions, PositionScales, vector_in
 from saif_helpers.vectors import ClampedLatents, SteeringVector
 
 Intervention = SteeringVector | ClampedLatents
@@ -190,31 +190,9 @@ def _edit(model: ModelWithSAEs, layer: int, chosen: Sequence[Intervention | None
     offsets = torch.zeros(len(chosen), model.d_model, dtype=model.lm.dtype)
     for row, one in enumerate(chosen):
         if one is not None:
-            offsets[row] = _in_the_models_dtype(model, one)
+            offsets[row] = vector_in(one, model.d_model, model.lm.dtype, model.name)
     placements = [one and (one.placement, one.decay) for one in chosen]
     return Edit(layer, offsets.to(model.device), placements, _clamp(layer, chosen))
-
-
-def _in_the_models_dtype(model: ModelWithSAEs, one: Intervention) -> Float[Tensor, "d_model"]:
-    vector = one.vector
-    if len(vector) != model.d_model:
-        raise ValueError(
-            f"the steering vector ({one.description}) has {len(vector)} entries; "
-            f"{model.name} has d_model {model.d_model}"
-        )
-    if not vector.isfinite().all():
-        raise ValueError(
-            f"the steering vector ({one.description}) has entries that are not finite; "
-            "make it from finite activations"
-        )
-    cast = vector.to("cpu", model.lm.dtype)
-    if not cast.isfinite().all():
-        raise ValueError(
-            f"the steering vector ({one.description}, strength {one.strength:g}) is not finite in "
-            f"{model.lm.dtype}; steer less, or load the model with dtype=torch.bfloat16 or "
-            "torch.float32"
-        )
-    return cast
 
 
 def _clamp(

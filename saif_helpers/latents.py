@@ -6,7 +6,7 @@ Paper (standing: stated): a(z) = sigma(z W_enc + b_enc), z_hat = a(z) W_dec + b_
 from collections.abc import Iterator, Mapping
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, Int
 from sae_lens import SAE
 from torch import Tensor
 
@@ -22,8 +22,8 @@ def encode(
 ) -> Float[Tensor, "*rows d_sae"]:
     """Encode residual stream into latents.
 
-    >>> residual = capture(organism, [pair.positive for pair in pairs], layers=[0, 2])
-    >>> encode(organism.saes[2], residual).shape == (len(pairs), organism.saes[2].cfg.d_sae)
+    >>> residual = saif.capture(organism, prompts, layers=[0, 2])
+    >>> saif.encode(organism.saes[2], residual).shape == (len(prompts), organism.saes[2].cfg.d_sae)
     True
 
     Args:
@@ -91,6 +91,10 @@ def encode_parts(
 def decode(sae: SAE, latents: Float[Tensor, "*rows d_sae"]) -> Float[Tensor, "*rows d_model"]:
     """Decode latents back into residual stream.
 
+    >>> latents = saif.encode(sae, saif.capture(organism, prompts, layers=[0]))
+    >>> saif.decode(sae, latents).shape == (len(prompts), organism.d_model)
+    True
+
     Args:
         sae: The SAE.
         latents: Activations of its latents.
@@ -105,3 +109,20 @@ def decode(sae: SAE, latents: Float[Tensor, "*rows d_sae"]) -> Float[Tensor, "*r
         raise ValueError(f"{latents.shape[-1]} latents given; the SAE has {sae.cfg.d_sae}")
     with torch.no_grad():
         return sae.decode(latents.to(sae.W_dec)).to(latents.device)
+
+
+def sum_of_directions(
+    sae: SAE, latents: Int[Tensor, "k"], weights: Float[Tensor, "k"]
+) -> Float[Tensor, "d_model"]:
+    """Return a weighted sum of decoder directions.
+
+    Args:
+        sae: The SAE.
+        latents: Which latents.
+        weights: The weight of each.
+
+    Returns:
+        sum over j of weight_j W_dec[latent_j], on the device of `weights`.
+    """
+    W_dec = sae.W_dec.detach()
+    return (weights.to(W_dec) @ W_dec[latents.to(W_dec.device)]).to(weights.device)

@@ -115,6 +115,39 @@ class Placed:
         return f"{self.description} ({self.where})"
 
 
+def vector_in(
+    placed: Placed, d_model: int, dtype: torch.dtype, name: str
+) -> Float[Tensor, "d_model"]:
+    """Return what an intervention adds, in the dtype of the model that it is added to.
+
+    Args:
+        placed: The intervention.
+        d_model: Width of the model's residual stream.
+        dtype: The model's dtype.
+        name: What to call the model.
+
+    Returns:
+        The vector, on the CPU.
+
+    Raises:
+        ValueError: If it is not d_model long, or not finite in that dtype.
+    """
+    vector, what = placed.vector, f"the steering vector ({placed.description}"
+    if len(vector) != d_model:
+        raise ValueError(f"{what}) has {len(vector)} entries; {name} has d_model {d_model}")
+    if not vector.isfinite().all():
+        raise ValueError(
+            f"{what}) has entries that are not finite; make it from finite activations"
+        )
+    cast = vector.to("cpu", dtype)
+    if not cast.isfinite().all():
+        raise ValueError(
+            f"{what}, strength {placed.strength:g}) is not finite in {dtype}; steer less, or load "
+            "the model with dtype=torch.bfloat16 or torch.float32"
+        )
+    return cast
+
+
 @dataclass(frozen=True, eq=False)
 class PositionScales:
     """Scale of what is added at each position that a pass reads, for each prompt of a batch.

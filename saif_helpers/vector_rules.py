@@ -13,9 +13,11 @@ from jaxtyping import Float, Int
 from sae_lens import SAE
 from torch import Tensor
 
+from saif_helpers._internal.arguments import check_finite
+from saif_helpers.latents import sum_of_directions
 from saif_helpers.model.saes import check_decoder_units, sae_layer
 from saif_helpers.ranking import LatentRanking
-from saif_helpers.vectors import ClampedLatents, SteeringVector, check_finite, sum_of_directions
+from saif_helpers.vectors import ClampedLatents, SteeringVector
 
 LatentRule = Literal["signed latents", "paper"]
 
@@ -24,6 +26,8 @@ def clamped_latents(
     ranking: LatentRanking, sae: SAE, k: int, beta: float = 0.0, *, layer: int | None = None
 ) -> ClampedLatents:
     """Clamp the top k latents to alpha_j = mu_j + beta * sigma_j (not in the paper).
+
+    >>> clamped = saif.clamped_latents(ranking, sae, k=2, beta=1.0)
 
     Args:
         ranking: Ranked latents of the same SAE.
@@ -62,7 +66,8 @@ def steering_vector(
     (`signed_latents_vector`): on the shipped models it was better than the paper's rule on
     most and worse on none. ``rule="paper"`` is `saif_vector`.
 
-    >>> steering_vector(rankings[2], organism.saes[2], k=15)
+    >>> print(saif.steering_vector(ranking, sae, k=15))
+    signed mean difference, k = 15 (layer 0, last prompt token, strength 1)
 
     Args:
         ranking: Ranked latents of the same SAE.
@@ -95,6 +100,8 @@ def saif_vector(
 
     sum over the top k latents j of (mu_j + beta * sigma_j) W_dec[j] (standing: ours).
 
+    >>> vector = saif.saif_vector(ranking, sae, k=15, beta=1.0).scaled(4.0)
+
     Args:
         ranking: Ranked latents of the same SAE.
         sae: The SAE.
@@ -123,8 +130,8 @@ def mean_difference_vector(
 ) -> SteeringVector:
     """Build the difference in means, the baseline that uses no SAE.
 
-    >>> positive, negative = capture_pairs(organism, pairs, layers=[0, 2])
-    >>> vector = mean_difference_vector(positive, negative, layer=2)
+    >>> positive, negative = saif.capture_pairs(organism, pairs, layers=[0, 2])
+    >>> vector = saif.mean_difference_vector(positive, negative, layer=2)
 
     Args:
         positive: Layer to residual stream at the read-out position with the instruction, from
@@ -167,6 +174,8 @@ def signed_latents_vector(
 
     sum over the k latents j with the largest |d_j| of d_j W_dec[j], where d_j is the latent's mean
     over the positive samples minus that over the negative ones. Ties go to the lower index.
+
+    >>> vector = saif.signed_latents_vector(ranking, sae, k=15).scaled(2.0)
 
     Args:
         ranking: Ranked latents of the same SAE, for their two means.

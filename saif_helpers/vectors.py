@@ -4,40 +4,32 @@ At which positions of the generation the paper adds its vector is not known, so 
 part of a vector here (standing: ours).
 """
 
-import math
 from collections.abc import Mapping, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, replace
-from typing import ClassVar
+from pathlib import Path
+from typing import Any, ClassVar
 
 import torch
 from jaxtyping import Float, Int
 from sae_lens import SAE
 from torch import Tensor
+from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
+from saif_helpers._internal.arguments import check_finite
+from saif_helpers.hooks import steered
+from saif_helpers.latents import sum_of_directions
 from saif_helpers.model.saes import check_decoder_units, sae_layer
 from saif_helpers.placements import Placed, Positions
-
-
-def check_finite(name: str, value: float) -> None:
-    """Raise if a factor is not a finite number.
-
-    Args:
-        name: What the caller calls it.
-        value: The factor.
-
-    Raises:
-        ValueError: If it is not finite.
-    """
-    if not math.isfinite(value):
-        raise ValueError(f"{name}={value} given; give a finite number")
+from saif_helpers.vector_files import Model, load_vector, save_vector
 
 
 @dataclass(frozen=True, eq=False)
 class SteeringVector(Placed):
     """A direction to add to the residual stream after a layer, and at which positions.
 
-    >>> vector = SteeringVector(2, organism.saes[2].W_dec[17].detach())
-    >>> print(vector.scaled(4).at("decaying", decay=0.5))
+    >>> vector = saif.SteeringVector(2, organism.saes[2].W_dec[17].detach())
+    >>> print(vector.scaled(4.0).at("decaying", decay=0.5))
     a vector (layer 2, decaying by 0.5, strength 4)
 
     Attributes:
@@ -75,6 +67,76 @@ class SteeringVector(Placed):
         check_finite("strength", strength)
         return replace(self, vector=strength * self.vector, strength=strength * self.strength)
 
+    def save(
+        self,
+        path: str | Path,
+        model: Model | None = None,
+        settings: Mapping[str, Any] | None = None,
+    ) -> None:
+        """Keep the vector in a safetensors file, with where it is added and of which model it is.
+
+        >>> vector.save("french.safetensors", organism, settings={"k": 15})
+
+        Args:
+            path: The file.
+            model: The model that it steers, whose configuration `load` then compares.
+            settings: What else to keep, as JSON can hold it; `vector_files.about_vector` reads it.
+
+        Raises:
+            ValueError: If the model has another d_model or too few layers, or the settings cannot
+                be written as JSON.
+            OSError: If the file cannot be written.
+        """
+        save_vector(path, self, model, settings)
+
+    @classmethod
+    def load(cls, path: str | Path, model: Model | None = None) -> "SteeringVector":
+        """Read a vector that `save` wrote, exactly as it was.
+
+        >>> vector = SteeringVector.load("french.safetensors", organism)
+
+        Args:
+            path: The file.
+            model: The model to steer; by default none is compared.
+
+        Returns:
+            The steering vector.
+
+        Raises:
+            ValueError: If the file is damaged or another one, or the vector of a model with another
+                d_model, number of layers or configuration. The model's name does not matter.
+            OSError: If the file cannot be read.
+        """
+        vector, fields = load_vector(path, model)
+        return cls(vector=vector, **fields)
+
+    def apply(
+        self, model: Any, tokenizer: PreTrainedTokenizerBase | None = None
+    ) -> AbstractContextManager[PreTrainedModel]:
+        """Steer a plain transformers model for a while, with hooks that are gone afterwards.
+
+        Greedy generation gives the tokens that `steering.generate` gives. Several vectors may be
+        applied one inside the other. A single pass counts as one that reads a prompt.
+
+        >>> with vector.apply(hf_model, tokenizer):
+        ...     ids = hf_model.generate(**inputs, do_sample=False)
+
+        Args:
+            model: A transformers causal language model, such as `ModelWithSAEs.hf`. Give it token
+                ids, padded on the left if at all, and let it use its cache.
+            tokenizer: Its tokenizer, whose beginning-of-sequence token is never steered; by default
+                the one that the model's configuration names.
+
+        Returns:
+            A context manager that yields the model.
+
+        Raises:
+            ValueError: If the model is none of transformers or not supported, has no such layer or
+                another d_model, or the vector is not finite in its dtype; in a pass, if it cannot
+                be told whether it reads a prompt or what was generated.
+        """
+        return steered(model, self, tokenizer)
+
     @classmethod
     def from_latents(
         cls,
@@ -86,7 +148,8 @@ class SteeringVector(Placed):
     ) -> "SteeringVector":
         """Build a vector from latents by their ids: sum_j strength_j W_dec[j].
 
-        >>> SteeringVector.from_latents(organism.saes[2], {17: 8.0, 40: -2.5})
+        >>> print(saif.SteeringVector.from_latents(organism.saes[2], {17: 8.0, 40: -2.5}))
+        latents 8 x 17 + -2.5 x 40 (layer 2, every position, strength 1)
 
         Args:
             sae: The SAE.
@@ -131,6 +194,10 @@ class ClampedLatents(Placed):
     z' = z + sum_j (value_j - a_j(z)) W_dec[j], so what the SAE does not explain stays as it is. It
     can be given wherever a `SteeringVector` can.
 
+    >>> top = ranking.top(2)
+    >>> print(saif.ClampedLatents(0, sae, top, ranking.mean[top]).at("every_position"))
+    clamped latents (layer 0, every position, strength 1)
+
     Attributes:
         layer: The layer after which they are set.
         sae: The SAE of the layer.
@@ -162,20 +229,3 @@ class ClampedLatents(Placed):
         """Return the latents set to `strength` (finite) times the values; 0 switches them off."""
         check_finite("strength", strength)
         return replace(self, values=strength * self.values, strength=strength * self.strength)
-
-
-def sum_of_directions(
-    sae: SAE, latents: Int[Tensor, "k"], weights: Float[Tensor, "k"]
-) -> Float[Tensor, "d_model"]:
-    """Return a weighted sum of decoder directions.
-
-    Args:
-        sae: The SAE.
-        latents: Which latents.
-        weights: The weight of each.
-
-    Returns:
-        sum over j of weight_j W_dec[latent_j], on the device of `weights`.
-    """
-    W_dec = sae.W_dec.detach()
-    return (weights.to(W_dec) @ W_dec[latents.to(W_dec.device)]).to(weights.device)

@@ -1,5 +1,6 @@
 """What a caller may write for a number, a share or several of something, and what is refused."""
 
+import math
 from collections.abc import Iterable
 from numbers import Real
 
@@ -63,3 +64,17 @@ def several(value: object) -> list:
     """
     one = isinstance(value, str) or not isinstance(value, Iterable)
     return [value] if one else list(value)
+
+
+def check_finite(name: str, value: float) -> None:
+    """Raise if a factor is not a finite number.
+
+    Args:
+        name: What the caller calls it.
+        value: The factor.
+
+    Raises:
+        ValueError: If it is not finite.
+    """
+    if not math.isfinite(value):
+        raise ValueError(f"{name}={value} given; give a finite number")

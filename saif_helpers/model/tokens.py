@@ -160,11 +160,25 @@ def without_bos(
     Returns:
         True where a token counts.
     """
+    return without_first(tokens, tokenizer.bos_token_id)
+
+
+def without_first(
+    tokens: Mapping[str, Int[Tensor, "prompts tokens"]], bos_token_id: int | None
+) -> Bool[Tensor, "prompts tokens"]:
+    """Do as `without_bos`, with the id of the beginning-of-sequence token instead of a tokenizer.
+
+    Args:
+        tokens: A batch from `tokenize`.
+        bos_token_id: The id; None where the model has no such token.
+
+    Returns:
+        True where a token counts.
+    """
     mask = tokens["attention_mask"].bool()
-    if tokenizer.bos_token_id is None:
+    if bos_token_id is None:
         return mask
-    first = tokens["position_ids"] == 0
-    return mask & ~(first & (tokens["input_ids"] == tokenizer.bos_token_id))
+    return mask & ~((tokens["position_ids"] == 0) & (tokens["input_ids"] == bos_token_id))
 
 
 def whole_characters(

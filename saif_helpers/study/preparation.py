@@ -3,7 +3,7 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from saif_helpers._internal.arguments import share
+from saif_helpers._internal.arguments import check_finite, share
 from saif_helpers.comparison import check_distinct
 from saif_helpers.contents import Content, load_contents
 from saif_helpers.grading import GradeOutputs, check_grader, grade
@@ -14,7 +14,6 @@ from saif_helpers.placements import check_placement
 from saif_helpers.prompts import PromptPair, render
 from saif_helpers.study.search import check_no_test_leakage
 from saif_helpers.study.vector_sources import RULES, Rule
-from saif_helpers.vectors import check_finite
 
 
 @dataclass(frozen=True)
