@@ -25,7 +25,7 @@ SHORTEST = 12
 WORDS = 3
 """Words in a row, to be looked for further on in a text."""
 FEWEST_WORDS = 12
-"""From so many words on, words in a row are looked for."""
+"""From so many words on, words in a row are looked for, and a clause that begins again."""
 SEEN_BEFORE = 0.5
 """Least share of a broken text's words in a row that stood in it before."""
 MARKS = 0.5
@@ -49,9 +49,9 @@ _SPACE = "\t\n\v\f\r\x85"
 def is_broken(text: str) -> bool:
     """Return whether a text is broken, so that it follows no instruction.
 
-    >>> is_broken("Deuxeuxeuxeuxeuxeux")
+    >>> saif.is_broken("Deuxeuxeuxeuxeuxeux")
     True
-    >>> is_broken("Row, row, row your boat, gently down the stream.")
+    >>> saif.is_broken("Row, row, row your boat, gently down the stream.")
     False
 
     Args:
@@ -60,11 +60,12 @@ def is_broken(text: str) -> bool:
     Returns:
         True if characters are not text; if `SHARE_REPEATED` of the text repeats at once what it
         follows (a word or two four times running, more words three times); if `SAID_TWICE` of it
-        is one clause, twice; if a piece comes `RUN` times running and makes up a tenth of the text;
-        if `MARKS` of it are the same marks; if it goes in circles (`SEEN_BEFORE`); if most lines
-        are the same; or if it can be compressed to less than `COMPRESSED`. False for an empty text.
+        is one clause, twice; if all of it is one clause and half of it or more again; if a piece
+        comes `RUN` times running and makes up a tenth of the text; if `MARKS` of it are the same
+        marks; if it goes in circles (`SEEN_BEFORE`); if most lines are the same; or if it can be
+        compressed to less than `COMPRESSED`. False for an empty text.
     """
-    repeats = _repeats_at_once(text) or _repeats_marks(text)
+    repeats = _repeats_at_once(text) or _begins_again(text) or _repeats_marks(text)
     return _has_broken_characters(text) or repeats or _lacks_variety(text)
 
 
@@ -98,6 +99,21 @@ def _repeats_at_once(text: str) -> bool:
             continue  # Location, location, location!
         repeated += len(run[0]) - len(piece)
     return repeated >= SHARE_REPEATED * len(plain) or _RUN_OF_ONE.search(plain) is not None
+
+
+def _begins_again(text: str) -> bool:
+    """Return whether a text is one clause and then, up to its end, half of it or more again.
+
+    The limit of tokens may have cut the last word off.
+    """
+    words = words_of(text)
+    n = len(words)
+    return n >= FEWEST_WORDS and any(
+        words[length:-1] == words[: n - length - 1]
+        and words[n - length - 1].startswith(words[-1])
+        and not all(map(str.isnumeric, words[:length]))
+        for length in range(n // 2, 2 * n // 3 + 1)
+    )
 
 
 def _repeats_marks(text: str) -> bool:

@@ -30,6 +30,7 @@ from saif_helpers.graders.translation import (
     is_in,
     is_repetitive,
     is_translation,
+    looks_translated,
     numbers_in,
 )
 
@@ -169,6 +170,17 @@ def _has_keyword_worked_in(text: str, item: Item) -> bool:
     )
 
 
+def _uses_keyword(text: str, item: Item) -> bool:
+    """Return whether the keyword is used; one that stands in quotes is spoken of as a word.
+
+    A content that is kept may have it in quotes.
+    """
+    keyword = item.slots["keyword"]
+    unquoted = re.sub(rf"[\"“”„]{re.escape(keyword)}[.,;:!?]?[\"“”]", "", text, flags=re.IGNORECASE)
+    kept = 2 * _kept(text, item.content) >= KEPT_BAR
+    return contains_word(text if kept else unquoted, keyword)
+
+
 def _is_yes_no_question(text: str, item: Item) -> bool:
     # The auxiliary opens the text or a later clause ("On Mondays, do they ...?").
     openings = [match.casefold() for match in re.findall(r"(?:^|[,\"“:] ?[\"“]?)([^\W_]+)", text)]
@@ -194,7 +206,7 @@ def _unfenced(text: str) -> str:
 
 def _looks_like_json(text: str, item: Item) -> bool:
     """Return whether a text is JSON, or an object that a limit of tokens cut off."""
-    cut_off = re.match(r"(```[^\S\n]*\w*\s*)?\{\s*\"\w", text)
+    cut_off = re.match(r"(JSON\W{0,3}\s)?(```[^\S\n]*\w*\s*)?(\[\s*)?\{\s*\"\w", text)
     return parses_as_json(_unfenced(text)) or cut_off is not None
 
 
@@ -219,7 +231,7 @@ def _text_of(value: object) -> str:
 
 def _translation(language: str) -> Grader:
     check = partial(is_translation, language)
-    return _grader(_alone(check), lambda text, item: is_in(language, text))
+    return _grader(_alone(check), partial(looks_translated, language))
 
 
 NATURAL_GRADERS: dict[str, Grader] = {
@@ -228,10 +240,7 @@ NATURAL_GRADERS: dict[str, Grader] = {
     "german": _translation("de"),
     "summarise": _grader(_alone(_is_summary), is_shorter_version),
     "uppercase": _grader(_is_content_in_capitals, lambda text, item: is_uppercase(text)),
-    "keyword": _grader(
-        _alone(_has_keyword_worked_in),
-        lambda text, item: contains_word(text, item.slots["keyword"]),
-    ),
+    "keyword": _grader(_alone(_has_keyword_worked_in), _uses_keyword),
     "question": _grader(_alone(_is_yes_no_question), _is_question_about),
     "json": _grader(_names_the_parts, _looks_like_json),
 }

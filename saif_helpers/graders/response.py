@@ -14,9 +14,8 @@ import warnings
 from saif_helpers.graders.grader import Grader, Item, OutputCheck
 from saif_helpers.graders.natural import answer
 from saif_helpers.graders.text import without_thought, words_of
-from saif_helpers.graders.translation import AMONG, all_in, foreign_letters, is_in
+from saif_helpers.graders.translation import AMONG, FEWEST_WORDS, all_in, foreign_letters, mostly_in
 
-FEWEST_WORDS = 3  # of an answer in a language; fewer can be identified wrongly
 FEWEST_ITEMS = 2
 FEWEST_LINES = 4
 LONGEST_LINE = 80  # characters of a line of verse
@@ -61,7 +60,7 @@ def answers_in(language: str) -> Grader:
 
     Returns:
         Strict: every part in the language, `FEWEST_WORDS` words or more, ends like a sentence.
-        Loose: most of it in the language.
+        Loose: half of its parts or more in the language.
 
     Raises:
         ValueError: If the language is not one of `translation.AMONG`.
@@ -75,7 +74,7 @@ def answers_in(language: str) -> Grader:
         return bool(whole) and all_in(text, language) and not foreign_letters(text, item)
 
     def loose(output: str, item: Item) -> bool:
-        return len(words_of(output)) > 1 and is_in(language, output)
+        return len(words_of(output)) > 1 and mostly_in(output, language)
 
     return _grader(strict, loose)
 

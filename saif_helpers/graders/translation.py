@@ -17,6 +17,7 @@ from saif_helpers.graders.text import identify_language, words_of
 
 AMONG = ("en", "fr", "es", "de", "it", "pt", "nl")
 CHRF_BAR = 40.0
+FEWEST_WORDS = 3  # in fewer words the language is guesswork
 PART_WORDS = 5  # in parts of fewer words, the language is often identified wrongly
 MOST_COPIED = 0.34  # share of the longer words; related languages share some honestly
 MOST_ENGLISH = 0.08  # share of English function words; a title may hold one
@@ -73,6 +74,21 @@ def is_translation(language: str, text: str, item: Item) -> bool:
         and _keeps_names_and_numbers(text, item)
         and has_end(text, item)
     )
+
+
+def looks_translated(language: str, text: str, item: Item) -> bool:
+    """Say whether an answer is in a language: a word or two for a longer content do not tell.
+
+    Args:
+        language: The language asked for, as an ISO 639-1 code out of `AMONG`.
+        text: The answer.
+        item: The content.
+
+    Returns:
+        Whether it is.
+    """
+    least = min(FEWEST_WORDS, len(words_of(item.content)) / 2)
+    return len(words_of(text)) >= least and mostly_in(text, language)
 
 
 def is_in(language: str, text: str) -> bool:
@@ -140,16 +156,35 @@ def all_in(text: str, language: str) -> bool:
     Returns:
         Whether it is.
     """
-    words = text.split()
-    count = max(1, len(words) // PART_WORDS)
-    edges = [round(i * len(words) / count) for i in range(count + 1)]
-    parts = [" ".join(words[a:b]) for a, b in pairwise(edges)]
     english = sum(word in _ENGLISH for word in words_of(text))
     return (
         is_in(language, text)
-        and english <= MOST_ENGLISH * len(words)
-        and all(identify_language(part, ("en", language)) in (language, None) for part in parts)
+        and english <= MOST_ENGLISH * len(text.split())
+        and all(found in (language, None) for found in _languages(text, language))
     )
+
+
+def mostly_in(text: str, language: str) -> bool:
+    """Return whether a text is in a language, half of its parts or more: a remark may follow.
+
+    Args:
+        text: The text.
+        language: The language, as an ISO 639-1 code out of `AMONG`.
+
+    Returns:
+        Whether it is.
+    """
+    found = _languages(text, language)
+    return is_in(language, text) and 2 * found.count(language) >= len(found)
+
+
+def _languages(text: str, language: str) -> list[str | None]:
+    """Return which of English and a language each part of a text is in."""
+    words = text.split()
+    count = max(1, len(words) // PART_WORDS)
+    edges = [round(i * len(words) / count) for i in range(count + 1)]
+    parts = (" ".join(words[a:b]) for a, b in pairwise(edges))
+    return [identify_language(part, ("en", language)) for part in parts]
 
 
 def _folded(text: str) -> str:

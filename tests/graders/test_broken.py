@@ -7,6 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+import saif_helpers
 from saif_helpers._internal.paths import DATA
 from saif_helpers.graders import broken
 from saif_helpers.graders.broken import RUN, is_broken
@@ -29,6 +30,7 @@ REFRAINS = {
     "Old MacDonald had a farm, E-I-E-I-O.",
     "wheels": "The wheels on the bus go round and round,\nround and round, round and round.\n"
     "The wheels on the bus go round and round,\nall through the town.",
+    "anaphora": "I love the sea when it is calm,\nI love the sea when it is wild.",
     "haiku": "An old silent pond.\nA frog jumps into the pond.\nSplash! Silence again.",
 }
 GOOD = {
@@ -71,6 +73,8 @@ BROKEN = {
     "words": "J'ai un chat. J'ai un chat. J'ai un chat.",
     "clause, twice": "La réponse est de la réponse. La réponse est de la réponse.",
     "clause, cut off": "Je suis le début, je suis le début, je suis le début, je su",
+    "begins again": "En français, cette opération ne peut pas être précédentée.\n\nEn français, "
+    "cette opération ne peut p",
     "circles": "El hombre de la casa no puede ser un hombre de la casa, porque el hombre de la "
     "casa no puede ser un hombre de la casa.",
     "lines": "1. A red apple.\n2. A red apple.\n3. A pear.\n4. A red apple.",
@@ -104,7 +108,7 @@ def test_broken_texts_are(text):
 
 
 def test_the_examples_in_the_docstring_run():
-    results = doctest.testmod(broken)
+    results = doctest.testmod(broken, extraglobs={"saif": saif_helpers})
     assert results.attempted >= 2
     assert results.failed == 0
 

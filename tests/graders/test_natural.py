@@ -233,6 +233,44 @@ def test_a_refusal_is_strict_only_where_the_content_is_one(name, refusal, conten
     assert grader.loose(refusal, Item("The boat had left the bay."))
 
 
+@pytest.mark.parametrize(
+    ("output", "strict", "loose"),
+    [
+        ('Nobody answered the "garden" door.', True, True),
+        ('Nobody answered "garden."', False, True),
+        ("In the garden it rains.", False, True),
+        ('The word "garden" is a noun.', False, False),
+        ("“Garden” is misspelled.", False, False),
+        ('"Garden." is a word, and the garden is green.', False, True),
+    ],
+)
+def test_a_keyword_is_used_and_not_only_spoken_of(output, strict, loose):
+    grader, item = NATURAL_GRADERS["keyword"], Item(DOOR, slots={"keyword": "garden"})
+    assert grader.strict(output, item) is strict
+    assert grader.loose(output, item) is loose
+
+
+@pytest.mark.parametrize(
+    "output", ['JSON: [\n{"subject": "Nob', '[{"subject": "Nob', 'JSON:\n```json\n{"subject": "Nob']
+)
+def test_json_that_is_cut_off_is_loose_in_a_list_too(output):
+    assert NATURAL_GRADERS["json"].loose(output, Item(DOOR))
+    assert not NATURAL_GRADERS["json"].strict(output, Item(DOOR))
+
+
+@pytest.mark.parametrize(
+    ("output", "content", "expected"),
+    [
+        ("Pidamos algo.", "Let's order something.", True),
+        ("Pidamos algo.", "The boat had left the bay in the morning.", False),
+        ("El barco salió.\n\nThis is Spanish for a boat that left the bay.", DOOR, True),
+        ("El barco salió. This is Spanish for a boat that has left the bay.", DOOR, False),
+    ],
+)
+def test_a_language_is_told_by_enough_words_and_half_of_the_parts(output, content, expected):
+    assert NATURAL_GRADERS["spanish"].loose(output, Item(content)) is expected
+
+
 def test_the_ordinals_of_spanish_are_latin():
     assert NATURAL_GRADERS["spanish"].strict("Vive en el 3.º piso.", Item("He lives on floor 3."))
 
