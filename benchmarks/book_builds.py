@@ -42,7 +42,7 @@ STEPS = {
     ],
 }
 EDITED_CHAPTER = "10_adapt"
-EDITED_MODULE = "graders.py"
+EDITED_MODULE = "graders/text.py"
 FEW = ("10_adapt", "12_real_models")  # two small ones, to try the program out
 MEMORY_ID = "memory-of-the-kernel"
 MEMORY = (

@@ -18,8 +18,8 @@ from benchmarks.peers import plain
 from benchmarks.peers.run import peers_of, those_that_run
 from benchmarks.peers.work import Asked, Work
 from benchmarks.timing import Named, Options, rate_rows, seconds_by_turns
-from saif_helpers.placements import PLACEMENTS
 from saif_helpers.model.model import ModelWithSAEs
+from saif_helpers.placements import PLACEMENTS
 from saif_helpers.prompts import PromptPair
 from saif_helpers.vectors import SteeringVector
 
@@ -38,12 +38,15 @@ def plain_generate(
     return plain.generate(model.lm._module, model.tokenizer, asked)
 
 
-def steered(
-    model: ModelWithSAEs, asked: Asked, vector: SteeringVector | None, **where: str | float
-) -> list[str]:
+def steered(model: ModelWithSAEs, asked: Asked, vector: SteeringVector | None) -> list[str]:
     """Generate with the package."""
     options = {"max_new_tokens": asked.new_tokens, "batch_size": asked.batch_size}
-    return saif.generate(model, asked.prompts, vector, **options, **where)
+    return saif.generate(model, asked.prompts, vector, **options)
+
+
+def steered_at_every_end(model: ModelWithSAEs, asked: Asked, vector: SteeringVector) -> list[str]:
+    """Generate with the package, steered at the last position of every pass."""
+    return steered(model, asked, vector.at("decaying", decay=1.0))
 
 
 def compare_generation(
@@ -74,7 +77,7 @@ def compare_generation(
     with peers_of(work) as (peers, missing):
         shared = {
             HOOKED: partial(plain.generate_hooked, work, asked),
-            OURS: partial(steered, model, asked, placement="decaying", decay=1.0),
+            OURS: partial(steered_at_every_end, model, asked),
             **{peer.name: partial(peer.generate, asked) for peer in peers},
         }
         ways: dict[Named, Callable[[], list[str]]] = {
@@ -82,7 +85,7 @@ def compare_generation(
             (UNSTEERED, OURS): partial(steered, model, asked, None),
             **{
                 (f"generate, steered at {placement}", OURS): partial(
-                    steered, model, asked, zeros, placement=placement
+                    steered, model, asked, zeros.at(placement)
                 )
                 for placement in PLACEMENTS
             },

@@ -62,14 +62,10 @@ def forward(model: ModelWithSAEs, prompts: list[str], batch_size: int) -> None:
 
 
 def steer(
-    model: ModelWithSAEs,
-    prompts: list[str],
-    vector: SteeringVector | None,
-    sizes: Sizes,
-    **where: str,
+    model: ModelWithSAEs, prompts: list[str], vector: SteeringVector | None, sizes: Sizes
 ) -> None:
     """Generate with the package, and make sure that no output ended early."""
-    options = {"max_new_tokens": sizes.new_tokens, "batch_size": sizes.batch_size, **where}
+    options = {"max_new_tokens": sizes.new_tokens, "batch_size": sizes.batch_size}
     outputs = saif.generate(model, prompts, vector, **options)
     written = sum(len(output.split()) for output in outputs)
     if written != len(prompts) * sizes.new_tokens:
@@ -108,7 +104,7 @@ def measure(model: ModelWithSAEs, sizes: Sizes) -> list[dict]:
     }
     for placement in ("last_prompt_token", "every_position"):
         work[f"generate, steered at {placement}"] = (
-            lambda placement=placement: steer(model, asked, vector, sizes, placement=placement),
+            lambda placement=placement: steer(model, asked, vector.at(placement), sizes),
             written,
             "tokens/s",
         )

@@ -21,9 +21,8 @@ from benchmarks.identification import unwrapped
 from benchmarks.peers import plain
 from benchmarks.peers.work import Asked, Work
 from benchmarks.timing import Options, row, seconds_by_turns
-from saif_helpers.placements import PLACEMENTS
-from saif_helpers.interventions import position_weights
 from saif_helpers.model.tokens import without_bos
+from saif_helpers.placements import PLACEMENTS, position_scales
 from saif_helpers.study.settings import SteeringSetting, settings_grid
 
 WORK = "sweep of k, beta, layer and placement"
@@ -45,11 +44,13 @@ def hooked(
 ) -> Iterator[None]:
     """Add a vector after the setting's layer with a forward hook, while one batch is generated."""
     counted = without_bos(tokens, work.tokenizer)
-    weights, passes = position_weights(counted, setting.placement, setting.decay), count()
+    padding = (tokens["attention_mask"] == 0).sum(1).tolist()
+    placements = [(setting.placement, setting.decay)] * len(counted)
+    scales, passes = position_scales(counted, padding, placements), count()
 
     def add(_: object, __: object, output: Tensor) -> Tensor:
-        factor = weights(next(passes))
-        return output if factor is None else output + factor[:, :, None] * vector
+        scale = scales.at(next(passes))
+        return output if scale is None else output + scale[:, :, None] * vector
 
     handle = work.lm.model.layers[setting.layer].register_forward_hook(add)
     try:

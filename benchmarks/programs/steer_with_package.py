@@ -8,6 +8,5 @@ from saif_helpers.vectors import SteeringVector
 model = saif.load("organism", given["size"])
 mark("load")
 vector = SteeringVector(given["layer"], torch.tensor(given["vector"]), "given")
-options = {"placement": "last_prompt_token", "max_new_tokens": given["new_tokens"]}
-answer = saif.generate(model, given["negative"][:1], vector, **options)
+answer = saif.generate(model, given["negative"][:1], vector, max_new_tokens=given["new_tokens"])
 mark("first steered output")

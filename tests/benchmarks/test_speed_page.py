@@ -206,7 +206,7 @@ def project(tmp_path, monkeypatch):
         (source / folder / "kept").touch()
     kernel = {"name": "python3", "display_name": "Python 3", "language": "python"}
     for name in ("one", "two"):
-        code = nbformat.v4.new_code_cell(f"import saif_helpers.graders as g\ng.{name}()")
+        code = nbformat.v4.new_code_cell(f"import saif_helpers.graders.text as g\ng.{name}()")
         chapter = nbformat.v4.new_notebook(cells=[code], metadata={"kernelspec": kernel})
         nbformat.write(chapter, source / "book" / f"{name}.ipynb")
     toc = "root: book/one\nchapters:\n- file: book/two\n- file: book/left_out\n"
@@ -215,8 +215,11 @@ def project(tmp_path, monkeypatch):
     functions = (
         "def one():\n    if 1:\n        return 1\n    return 2\n\n\ndef two():\n    return 2\n"
     )
-    (source / "saif_helpers" / "__init__.py").touch()
-    (source / "saif_helpers" / "graders.py").write_text(functions)
+    module = source / "saif_helpers" / book_builds.EDITED_MODULE
+    module.parent.mkdir()
+    for package in (module.parents[1], module.parent):
+        (package / "__init__.py").touch()
+    module.write_text(functions)
     for tool in ("execute_chapters", "check_pages", "saif_build"):
         (source / "tools" / f"{tool}.py").write_bytes((ROOT / "tools" / f"{tool}.py").read_bytes())
     monkeypatch.setattr(book_builds, "ROOT", source)
@@ -241,7 +244,8 @@ def test_an_edit_executes_the_chapter_or_all_of_them(project):
     book_builds.edit_function(project)
     rows = {each["way"]: each for each in book_builds.build(project, "function", steps, second)}
     assert rows["chapters executed"]["values"] == [2]
-    assert (book_builds.ROOT / "saif_helpers" / "graders.py").read_text().count("_ = None") == 0
+    original = book_builds.ROOT / "saif_helpers" / book_builds.EDITED_MODULE
+    assert original.read_text().count("_ = None") == 0
 
 
 def test_a_step_that_fails_ends_a_build_and_is_told(project, capsys):
@@ -255,7 +259,7 @@ def test_a_step_that_fails_ends_a_build_and_is_told(project, capsys):
 
 def test_the_function_edit_changes_the_module_that_there_is(tmp_path):
     name = book_builds.EDITED_MODULE
-    (tmp_path / "saif_helpers").mkdir()
+    (tmp_path / "saif_helpers" / name).parent.mkdir(parents=True)
     text = (ROOT / "saif_helpers" / name).read_text(encoding="utf-8")
     (tmp_path / "saif_helpers" / name).write_text(text, encoding="utf-8")
     book_builds.edit_function(tmp_path)

@@ -85,7 +85,7 @@ def test_a_content_that_would_not_stay_in_the_users_turn_is_refused(idle, text, 
         with pytest.raises(ValueError, match=message):
             make_pairs(SHOUT, [CONTENT, bad], idle.tokenizer, style=style)
         with pytest.raises(ValueError, match=message):
-            steer_and_grade(idle, SHOUT, [CONTENT, bad], [VECTOR], "last_prompt_token", style=style)
+            steer_and_grade(idle, SHOUT, [CONTENT, bad], [VECTOR], style=style)
     with pytest.raises(ValueError, match=message):
         reference_answers(idle, SHOUT, [CONTENT, bad])
 

@@ -1,6 +1,6 @@
 """As long as `cached_batches.RESULTS_VERSION` stays, kept results are found: they must not change.
 
-``python -m tests.guarantees.test_golden`` writes the golden file anew, after the version was raised.
+After the version was raised, ``python -m tests.guarantees.test_golden`` writes the golden file.
 """
 
 import json
@@ -49,8 +49,8 @@ def results() -> dict:
 
 def test_results_are_those_of_their_version():
     golden, found = json.loads(GOLDEN.read_text(encoding="utf-8")), results()
-    assert found["version"] == golden["version"], "write the golden file anew, see above"
-    advice = "results changed: raise RESULTS_VERSION and write the golden file anew"
+    assert found["version"] == golden["version"], "write the golden file again, see above"
+    advice = "results changed: raise RESULTS_VERSION and write the golden file again"
     assert found["texts"] == golden["texts"], advice
     for layer, rows in golden["streams"].items():
         assert found["streams"][layer] == [pytest.approx(row, rel=1e-3, abs=1e-4) for row in rows]

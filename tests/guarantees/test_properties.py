@@ -81,9 +81,12 @@ def random(seed, *shape):
 
 
 def vectors():
+    """Functions that make a vector: its own checks draw random numbers, as no strategy may."""
+
     def made(layer, seed, scale, placement, decay):
+        where = {"placement": placement, "decay": decay}
         offset = scale * random(seed, tiny.D_MODEL)
-        return SteeringVector(layer, offset, "random", placement=placement, decay=decay)
+        return functools.partial(SteeringVector, layer, offset, "random", **where)
 
     layers, scales = st.integers(0, tiny.N_LAYERS - 1), st.floats(0.1, 20)
     return st.builds(made, layers, seeds, scales, st.sampled_from(PLACEMENTS), st.floats(0, 1))
@@ -201,14 +204,13 @@ def test_every_text_token_is_captured_once(kind, prompts, layers, size):
 @given(models, prompt_lists(most=4), vectors(), steered)
 def test_strength_0_is_no_steering(model, prompts, vector, how):
     plain = generate(model, prompts, **how)
-    assert generate(model, prompts, vector.scaled(0.0), **how) == plain
+    assert generate(model, prompts, vector().scaled(0.0), **how) == plain
     assert generate(model, prompts, [None] * len(prompts), **how) == plain
 
 
 @given(kinds, prompt_lists(most=4), vectors(), steered, factors)
 def test_steered_texts_do_not_depend_on_their_batch(kind, prompts, vector, how, strength):
-    model = tiny.wrapped(kind)
-    vector = vector.scaled(strength)
+    model, vector = tiny.wrapped(kind), vector().scaled(strength)
     together = generate(model, prompts, vector, **how)
     assert generate(model, prompts, [vector] * len(prompts), **how) == together
     backwards = generate(model, prompts[::-1], vector, **how)
@@ -219,7 +221,7 @@ def test_steered_texts_do_not_depend_on_their_batch(kind, prompts, vector, how, 
 
 @given(kinds, prompt_lists(most=1), contents, vectors(), factors)
 def test_probabilities_are_those_and_strength_is_a_factor(kind, prompts, output, vector, strength):
-    model, n = tiny.wrapped(kind), len(TOKENIZER(output)["input_ids"])
+    model, vector, n = tiny.wrapped(kind), vector(), len(TOKENIZER(output)["input_ids"])
     likely = log_probabilities(model, prompts[0], output, vector.scaled(strength))
     assert likely.shape == (n,)
     assert (likely <= 0).all()

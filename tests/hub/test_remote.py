@@ -325,10 +325,9 @@ def test_a_model_in_several_places_gives_the_same(kind, tmp_path):
     expected, found = (capture(model, tiny.PROMPTS, [0, 1, 2]) for model in (here, spread))
     assert all(torch.equal(found[layer], expected[layer]) for layer in expected)
     clamp = ClampedLatents(1, here.saes[1], torch.tensor([3]), torch.tensor([2.0]), "clamped")
-    for steering in (VECTORS, clamp):
-        options = {"placement": "decaying", "max_new_tokens": NEW}
+    for steering in (placed(VECTORS, "decaying"), clamp.at("decaying")):
         expected, found = (
-            generate(model, tiny.PROMPTS, steering, **options) for model in (here, spread)
+            generate(model, tiny.PROMPTS, steering, max_new_tokens=NEW) for model in (here, spread)
         )
         assert found == expected
     expected, found = (reconstruction_quality(m, tiny.PROMPTS, 1) for m in (here, spread))

@@ -85,9 +85,8 @@ def test_a_sweep_gives_what_its_settings_give_one_by_one(model, pairs):
     for setting, (_, row) in zip(grid, table.iterrows(), strict=True):
         at = setting.layer
         vector = saif_vector(rankings[at], model.saes[at], setting.k, setting.beta)
-        vector = vector.scaled(setting.strength)
-        where = {"placement": setting.placement, "decay": setting.decay}
-        outputs = generate(model, prompts, vector, **where, max_new_tokens=6)
+        vector = vector.scaled(setting.strength).at(setting.placement, setting.decay)
+        outputs = generate(model, prompts, vector, max_new_tokens=6)
         sound = [text for text in outputs if not is_broken(text)]
         assert row["strict"] == sum(text.startswith("e") for text in sound) / len(outputs)
         assert row["loose"] == sum("e" in text for text in sound) / len(outputs)
@@ -160,11 +159,10 @@ def test_a_layer_that_was_not_ranked_is_named(model, pairs):
 def test_grades_come_back_vector_by_vector(model, pairs):
     ranking = rank_layers(model, pairs, [1])[1]
     vectors = [saif_vector(ranking, model.saes[1], k, 4.0) for k in (1, 20)]
-    both = steer_and_grade(model, LETTER, CONTENTS, vectors, "every_position", max_new_tokens=6)
+    vectors = [vector.at("every_position") for vector in vectors]
+    both = steer_and_grade(model, LETTER, CONTENTS, vectors, max_new_tokens=6)
     for vector, grades in zip(vectors, both, strict=True):
-        alone = steer_and_grade(
-            model, LETTER, CONTENTS, [vector], "every_position", max_new_tokens=6
-        )
+        alone = steer_and_grade(model, LETTER, CONTENTS, [vector], max_new_tokens=6)
         assert grades.outputs == alone[0].outputs
     assert both[0].outputs != both[1].outputs
 

@@ -148,7 +148,7 @@ def test_the_control_has_the_norm_of_the_papers_vector_whatever_comes_first(monk
     asked = []
 
     def steer(model, instruction, contents, vectors, **where):
-        asked.append(([vector.norm for vector in vectors], where["placement"]))
+        asked.append(vectors)
         return steer_and_grade(model, instruction, contents, vectors, **where)
 
     monkeypatch.setattr(study, "steer_and_grade", steer)
@@ -158,8 +158,12 @@ def test_the_control_has_the_norm_of_the_papers_vector_whatever_comes_first(monk
     rules = ["difference in means", "paper"]
     found = study_instruction(model, FACTS, rules=rules, **small)
     setting = found.settings["paper"]
-    norm = setting.vector(model, found.rankings[1]).norm
-    assert asked == [([pytest.approx(norm)] * 2, setting.placement)]
+    like = setting.vector(model, found.rankings[1])
+    (controls,) = asked
+    assert [vector.norm for vector in controls] == [pytest.approx(like.norm)] * 2
+    assert {(vector.layer, vector.placement, vector.decay) for vector in controls} == {
+        (setting.layer, setting.placement, setting.decay)
+    }
 
 
 def test_a_strict_check_that_prompting_never_passes_is_told():
