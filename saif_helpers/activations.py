@@ -31,8 +31,8 @@ def capture(
     back, one request for each batch. Rows differ by rounding (the order of sums) with the prompts
     they share a batch with, and with whether a later layer is asked for beside.
 
-    >>> residual = capture(organism, [pair.positive for pair in pairs], layers=[0, 5])
-    >>> residual[5].shape == (len(pairs), organism.d_model)
+    >>> residual = saif.capture(organism, prompts, layers=[0, 2])
+    >>> residual[2].shape == (len(prompts), organism.d_model)
     True
 
     Args:
@@ -78,6 +78,10 @@ def capture_pairs(
 ) -> tuple[dict[int, Float[Tensor, "pairs d_model"]], dict[int, Float[Tensor, "pairs d_model"]]]:
     """Capture the read-out position of the prompts with and without the instruction.
 
+    >>> positive, negative = saif.capture_pairs(organism, pairs, layers=[0, 2])
+    >>> positive[2].shape == negative[2].shape == (len(pairs), organism.d_model)
+    True
+
     Args:
         model: The model.
         pairs: Prompt pairs.
@@ -102,6 +106,9 @@ def capture_tokens(
     batch_size: int | None = None,
 ) -> Iterator[dict[int, Float[Tensor, "tokens d_model"]]]:
     """Capture the residual stream at every token but padding and the beginning of the sequence.
+
+    >>> batches = saif.capture_tokens(organism, prompts, layers=[2])
+    >>> n_tokens = sum(len(streams[2]) for streams in batches)
 
     Args:
         model: The model.

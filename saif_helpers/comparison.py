@@ -39,6 +39,10 @@ def paired_difference(
     a score test does not reject. A 95 % interval misses 4.7 % of the time on average, at worst
     6.6 % (60 to 200 contents).
 
+    >>> unsteered = saif.grade(saif.generate(organism, prompts), items, french)
+    >>> print(saif.paired_difference(grades, unsteered, "loose").value)
+    1.0
+
     Args:
         first: Grades of one method.
         second: Grades of another on the same items.

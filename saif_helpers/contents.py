@@ -17,6 +17,10 @@ SENTENCES = {"grammar": "sentences.jsonl", "natural": "natural.jsonl"}
 class Content:
     """A sentence that an instruction can be about.
 
+    >>> content = saif.Content("The cat sleeps.", references={"french": "Le chat dort."})
+    >>> content.item(french).reference
+    'Le chat dort.'
+
     Attributes:
         text: The sentence.
         references: Instruction name to the right answer.
@@ -46,6 +50,10 @@ def load_contents(
     split: str, corpus: Corpus = "grammar", path: Path | None = None
 ) -> list[Content]:
     """Load the shipped sentences of one split.
+
+    >>> contents = saif.load_contents("test", "natural")
+    >>> contents[0].split
+    'test'
 
     Args:
         split: ``"identification"``, ``"validation"`` or ``"test"``.

@@ -55,6 +55,9 @@ NOTHING_BUT_GREEDY = {
 class Sampling:
     """How tokens are drawn, in place of taking the likeliest.
 
+    >>> dice = saif.Sampling(temperature=0.7, top_p=0.9, seed=1)
+    >>> drawn = saif.generate(organism, prompts, vector, sampling=dice)
+
     Attributes:
         temperature: Divides the logits; above 0.
         top_p: Probability that the tokens to draw from have together, the likeliest first.

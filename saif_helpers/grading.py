@@ -27,6 +27,9 @@ GradeOutputs = Callable[[Sequence[str], Sequence[Item], InstructionType], "Grade
 class Grades:
     """The grades of a list of outputs.
 
+    >>> print(grades.proportion("loose"))
+    1.00 [0.51, 1.00]
+
     Attributes:
         instruction: Name of the instruction that was asked for.
         items: What each output was graded against.
@@ -87,6 +90,10 @@ def grade(outputs: Sequence[str], items: Sequence[Item], instruction: Instructio
     """Grade outputs of one instruction; a broken output passes nothing, whatever its checks say.
 
     What a reasoning model thinks before it answers (`text.without_thought`) is not graded.
+
+    >>> item = saif.Item("The cat sleeps.", reference="Le chat dort.")
+    >>> saif.grade(["Le chat dort.", "Le chat mange."], [item, item], french).strict
+    (True, False)
 
     Args:
         outputs: Generated texts.
@@ -156,6 +163,8 @@ def check_lengths(outputs: Sequence[str], items: Sequence[Item]) -> None:
 def check_grader(instruction: InstructionType, content: Content) -> None:
     """Try an instruction's grader on a content, so that a bad one fails before anything runs.
 
+    >>> saif.check_grader(french, validation[0])  # says nothing, so all is well
+
     Args:
         instruction: The instruction.
         content: A content.
@@ -183,6 +192,9 @@ def pool_grades(several: Sequence[Grades]) -> Grades:
     """Put the grades of several runs together, for example of one control with several seeds.
 
     Runs on the same contents are not independent, so `Grades.proportion` counts contents.
+
+    >>> len(saif.pool_grades([grades, grades]).outputs)
+    8
 
     Args:
         several: Grades for one instruction.

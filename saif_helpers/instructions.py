@@ -41,11 +41,10 @@ class InstructionType:
 
     A new one needs a name, two or more wordings and a grader:
 
-    >>> from saif_helpers.graders import Grader
-    >>> shout = InstructionType(
+    >>> shout = saif.InstructionType(
     ...     name="shout",
     ...     wordings={"en": ["End with an exclamation mark.", "Close with an exclamation mark."]},
-    ...     grader=Grader(
+    ...     grader=saif.Grader(
     ...         strict=lambda output, item: output == item.content.rstrip(".") + "!",
     ...         loose=lambda output, item: output.endswith("!"),
     ...     ),
@@ -228,6 +227,9 @@ def load_instructions(
 
     The wordings of what both corpora have are the same; the graders are not. Response language
     ("answer in French") and response format (Python code, a poem) are asked of real models alone.
+
+    >>> saif.load_instructions()["french"].title
+    'Translate into French'
 
     Args:
         corpus: The sentences that the instructions are to be about (see `load_contents`).

@@ -12,6 +12,9 @@ from saif_helpers._internal.arguments import share
 class Interval:
     """An estimate with its confidence interval.
 
+    >>> print(saif.Interval(0.52, 0.38, 0.66, n=50))
+    0.52 [0.38, 0.66]
+
     Attributes:
         value: The estimate.
         low: Lower end of the interval.
@@ -34,6 +37,9 @@ def wilson(count: int | float, n: int, confidence: float = 0.95) -> Interval:
 
     Over all true shares, a 95 % interval misses 5 % of the time; at single ones up to 7 % where at
     least 5 of 40 to 400 trials are expected to pass and to fail, up to 15 % nearer to 0 or 1.
+
+    >>> print(saif.wilson(45, 60))
+    0.75 [0.63, 0.84]
 
     Args:
         count: How many of the n; not a whole number where a trial is itself a share.

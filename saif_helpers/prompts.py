@@ -25,6 +25,10 @@ Position = Literal["after", "before"]
 class PromptPair:
     """One content with and without one wording of an instruction, ready for the tokenizer.
 
+    >>> pair = pairs[0]
+    >>> pair.wording in pair.positive, pair.wording in pair.negative
+    (True, False)
+
     Attributes:
         positive: The rendered prompt with the instruction, special tokens as text.
         negative: The rendered prompt without it.
@@ -55,6 +59,9 @@ def render(
 
     The result holds its special tokens as text, so tokenise it with ``add_special_tokens=False``
     (`tokens.tokenize` does).
+
+    >>> saif.render("The cat sleeps.", organism.tokenizer, "plain")
+    '<bos>The cat sleeps.'
 
     Args:
         text: What the user says.
@@ -161,6 +168,10 @@ def make_pairs(
     Pair i takes language i modulo the number of languages and, within a language, its wordings in
     turn, in an order drawn with `seed`: languages differ by at most one in how often they are used,
     and so do the wordings of a language.
+
+    >>> (pair,) = saif.make_pairs("french", ["The cat sleeps."], organism, style="plain")
+    >>> pair.negative
+    '<bos>The cat sleeps.'
 
     Args:
         instruction: The instruction, or the name of one that the package ships.

@@ -26,6 +26,8 @@ def random_latents_vector(
     and are not in the top k. They get the top k's strengths, in order, and the sum is rescaled to
     the norm of `saif_vector`.
 
+    >>> control = saif.random_latents_vector(ranking, sae, k=15, seed=0)
+
     Args:
         ranking: Ranked latents of the same SAE.
         sae: The SAE.
@@ -60,6 +62,8 @@ def random_latents_vector(
 
 def random_direction_vector(like: SteeringVector, *, seed: int) -> SteeringVector:
     """Build a control: a random direction at the layer, positions and norm of another vector.
+
+    >>> control = saif.random_direction_vector(vector, seed=0)
 
     Args:
         like: The vector that this is the control of.

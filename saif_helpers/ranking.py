@@ -25,6 +25,10 @@ from saif_helpers.prompts import PromptPair
 class LatentRanking:
     """Every latent's sensitivity and mean activation, and the order that they give.
 
+    >>> table = ranking.to_frame().head(15)  # the 15 most sensitive latents
+    >>> table["latent"].tolist() == ranking.top(15).tolist()
+    True
+
     Attributes:
         sensitivity: C_j, the share of pairs in which latent j is active on the positive sample and
             not on the negative one.
@@ -94,6 +98,9 @@ def newly_active(
 ) -> Bool[Tensor, "pairs d_sae"]:
     """Say which latents each pair switches on: active with the instruction, not without it.
 
+    >>> halves = [saif.encode(sae, half) for half in saif.capture_pairs(organism, pairs, [0])]
+    >>> sensitivity = saif.newly_active(*halves).float().mean(0)
+
     Args:
         positive: Latents at the read-out position of the positive samples.
         negative: Latents of the negative samples, row by row of the same pairs.
@@ -149,6 +156,9 @@ def rank_latents(
 ) -> LatentRanking:
     """Rank latents by sensitivity: C_j = mean over pairs of 1[a_j(pos) > 0 and a_j(neg) = 0].
 
+    >>> positive, negative = saif.capture_pairs(organism, pairs, layers=[0])
+    >>> ranking = saif.rank_latents(saif.encode(sae, positive), saif.encode(sae, negative))
+
     Args:
         positive: Latents at the read-out position of the positive samples.
         negative: Latents of the negative samples; row i belongs to the same pair as row i of
@@ -199,6 +209,8 @@ def rank_layers(
 ) -> dict[int, LatentRanking]:
     """Rank the latents of several layers from one capture pass over the prompt pairs.
 
+    >>> rankings = saif.rank_layers(organism, pairs, layers=[0, 2])
+
     Args:
         model: The model and its SAEs.
         pairs: Prompt pairs of one instruction.
@@ -216,6 +228,9 @@ def rank_captured(
     negative: Mapping[int, Float[Tensor, "pairs d_model"]],
 ) -> dict[int, LatentRanking]:
     """Rank the latents of several layers whose residual stream was captured already.
+
+    >>> positive, negative = saif.capture_pairs(organism, pairs, layers=[0, 2])
+    >>> rankings = saif.rank_captured(organism, positive, negative)
 
     Args:
         model: The SAEs.

@@ -65,6 +65,8 @@ def reconstruction_quality(
 ) -> ReconstructionQuality:
     """Measure an SAE's reconstruction on texts that it was not trained on.
 
+    >>> quality = saif.reconstruction_quality(organism, prompts, layer=0)
+
     Args:
         model: The model and its SAEs.
         texts: Rendered texts, beginning-of-sequence token first: prompts, best with their answers.
@@ -128,6 +130,9 @@ def reconstruction_table(
 
     Of a remote model only the read-out token of each prompt is looked at, since no other travels,
     and the loss is not measured.
+
+    >>> asked = [pair.positive for pair in pairs]
+    >>> table = saif.reconstruction_table(organism, asked, layers=[0, 2])
 
     Args:
         model: The model and its SAEs.

@@ -60,9 +60,8 @@ def generate(
     Padding and the beginning-of-sequence token are never steered. A remote model is sent one
     request for each batch, for all of its passes, and returns the tokens.
 
-    >>> prompts = [pair.negative for pair in pairs]
-    >>> vector = saif_vector(ranking, sae, k=15).at("decaying", decay=0.5)
-    >>> outputs = generate(organism, prompts, vector.scaled(4))
+    >>> outputs = saif.generate(organism, prompts, vector.at("decaying", decay=0.5))
+    >>> mixed = saif.generate(organism, prompts[:2], [None, [vector, vector.at("every_position")]])
 
     Args:
         model: The model.
@@ -201,8 +200,8 @@ def log_probabilities(
     judged after the prompt and the output's own tokens, so that the difference between two
     steerings is what they do to this one token.
 
-    >>> with_it = log_probabilities(organism, prompt, output, vector)
-    >>> change = with_it - log_probabilities(organism, prompt, output)
+    >>> with_it = saif.log_probabilities(organism, prompts[0], outputs[0], vector)
+    >>> change = with_it - saif.log_probabilities(organism, prompts[0], outputs[0])
 
     Args:
         model: The model.

@@ -28,7 +28,7 @@ def usual_activations(
 ) -> pd.DataFrame:
     """Measure how active latents are on ordinary text.
 
-    >>> usual_activations(organism, 2, [17, 40])
+    >>> saif.usual_activations(organism, 2, [17, 40])
 
     Args:
         model: The model and its SAEs.

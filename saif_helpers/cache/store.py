@@ -52,7 +52,7 @@ class Store:
     of this package wrote, is named in a warning, left out and overwritten when its batch is done
     again. If the folder cannot be written to, one warning says so and the work goes on.
 
-    >>> model = load("organism", store=Store(default_folder()))
+    >>> model = saif.load("organism", "S", store=saif.Store("results"))
     """
 
     def __init__(self, folder: str | os.PathLike) -> None:

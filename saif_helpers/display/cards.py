@@ -116,6 +116,10 @@ def latent_cards(
 ) -> list[LatentCard]:
     """Make a card for each of some latents, from one pass over a corpus.
 
+    >>> latents = [saif.encode(sae, half) for half in saif.capture_pairs(organism, pairs, [0])]
+    >>> facts = {latent: {"rank": f"{at}"} for at, latent in enumerate(ranking.top(2).tolist())}
+    >>> cards = saif.latent_cards(organism, 0, facts, *latents, prompts)
+
     Args:
         model: The model and its SAEs.
         layer: The layer.

@@ -108,8 +108,11 @@ def steer(
 ) -> SideBySide:
     """Answer a text of your own without steering and with it, side by side.
 
-    >>> print(steer(organism, "The cat sleeps.", vector))
-    >>> print(steer(organism, "The cat sleeps.", {2: {17: 8.0}}))  # layer 2, latent 17, strength 8
+    >>> print(saif.steer(organism, "The old baker sells red flowers.", vector))
+    unsteered: The baker always needs the old hammer.
+    steered:   Le vieux boulanger vend des fleurs rouges.
+               signed mean difference, k = 15 (layer 0, decaying by 0.5, strength 2)
+    >>> by_ids = saif.steer(organism, "The cat sleeps.", {0: {654: 4.0}})  # layer, latent, strength
 
     Args:
         model: The model and its SAEs.

@@ -32,7 +32,9 @@ class HasHTML(Protocol):
 class Frames:
     """Tables, or other things with HTML of their own, under one slider, one shown at a time.
 
-    >>> Frames("strength", {"0": table_unsteered, "1": table_steered}, start="1")
+    >>> text = "The cat sleeps."
+    >>> steered = {f"{s}": saif.steer(organism, text, vector.scaled(s)) for s in (1.0, 2.0)}
+    >>> slider = saif.Frames("strength", steered, start="1.0")  # the last line of a notebook's cell
 
     Attributes:
         name: What the slider changes, with its unit.

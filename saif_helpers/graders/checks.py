@@ -36,6 +36,9 @@ def equals_reference(output: str, item: Item) -> bool:
 def language_is(language: str, among: Sequence[str] = LANGUAGES) -> OutputCheck:
     """Make a check that asks for a language and needs no reference.
 
+    >>> saif.language_is("fr")("Le chat dort dans le jardin.", saif.Item("The cat sleeps."))
+    True
+
     Args:
         language: The language asked for, as an ISO 639-1 code.
         among: The languages that the output is told apart from.
@@ -70,6 +73,9 @@ def translation(language: str, among: Sequence[str] = LANGUAGES) -> Grader:
 def matches(pattern: str) -> OutputCheck:
     """Make a check that asks for a regular expression somewhere in the output.
 
+    >>> saif.matches(r"[?]$")("Is it raining?", saif.Item("It is raining."))
+    True
+
     Args:
         pattern: The expression, in Python's syntax.
 
@@ -88,6 +94,9 @@ def matches(pattern: str) -> OutputCheck:
 
 def word_count(least: int = 1, most: int | None = None) -> OutputCheck:
     """Make a check that asks for a number of words.
+
+    >>> saif.word_count(most=3)("It is raining now.", saif.Item("It is raining."))
+    False
 
     Args:
         least: Fewest words.

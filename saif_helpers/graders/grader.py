@@ -12,6 +12,9 @@ from dataclasses import dataclass, field
 class Item:
     """What an output is graded against.
 
+    >>> french.grader.strict("Le chat dort.", saif.Item("The cat sleeps.", "Le chat dort."))
+    True
+
     Attributes:
         content: The sentence that the instruction was about.
         reference: The one right answer, or None where none is known.
@@ -29,6 +32,13 @@ OutputCheck = Callable[[str, Item], bool]
 @dataclass(frozen=True)
 class Grader:
     """Two checks of an output against its item.
+
+    >>> shout = saif.Grader(
+    ...     strict=lambda output, item: output == item.content.upper(),
+    ...     loose=lambda output, item: output.isupper(),
+    ... )
+    >>> shout.loose("THE CAT", saif.Item("The cat sleeps."))
+    True
 
     Attributes:
         strict: Whether the output does what was asked, completely and about the right content.

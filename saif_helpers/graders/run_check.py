@@ -21,6 +21,15 @@ or in a browser; elsewhere a check that never ends is waited for.
 class GraderError(ValueError):
     """A check that failed on an output.
 
+    >>> wordings = {"en": ["Say it kindly.", "Be kind."]}
+    >>> unfinished = saif.InstructionType("kind", wordings, lambda output, item: None)
+    >>> try:
+    ...     graded = saif.grade(outputs, items, unfinished)
+    ... except saif.GraderError as error:
+    ...     kept = error.outputs
+    >>> list(kept) == outputs
+    True
+
     Attributes:
         outputs: The outputs that were to be graded, so that they need not be generated again.
     """

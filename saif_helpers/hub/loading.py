@@ -51,11 +51,11 @@ def load(
     once fetched (see `smollm2`), with SAEs that the package ships. From the Hugging Face Hub: the
     models of `zoo.ZOO` by name, or any other whose layers are built like Gemma's or Llama's.
 
-    >>> load()  # doctest: +SKIP
-    >>> load("smollm2-135m-instruct")  # doctest: +SKIP
-    >>> load("gemma-2-2b-it", "65k")  # doctest: +SKIP
-    >>> load("gemma-3-270m-it", layers="all")  # doctest: +SKIP
-    >>> load("Qwen/Qwen3-8B", saes={20: ("a-release", "an-id")})  # doctest: +SKIP
+    >>> model = saif.load()  # the organism, size M
+    >>> saif.load("smollm2-135m-instruct")  # doctest: +SKIP
+    >>> saif.load("gemma-2-2b-it", "65k")  # doctest: +SKIP
+    >>> saif.load("gemma-3-270m-it", layers="all")  # doctest: +SKIP
+    >>> saif.load("Qwen/Qwen3-8B", saes={20: ("a-release", "an-id")})  # doctest: +SKIP
 
     Args:
         name: ``"organism"``, ``"smollm2-135m-instruct"``, a name of the zoo, or a Hugging Face

@@ -63,9 +63,9 @@ class Estimate:
 class Judge:
     """A language model that grades outputs, one to a request.
 
-    >>> judge = Judge("gpt-4o-mini", cache="answers")
-    >>> judge.base_url
-    'https://api.openai.com/v1'
+    >>> judge = saif.Judge("gpt-4o-mini", cache="answers")
+    >>> print(judge.estimate(outputs, items, french).requests)
+    4
 
     Attributes:
         model: The model, as the endpoint calls it.

@@ -28,6 +28,8 @@ def wrap(
 ) -> ModelWithSAEs:
     """Put a model, its tokenizer and its SAEs together, from objects in memory.
 
+    >>> mine = saif.wrap(organism.lm, organism.tokenizer, {0: sae}, name="mine")
+
     Args:
         model: A transformers causal language model built like Gemma or Llama, GPT-2 or Pythia; for
             ``remote=True`` what `remote.meta_model` returns.

@@ -24,6 +24,9 @@ TURN_ENDS = ("<end_of_turn>", "<|eot_id|>", "<|im_end|>")
 class ModelWithSAEs:
     """A language model, its tokenizer and its SAEs.
 
+    >>> organism.n_layers, organism.d_model, organism.saes.layers
+    (4, 96, [0, 2])
+
     Attributes:
         name: What the model is called in messages, tables and figures.
         lm: The model, wrapped by nnsight.

@@ -66,6 +66,10 @@ def force_first_token(
 ) -> list[str]:
     """Write a token behind each prompt and let the model, unsteered, go on from there.
 
+    >>> (begun,) = saif.force_first_token(organism, prompts[:1], "Les")
+    >>> begun.startswith("Les")
+    True
+
     Args:
         model: The model.
         prompts: Rendered prompts.
@@ -124,6 +128,10 @@ def reference_answers(
     The organism's sentences come with references. Natural sentences do not; there it is what the
     model itself answers when it is asked, in English and in words. That tells how an answer of this
     model looks, not whether it is right, so no grade may rest on it.
+
+    >>> (answer,) = saif.reference_answers(organism, french, test[:1])
+    >>> answer == test[0].references["french"]
+    True
 
     Args:
         model: The model.

@@ -18,6 +18,9 @@ Verdict = Literal["supported", "not supported", "undecided"]
 class Criterion:
     """One measurable part of a claim.
 
+    >>> saif.Criterion("strict, steered", saif.wilson(45, 60), "above", 0.3).holds
+    True
+
     Attributes:
         what: What is measured, for example ``"strict, steered"``.
         interval: The measurement.
@@ -46,6 +49,9 @@ class Criterion:
 
 def verdict(checks: Sequence[Criterion]) -> Verdict:
     """Judge a claim: supported if every check holds, not supported if one fails, else undecided.
+
+    >>> saif.verdict([saif.Criterion("strict, steered", saif.wilson(45, 60), "above", 0.3)])
+    'supported'
 
     Args:
         checks: The claim's checks.

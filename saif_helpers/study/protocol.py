@@ -56,11 +56,9 @@ def choose_and_test(
 ) -> TestedSetting:
     """Choose a setting on validation contents, and grade the chosen one on test contents.
 
-    >>> grid = settings_grid(rankings, 15, 0.0, PLACEMENTS, strengths=(1, 2, 4))
-    >>> found = choose_and_test(
-    ...     organism, french, rankings, grid, validation=validation, test=test
-    ... )
-    >>> print(found.setting, found.grades.proportion("strict"))
+    >>> splits = {"validation": validation, "test": test, "rounds": (2, 4, 12)}
+    >>> found = saif.choose_and_test(organism, french, rankings, grid, **splits)
+    >>> print(found.setting, found.grades.proportion("loose"))
 
     Args:
         model: The model and its SAEs.
@@ -101,7 +99,7 @@ def norm_matched_controls(
 ) -> list[SteeringVector]:
     """Draw random latents as controls of a vector: at its layer, placement and norm.
 
-    >>> controls = norm_matched_controls(organism, rankings[2], found.vector, k=15, n=2)
+    >>> controls = saif.norm_matched_controls(organism, ranking, vector, k=15, n=2)
 
     Args:
         model: The model and its SAEs.

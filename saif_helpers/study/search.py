@@ -1,9 +1,8 @@
 """Choice of a setting (layer, k, beta, placement, strength, decay) on the validation split.
 
-The test split is never looked at here: a setting is chosen on validation contents and the chosen
-one alone is reported on test contents (`check_no_test_leakage`). A large grid is tried on a few
-contents, what did best there on more (`search`, round by round a `sweep`), and one setting is left
-(`best_setting`).
+The test split is never looked at (`check_no_test_leakage`): a setting is chosen on validation
+contents alone. A large grid is tried on a few of them, what did best there on more (`search`, round
+by round a `sweep`), and one setting is left (`best_setting`).
 """
 
 import functools
@@ -41,6 +40,8 @@ def sweep(
     grader: GradeOutputs = grade,
 ) -> pd.DataFrame:
     """Steer under every setting, on validation contents, and tabulate what passes.
+
+    >>> table = saif.sweep(organism, french, validation, rankings, grid)
 
     Args:
         model: The model and its SAEs.
@@ -135,6 +136,8 @@ def search(
 
     The second round takes the best of each layer, placement and decay, the third the best of all.
 
+    >>> tried = saif.search(organism, french, validation, rankings, grid, rounds=(2, 4, 12))
+
     Args:
         model: The model and its SAEs.
         instruction: The instruction.
@@ -154,8 +157,7 @@ def search(
         stayed longer have more contents. `shortlist` and `best_setting` prefer those.
 
     Raises:
-        ValueError: If the rounds do not grow, there are too few contents, or one is a test content,
-            see `check_no_test_leakage`.
+        ValueError: If the rounds do not grow, contents are too few, or one is a test content.
     """
     check_search(contents, rounds, keep, test)
     graded: dict[SteeringSetting, Grades] = {}
@@ -212,8 +214,7 @@ def shortlist(table: pd.DataFrame, n: int, per: Sequence[str] = ()) -> list[Stee
     Args:
         table: A table from `sweep` or `search`, or some of its rows.
         n: How many; all rows if there are fewer.
-        per: Columns: the n best are chosen for each of their combinations, as in
-            ``per=["layer", "placement"]``, and not for the whole table.
+        per: Columns, as in ``["layer", "placement"]``: the n best of each of their combinations.
 
     Returns:
         The settings, best first. What still ties keeps the table's order.
@@ -234,6 +235,8 @@ def shortlist(table: pd.DataFrame, n: int, per: Sequence[str] = ()) -> list[Stee
 
 def best_setting(table: pd.DataFrame) -> SteeringSetting:
     """Choose the best row of a sweep, see `shortlist`.
+
+    >>> best = saif.best_setting(table)
 
     Args:
         table: A table from `sweep` or `search`, or some of its rows.

@@ -29,6 +29,10 @@ VectorSource = LatentRanking | Intervention
 class SteeringSetting:
     """One way to steer: a layer, what makes the vector there, and where it is added.
 
+    >>> setting = saif.SteeringSetting(0, 15, 0.0, "decaying", strength=4.0, decay=0.5)
+    >>> print(setting)
+    layer 0, k = 15, beta = 0, decaying by 0.5, strength 4
+
     Attributes:
         layer: The layer after which the vector is added.
         k: How many latents make the vector.
@@ -96,7 +100,7 @@ def settings_grid(
 
     A placement that does not fade comes once, and not once for each decay.
 
-    >>> len(settings_grid([0, 1], 15, 0.0, "decaying", [1, 2], [0.5, 0.8]))
+    >>> len(saif.settings_grid([0, 1], 15, 0.0, "decaying", [1.0, 2.0], [0.5, 0.8]))
     8
 
     Args:
@@ -137,6 +141,10 @@ def steer_and_grade(
     grader: GradeOutputs = grade,
 ) -> list[Grades]:
     """Steer prompts without the instruction by several vectors, in shared generation passes.
+
+    >>> steered, control = saif.steer_and_grade(
+    ...     organism, french, test, [vector, saif.random_direction_vector(vector, seed=0)]
+    ... )
 
     Args:
         model: The model.
@@ -186,6 +194,8 @@ def grade_settings(
     grader: GradeOutputs = grade,
 ) -> list[Grades]:
     """Steer prompts without the instruction under each of several settings.
+
+    >>> graded = saif.grade_settings(organism, french, validation, rankings, grid)
 
     Args:
         model: The model and its SAEs.

@@ -55,6 +55,10 @@ KEEP = (1, 6)
 class Study:
     """What a study found.
 
+    >>> table = study.table()  # a row for each method, its shares with their intervals
+    >>> study.verdicts["signed latents"] in ("supported", "not supported", "undecided")
+    True
+
     Attributes:
         instruction: The instruction.
         model_name: Name of the model.
@@ -148,8 +152,9 @@ def study_instruction(
     without it) stay below `random_bar`. A layer whose SAE has too few living latents for these is
     left out, with a warning.
 
-    >>> found = study_instruction(model, polite)
-    >>> found.table()
+    >>> splits = {"identification": contents, "validation": validation, "test": test}
+    >>> quick = {"rounds": (2, 4, 12), "strengths": [2.0], "rules": ["signed latents"]}
+    >>> study = saif.study_instruction(organism, french, **splits, **quick)
 
     Args:
         model: The model and its SAEs.

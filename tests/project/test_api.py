@@ -1,0 +1,89 @@
+"""The page of the package's public names: all of them, in order, each with an example that runs."""
+
+import doctest
+import inspect
+import re
+from pathlib import Path
+
+import pytest
+
+import saif_helpers as saif
+
+PAGE = (Path(__file__).parents[2] / "book" / "api.md").read_text(encoding="utf-8")
+NAMED = re.findall(r"^\.\. auto(?:function|class|exception):: (\w+)$", PAGE, re.MULTILINE)
+(PREPARATION,) = re.findall(r"```python\n(.*?)```", PAGE, re.DOTALL)
+FINDER = doctest.DocTestFinder(exclude_empty=True)
+CONTINUES = {"Study": "study_instruction"}  # whose example ends in what the first one shows
+
+
+class ShownOutputs(doctest.OutputChecker):
+    """Compares where an example shows an output, and is content with any where it shows none."""
+
+    def check_output(self, want, got, optionflags):
+        return not want or super().check_output(want, got, optionflags)
+
+
+@pytest.fixture(scope="module")
+def prepared():
+    names: dict = {}
+    exec(compile(PREPARATION, "book/api.md", "exec"), names)
+    return names
+
+
+def examples(name, names):
+    """Return the examples of a public name and of its methods, which share these names."""
+    found = FINDER.find(getattr(saif, name), name)
+    for one in found:
+        one.globs = names
+    return found
+
+
+def run(tests):
+    """Run examples; return a report of those that failed."""
+    runner, said = doctest.DocTestRunner(ShownOutputs(), verbose=False), []
+    for one in tests:
+        runner.run(one, out=said.append, clear_globs=False)
+    return "".join(said)
+
+
+def test_the_page_has_every_public_name_once_and_no_other():
+    assert sorted(NAMED) == sorted(saif.__all__)
+
+
+def test_functions_are_shown_as_functions_and_classes_as_classes():
+    for kind, name in re.findall(r"^\.\. auto(\w+):: (\w+)$", PAGE, re.MULTILINE):
+        value = getattr(saif, name)
+        fits = (
+            inspect.isclass(value) if kind in ("class", "exception") else inspect.isfunction(value)
+        )
+        assert fits, f"{name} is no {kind}"
+
+
+@pytest.mark.parametrize("name", saif.__all__)
+def test_its_example_runs(name, prepared, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)  # what an example writes
+    monkeypatch.delenv("OPENAI_BASE_URL", raising=False)
+    names = dict(prepared)
+    if name in CONTINUES:
+        assert not run(examples(CONTINUES[name], names))
+    found = examples(name, names)
+    own = [one for one in found if one.name == name]
+    runs = [e for one in own for e in one.examples if doctest.SKIP not in e.options]
+    assert runs, f"the docstring of {name} has no example that runs"
+    report = run(found)
+    assert not report, report
+
+
+@pytest.mark.parametrize(
+    ("example", "passes"),
+    [
+        (">>> 1 + 1\n2\n", True),
+        (">>> 1 + 1\n", True),
+        (">>> 1 + 1\n3\n", False),
+        (">>> unknown\n", False),
+    ],
+)
+def test_a_wrong_example_is_found(example, passes):
+    one = doctest.DocTestParser().get_doctest(example, {}, "it", None, 0)
+    report = run([one])
+    assert (not report) == passes
