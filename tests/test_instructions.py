@@ -4,6 +4,7 @@ from dataclasses import replace
 
 import pytest
 
+import saif_helpers
 from saif_helpers import instructions
 from saif_helpers.graders.exact import GRADERS
 from saif_helpers.instructions import InstructionType, load_instructions
@@ -21,7 +22,7 @@ def made(**changes):
 
 
 def test_the_readers_example_in_the_docstring_runs():
-    results = doctest.testmod(instructions)
+    results = doctest.testmod(instructions, extraglobs={"saif": saif_helpers})
     assert results.attempted >= 3
     assert results.failed == 0
 

@@ -2,7 +2,7 @@ import pytest
 import tiny
 import torch
 
-from saif_helpers import reconstruction as latents
+from saif_helpers import latents, reconstruction
 from saif_helpers.analysis.contexts import top_contexts
 from saif_helpers.latents import decode, encode
 from saif_helpers.model.assemble import wrap
@@ -29,9 +29,9 @@ def identity_sae():
 def test_encode_and_decode_are_the_papers_formula():
     sae, residual = tiny.sae(0), torch.randn(3, tiny.D_MODEL)
     before = (residual - sae.b_dec) @ sae.W_enc + sae.b_enc
-    latents = before.relu() * (before > sae.threshold)
-    torch.testing.assert_close(encode(sae, residual), latents.detach())
-    torch.testing.assert_close(decode(sae, latents), (latents @ sae.W_dec + sae.b_dec).detach())
+    active = before.relu() * (before > sae.threshold)
+    torch.testing.assert_close(encode(sae, residual), active.detach())
+    torch.testing.assert_close(decode(sae, active), (active @ sae.W_dec + sae.b_dec).detach())
     assert not encode(sae, residual).requires_grad
     assert encode(sae, residual[None]).shape == (1, 3, tiny.D_SAE)
 
@@ -55,7 +55,8 @@ def test_no_more_latents_are_worked_out_at_once_than_memory_allows(monkeypatch):
         return encode(sae, residual)
 
     monkeypatch.setattr(latents, "ENCODED_AT_ONCE", 16 * tiny.D_SAE)
-    monkeypatch.setattr(latents, "encode", encode_little)
+    for module in (latents, reconstruction):
+        monkeypatch.setattr(module, "encode", encode_little)
     found = reconstruction_quality(model, tiny.PROMPTS, 1)
     assert vars(found) == pytest.approx(vars(expected))
     assert top_contexts(model, tiny.PROMPTS, 1, [0, 3]) == contexts

@@ -66,10 +66,13 @@ def test_the_default_rule_is_the_signed_one_and_the_papers_is_asked_for(ranking,
         steering_vector(ranking, sae, 2, beta=1.0)
 
 
-def test_scaled():
+def test_a_scaled_vector_says_by_how_much_in_all():
     vector = SteeringVector(1, torch.tensor([1.0, -2.0]), "made by hand").scaled(0.5)
     assert vector.vector.tolist() == [0.5, -1.0]
-    assert vector.description == "0.5 x made by hand"
+    assert str(vector) == "made by hand (layer 1, last prompt token, strength 0.5)"
+    again = vector.scaled(6.0)
+    assert again.vector.tolist() == [3.0, -6.0]
+    assert again.strength == 3.0
 
 
 def test_an_sae_whose_decoder_is_in_other_units_is_refused(ranking, sae):
