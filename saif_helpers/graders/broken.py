@@ -43,6 +43,7 @@ _RULES = set("-=_*~#. ")  # what draws a line or leaves a blank to be filled in
 _RUN_OF_ONE = re.compile(r"([^\W\d_])\1{11,}|(\d)\2{39,}")
 _MOJIBAKE = re.compile(r"\xc3[\x80-\xbf\u0192\u201a]|\xe2\u20ac[\u0080-\u2122]|\xef\xbf\xbd")
 _NO_CHARACTER = re.compile(r"[\ufffd\ufdd0-\ufdef\ufffe\uffff\ud800-\udfff]")
+_ENDS = frozenset(".!?…:\"'”»)]}`")  # of a text that is not cut off
 _SPACE = "\t\n\v\f\r\x85"
 
 
@@ -60,10 +61,11 @@ def is_broken(text: str) -> bool:
     Returns:
         True if characters are not text; if `SHARE_REPEATED` of the text repeats at once what it
         follows (a word or two four times running, more words three times); if `SAID_TWICE` of it
-        is one clause, twice; if all of it is one clause and half of it or more again; if a piece
-        comes `RUN` times running and makes up a tenth of the text; if `MARKS` of it are the same
-        marks; if it goes in circles (`SEEN_BEFORE`); if most lines are the same; or if it can be
-        compressed to less than `COMPRESSED`. False for an empty text.
+        is one clause, twice; if it is a clause and half of it again, cut off; if a piece comes
+        `RUN` times running and makes up a tenth of the text; if `MARKS` of it are the same marks,
+        or it is long and has neither letter nor digit; if it goes in circles (`SEEN_BEFORE`); if
+        most lines are the same; or if it can be compressed to less than `COMPRESSED`. False for an
+        empty text.
     """
     repeats = _repeats_at_once(text) or _begins_again(text) or _repeats_marks(text)
     return _has_broken_characters(text) or repeats or _lacks_variety(text)
@@ -102,22 +104,30 @@ def _repeats_at_once(text: str) -> bool:
 
 
 def _begins_again(text: str) -> bool:
-    """Return whether a text is one clause and then, up to its end, half of it or more again.
+    """Return whether a text is one clause, then half of it or more again, and is cut off there.
 
-    The limit of tokens may have cut the last word off.
+    Numbers do not count, so that the clause may be two items of a list.
     """
-    words = words_of(text)
-    n = len(words)
-    return n >= FEWEST_WORDS and any(
-        words[length:-1] == words[: n - length - 1]
-        and words[n - length - 1].startswith(words[-1])
-        and not all(map(str.isnumeric, words[:length]))
-        for length in range(n // 2, 2 * n // 3 + 1)
+    words = [word for word in words_of(text) if not word.isnumeric()]
+    n, cut_off = len(words), text.rstrip()[-1:] not in _ENDS
+    return (
+        cut_off
+        and n >= FEWEST_WORDS
+        and any(
+            words[n - length - 1].startswith(words[-1])  # which may be cut off too
+            and words[length:-1] == words[: n - length - 1]
+            for length in range(n // 2, 2 * n // 3 + 1)
+        )
     )
 
 
 def _repeats_marks(text: str) -> bool:
-    """Return whether half of a text is the same marks over and over, lines and blanks aside."""
+    """Return whether half of a text is the same marks over and over, lines and blanks aside.
+
+    `SHORTEST` characters or more without a letter or a digit are no text.
+    """
+    if len(text.strip()) >= SHORTEST and not any(map(str.isalnum, text)):
+        return True
     runs = [run[0] for run in _MARKS.finditer(text) if not set(run[1].strip()) <= _RULES]
     return SHORTEST <= sum(map(len, runs)) >= MARKS * len(text)
 

@@ -31,6 +31,8 @@ REFRAINS = {
     "wheels": "The wheels on the bus go round and round,\nround and round, round and round.\n"
     "The wheels on the bus go round and round,\nall through the town.",
     "anaphora": "I love the sea when it is calm,\nI love the sea when it is wild.",
+    "answer and its label": "El perdón de la obligación es de 14 días. Spanish translation:\n\n"
+    "El perdón de la obligación es de 14 días.",
     "haiku": "An old silent pond.\nA frog jumps into the pond.\nSplash! Silence again.",
 }
 GOOD = {
@@ -75,6 +77,10 @@ BROKEN = {
     "clause, cut off": "Je suis le début, je suis le début, je suis le début, je su",
     "begins again": "En français, cette opération ne peut pas être précédentée.\n\nEn français, "
     "cette opération ne peut p",
+    "item, cut off": "1. She folded her glasses and asked him to step outside for a moment.\n"
+    "2. She folded her glasses and asked him to",
+    "no letter": 12 * "-\n",
+    "emojis on lines": 5 * "\U0001f31f\U0001f31f\U0001f31f\n\n",
     "circles": "El hombre de la casa no puede ser un hombre de la casa, porque el hombre de la "
     "casa no puede ser un hombre de la casa.",
     "lines": "1. A red apple.\n2. A red apple.\n3. A pear.\n4. A red apple.",

@@ -1,14 +1,22 @@
 """Graders of response language and format, and of broken texts, against labels and by cases.
 
 The labels of smollm2_outputs.jsonl were given to outputs of SmolLM2-135M-Instruct by reading them:
-prompted greedily, sampled, prompted without the instruction, and steered by a difference in means.
-"strict" is the task done completely and cleanly, "loose" recognisably there, "broken" a text that
-goes in circles or is no text. An answer in a language is strict if every sentence is of that
-language; poor grammar, no sense or a made-up word do not make it another one. The batch "before"
-was read while the rules were written. The batch "after" was labelled before the rules were run on
-it; they then agreed on 0.98 (strict), 0.92 (loose) and 0.94 (broken) of 308 outputs, and some rules
-(rows of digits and emojis, items that are the same, lists of two) were learnt from it since. "last"
-was labelled in the same way when the rules stood: they agree on 31, 32 and 31 of its 32.
+prompted greedily, sampled, prompted without the instruction, and steered by a difference in means
+or a random direction. "strict" is the task done completely and cleanly, "loose" recognisably there,
+"broken" a text that goes in circles or is no text. An answer in a language is strict if every
+sentence is of that language; poor grammar, no sense or a made-up word do not make it another one.
+
+The batch "before" was read while the rules were written. The others are kept apart: each was
+labelled before any rule was run on it. On "after" the rules then agreed on 0.98 (strict), 0.92
+(loose) and 0.94 (broken) of 308 outputs, on "last" on 31, 32 and 31 of 32, and on "fresh" on 288,
+286 and 288 of 298. Rules were learnt from "after" since (rows of digits and emojis, items that are
+the same, lists of two; then quoted keywords, remarks longer than the answer, lists of JSON), and
+three from "fresh", all about broken texts: one that begins again is cut off, it may be two items of
+a list, and a long text has a letter or a digit.
+
+Now the rules agree on 0.98, 0.97 and 0.98 of the 635 outputs kept apart, and on 0.9 or more for
+each type and grade but the two of `BELOW`. What passes here as a strict translation is of the right
+language and about something else; without a reference no rule tells the two apart.
 """
 
 import json
@@ -28,7 +36,7 @@ from saif_helpers.instructions import load_instructions
 
 LINES = Path(__file__).with_name("smollm2_outputs.jsonl").read_text(encoding="utf-8").splitlines()
 CASES = [json.loads(line) for line in LINES]
-AFTER = [case for case in CASES if case["batch"] != "before"]
+APART = [case for case in CASES if case["batch"] != "before"]
 INSTRUCTIONS = load_instructions("natural")
 RIGHT = {"strict": ["strict"], "loose": ["strict", "loose"], "broken": ["broken"]}
 DOOR = Item("Nobody answered the door.")
@@ -41,49 +49,93 @@ def graded(case: dict) -> dict[str, bool]:
 
 
 GRADED = [(case, graded(case)) for case in CASES]
+TRANSLATIONS = ("french", "spanish", "german")
+BELOW = {
+    # Sentences of French, as long as the content, about something else.
+    ("french", "strict"): "29 of 33",
+    # Some German words among English or made-up ones, in which a reader sees no German.
+    ("german", "loose"): "30 of 34",
+}
+"""Where the rules agree with labels on less than 0.9 of the outputs kept apart, and why."""
 
 
-def agreement(batch: str, kind: str, instruction: str | None = None) -> float:
-    agree = [
-        found[kind] == (case["label"] in RIGHT[kind])
-        for case, found in GRADED
-        if case["batch"] == batch and instruction in (None, case["instruction"])
-    ]
+def agrees(case: dict, grades: dict[str, bool], kind: str) -> bool:
+    return grades[kind] == (case["label"] in RIGHT[kind])
+
+
+def agreement(batch: str, kind: str) -> float:
+    agree = [agrees(*pair, kind) for pair in GRADED if pair[0]["batch"] == batch]
     return sum(agree) / len(agree)
 
 
+def agreement_apart(name: str, kind: str) -> tuple[int, int, list[dict]]:
+    """Return on how many outputs kept apart the rules agree, of how many, and the others."""
+    pairs = [(case, grades) for case, grades in GRADED if case["instruction"] == name]
+    pairs = [pair for pair in pairs if pair[0]["batch"] != "before"]
+    others = [case for case, grades in pairs if not agrees(case, grades, kind)]
+    return len(pairs) - len(others), len(pairs), others
+
+
 @pytest.mark.parametrize("kind", RIGHT)
-@pytest.mark.parametrize("batch", ["before", "after", "last"])
+@pytest.mark.parametrize("batch", ["before", "after", "last", "fresh"])
 def test_the_rules_agree_with_labels(batch, kind):
     assert agreement(batch, kind) >= 0.93
 
 
 @pytest.mark.parametrize("kind", RIGHT)
-@pytest.mark.parametrize("name", RESPONSE_GRADERS)
-def test_the_rules_agree_with_labels_of_every_response_type(name, kind):
-    assert agreement("after", kind, name) >= 0.85
+def test_the_rules_agree_with_labels_that_are_kept_apart(kind):
+    agree = [agrees(*pair, kind) for pair in GRADED if pair[0]["batch"] != "before"]
+    assert len(agree) == len(APART)
+    assert sum(agree) / len(agree) >= 0.96
+
+
+@pytest.mark.parametrize("kind", RIGHT)
+@pytest.mark.parametrize("name", INSTRUCTIONS)
+def test_the_rules_agree_with_labels_of_every_type(name, kind):
+    """Run with ``-rP`` to see the agreement of each type, and what disagrees."""
+    agree, n, others = agreement_apart(name, kind)
+    lines = [f"{name}, {kind}: the rules agree with the label of {agree} of {n} outputs, not of:"]
+    lines += [f"  {case['label']} ({case['how']}): {case['output']!r}" for case in others]
+    print("\n".join(lines))
+    if (name, kind) in BELOW:
+        assert BELOW[name, kind] == f"{agree} of {n}", "\n".join(lines)
+        assert agree / n < 0.9, "\n".join(lines)
+    else:
+        assert agree / n >= 0.9, "\n".join(lines)
 
 
 @pytest.mark.parametrize("kind", RIGHT)
 def test_agreement_is_not_owed_to_failures_alone(kind):
     """Of the outputs that a reader passes, most pass; of those that pass, a reader passes most.
 
-    What strict passes wrongly is text in the right language about something else.
+    Strict translations are the next test's.
     """
-    found = {(i, "rules") for i, (_, grades) in enumerate(GRADED) if grades[kind]}
-    read = {(i, "rules") for i, case in enumerate(CASES) if case["label"] in RIGHT[kind]}
-    assert len(found & read) >= 0.8 * len(read)
-    assert len(found & read) >= 0.75 * len(found)
+    translations = TRANSLATIONS if kind == "strict" else ()
+    pairs = [pair for pair in enumerate(GRADED) if pair[1][0]["instruction"] not in translations]
+    found = {i for i, (_, grades) in pairs if grades[kind]}
+    read = {i for i, (case, _) in pairs if case["label"] in RIGHT[kind]}
+    assert len(found & read) >= 0.9 * len(read)
+    assert len(found & read) >= 0.8 * len(found)
+
+
+def test_what_passes_as_a_strict_translation_is_of_the_language():
+    """This model translates nothing, so all that strict passes are in the language, no more."""
+    pairs = [pair for pair in GRADED if pair[0]["instruction"] in TRANSLATIONS]
+    assert Counter(case["label"] for case, grades in pairs if grades["strict"]) == {"loose": 12}
+    assert not any(case["label"] == "strict" for case, _ in pairs)
 
 
 def test_enough_outputs_are_labelled():
     count = Counter((case["instruction"], case["label"]) for case in CASES)
-    assert len(AFTER) >= 300
-    assert {case["instruction"] for case in AFTER} == set(INSTRUCTIONS)
+    apart = Counter(case["instruction"] for case in APART)
+    assert set(apart) == set(INSTRUCTIONS)
+    assert min(apart.values()) >= 24
     for name in RESPONSE_GRADERS:
         assert count[name, "no"] >= 3
         assert count[name, "strict"] + count[name, "loose"] >= 5
-    assert sum(n for (_, label), n in count.items() if label == "broken") >= 100
+    assert sum(n for (_, label), n in count.items() if label == "broken") >= 150
+    ways = {case["how"].split(" ")[0] for case in CASES if case["batch"] == "fresh"}
+    assert ways == {"asked", "asked,", "not", "steered", "random"}
 
 
 @pytest.mark.parametrize("name", RESPONSE_GRADERS)
