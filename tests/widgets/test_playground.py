@@ -1,54 +1,20 @@
 from dataclasses import replace
-from html.parser import HTMLParser
 
 import pytest
 import tiny
-import torch
+from pages import Page
 
-from saif_helpers.placements import PLACEMENTS
-from saif_helpers.display import playground
-from saif_helpers.display.side_by_side import SideBySide, side_by_side
+from saif_helpers.display.side_by_side import steer
 from saif_helpers.instructions import load_instructions
-from saif_helpers.prompts import render
-from saif_helpers.steering import generate, log_probabilities
 from saif_helpers.study.settings import SteeringSetting
-from saif_helpers.vector_rules import saif_vector
-from saif_helpers.vectors import SteeringVector
+from saif_helpers.vector_rules import mean_difference_vector, saif_vector
+from saif_helpers.widgets import playground
 from saif_helpers.widgets.playground import START, Playground
 
 MODEL = tiny.wrapped("gemma2")
 SENTENCE = "The baker sells bread."
 NEW = 6
-NASTY = "<script>alert('x')</script>"
 SETTING = SteeringSetting(1, 5, 1.0, "decaying", 8.0, 0.5)
-
-
-class Page(HTMLParser):
-    """Collects the tags and attributes of a page, and the text outside and inside <rt>."""
-
-    def __init__(self, source: str) -> None:
-        super().__init__()
-        self.tags, self.attributes, self.text, self.numbers, self.inside = [], [], "", [], ""
-        self.feed(source)
-
-    def handle_starttag(self, tag, attrs):
-        self.tags.append(tag)
-        self.attributes += attrs
-        self.inside = tag
-
-    def handle_endtag(self, tag):
-        self.inside = ""
-
-    def handle_data(self, data):
-        if self.inside == "rt":
-            self.numbers.append(data)
-        else:
-            self.text += data
-
-
-def direction(strength=8.0, layer=1):
-    vector = torch.randn(tiny.D_MODEL, generator=torch.Generator().manual_seed(1))
-    return SteeringVector(layer, strength * vector, "any")
 
 
 @pytest.fixture
@@ -61,67 +27,10 @@ def controls():
     )
 
 
-@pytest.mark.parametrize("placement", PLACEMENTS)
-def test_strength_0_changes_no_token_at_all(placement):
-    setting = SteeringSetting(1, 5, 0.0, placement, 0.0, 0.5)
-    shown = side_by_side(MODEL, SENTENCE, setting, direction(), max_new_tokens=NEW)
-    assert shown.steered == shown.unsteered
-    assert shown.steered
-    assert set(shown.changes) == {0.0}
-    assert not Page(shown._repr_html_()).numbers
-
-
-@pytest.mark.parametrize("placement", PLACEMENTS)
-def test_both_answers_and_the_changes_are_those_of_the_stations_before(placement):
-    setting = replace(SETTING, placement=placement)
-    shown = side_by_side(MODEL, SENTENCE, setting, direction(), max_new_tokens=NEW)
-    prompt = render(SENTENCE, MODEL.tokenizer)
-    where = {"placement": placement, "decay": 0.5}
-    vector = direction().scaled(8.0)
-    assert [shown.unsteered] == generate(MODEL, [prompt], max_new_tokens=NEW)
-    assert [shown.steered] == generate(MODEL, [prompt], vector, max_new_tokens=NEW, **where)
-    with_it = log_probabilities(MODEL, prompt, shown.steered, vector, **where)
-    without = log_probabilities(MODEL, prompt, shown.steered)
-    assert sum(shown.changes) == pytest.approx((with_it - without).sum().item(), rel=1e-4)
-    assert max(map(abs, shown.changes)) > 1
-
-
-def test_tokens_of_one_character_stand_together_with_the_sum_of_their_changes():
-    text = "aé\n€"
-    tokens, changes = playground._pieces(MODEL, text, [1.0, 2.0, 4.0, 8.0, 16.0, 32.0, 64.0])
-    assert tokens == ("a", "é", "\n", "€")
-    assert changes == (1.0, 6.0, 8.0, 112.0)
-    assert playground._pieces(MODEL, "", []) == ((), ())
-
-
-def test_nothing_shown_is_read_as_html():
-    shown = SideBySide(NASTY, NASTY, NASTY, (NASTY, " ", " b\n"), (3.0, 0.0, -0.3))
-    page = Page(shown._repr_html_())
-    assert "script" not in page.tags
-    assert page.text.count(NASTY) == 4
-    assert page.numbers == ["+3.0", "-0.3"]
-
-
-def test_a_change_can_be_read_without_colours():
-    page = Page(SideBySide("a", "b", "c", ("d", "e", "f"), (7.24, 0.04, -2.0))._repr_html_())
-    assert page.numbers == ["+7.2", "-2.0"]
-    titles = [value for name, value in page.attributes if name == "title"]
-    assert titles == ["+7.24 nats", "+0.04 nats", "-2.00 nats"]
-
-
-def test_sentences_that_cannot_be_answered_are_refused_in_words():
-    steer = (SETTING, direction())
-    with pytest.raises(ValueError, match="the sentence is empty; write one"):
-        side_by_side(MODEL, "  ", *steer)
-    with pytest.raises(ValueError, match=r"too long: \d+ tokens .* room for 472 .* shorten it"):
-        side_by_side(MODEL, "bread " * 100, *steer)
-    with pytest.raises(ValueError, match="special token '<bos>'"):
-        side_by_side(MODEL, "a <bos> b", *steer)
-
-
 def test_the_controls_begin_where_they_were_told_to(controls):
     assert controls.setting == SETTING
-    assert controls.shown.steering == str(SETTING)
+    where = "layer 1, decaying by 0.5, strength 8"
+    assert controls.shown.steering == f"SAIF, k = 5, beta = 1 ({where})"
     controls.instruction.value = "uppercase"
     assert controls.setting.layer == 2
     controls.instruction.value = "keyword"
@@ -156,7 +65,7 @@ def test_each_control_changes_what_is_steered_with(controls):
         assert controls.shown._repr_html_() == controls._answers.value
         seen.append(controls.shown)
     controls.rule.value = "difference in means"
-    assert controls.shown.steering.startswith("difference in means, layer 2, decaying by 0.5")
+    assert controls.shown.steering.startswith("difference in means (layer 2, decaying by 0.5,")
     controls.strength.value = 0.0
     assert controls.shown.steered == controls.shown.unsteered
     assert set(controls.shown.changes) == {0.0}
@@ -164,13 +73,13 @@ def test_each_control_changes_what_is_steered_with(controls):
 
 def test_the_papers_rule_steers_by_the_papers_vector(controls):
     (rankings, positive, negative) = controls._captured["french"]
-    vector = saif_vector(rankings[1], MODEL.saes[1], 5, 1.0)
-    expected = side_by_side(MODEL, SENTENCE, replace(SETTING, beta=0.0), vector, max_new_tokens=NEW)
+    vector = saif_vector(rankings[1], MODEL.saes[1], 5, 1.0).scaled(8.0).at("decaying", 0.5)
+    expected = steer(MODEL, SENTENCE, vector, max_new_tokens=NEW)
     assert controls.shown.steered == expected.steered
     assert controls.shown.changes == pytest.approx(expected.changes, abs=1e-4)
     controls.rule.value = "difference in means"
-    vector = SteeringVector(1, positive[1].mean(0) - negative[1].mean(0), "means")
-    expected = side_by_side(MODEL, SENTENCE, SETTING, vector, max_new_tokens=NEW)
+    vector = mean_difference_vector(positive, negative, 1).scaled(8.0).at("decaying", 0.5)
+    expected = steer(MODEL, SENTENCE, vector, max_new_tokens=NEW)
     assert controls.shown.steered == expected.steered
 
 
@@ -190,17 +99,14 @@ def test_an_instruction_is_captured_once(controls, monkeypatch):
 
 def test_choosing_an_instruction_answers_once(controls, monkeypatch):
     calls = []
-    answer = playground.side_by_side
-    monkeypatch.setattr(
-        playground, "side_by_side", lambda *a, **k: calls.append(a) or answer(*a, **k)
-    )
+    monkeypatch.setattr(playground, "steer", lambda *a, **k: calls.append(a) or steer(*a, **k))
     controls.instruction.value = "keyword"
     assert len(calls) == 1
 
 
 @pytest.mark.parametrize(
     ("sentence", "words"),
-    [(" ", "the sentence is empty"), ("bread " * 100, "too long"), ("<bos>", "special token")],
+    [(" ", "the text is empty"), ("bread " * 100, "too long"), ("<bos>", "special token")],
 )
 def test_what_cannot_be_shown_is_said_in_words_and_can_be_mended(controls, sentence, words):
     before = controls.shown
