@@ -47,15 +47,15 @@ def generate(
     vector's placement says which positions' residual streams, after its layer, get it. Each of
     them gets it once: what it leaves in the key-value cache is not steered again.
 
-    ======================  =====================  =================  ==========================
-    placement               prompt before its end  read-out position  t-th generated token
-    ======================  =====================  =================  ==========================
-    ``last_prompt_token``   -                      1                  -
-    ``every_position``      1                      1                  1
-    ``generated_tokens``    -                      -                  1
-    ``decaying``            -                      1                  ``decay ** t``, t = 1, 2...
+    ======================  =====================  ==================  ==========================
+    placement               prompt before its end  read-out position   t-th generated token
+    ======================  =====================  ==================  ==========================
+    ``last_prompt_token``   -                      1                   -
+    ``every_position``      1                      1                   1
+    ``generated_tokens``    -                      -                   1
+    ``decaying``            -                      1                   ``decay ** t``, t = 1, 2...
     a slice, or a mask      1 where it says so     1 where it says so  -
-    ======================  =====================  =================  ==========================
+    ======================  =====================  ==================  ==========================
 
     Padding and the beginning-of-sequence token are never steered. A remote model is sent one
     request for each batch, for all of its passes, and returns the tokens.

@@ -172,8 +172,8 @@ def signed_latents_vector(
 ) -> SteeringVector:
     """Build a vector of the k latents whose mean changes most, up or down (not in the paper).
 
-    sum over the k latents j with the largest |d_j| of d_j W_dec[j], where d_j is the latent's mean
-    over the positive samples minus that over the negative ones. Ties go to the lower index.
+    sum of d_j W_dec[j] over the k latents j where d_j, the latent's mean over the positive samples
+    minus that over the negative ones, is largest in size. Ties go to the lower index.
 
     >>> vector = saif.signed_latents_vector(ranking, sae, k=15).scaled(2.0)
 
