@@ -10,7 +10,7 @@ from jaxtyping import Float
 from safetensors import SafetensorError
 from safetensors.torch import load, save
 from torch import Tensor
-from transformers import PreTrainedModel
+from transformers import PretrainedConfig, PreTrainedModel
 
 from saif_helpers.cache.entry import canonical, digest, tensors_digest, write
 from saif_helpers.model.model import ModelWithSAEs
@@ -39,17 +39,41 @@ def config_digest(model: Model) -> str:
     Returns:
         64 hexadecimal digits.
     """
-    config = _config(model).to_diff_dict()
+    config = model_config(model).to_diff_dict()
     kept = {name: value for name, value in config.items() if name not in NOT_THE_MODEL}
     return digest(json.loads(json.dumps(kept, default=str)))
 
 
-def _config(model: Model) -> Any:
+def model_config(model: Model) -> PretrainedConfig:
+    """Return the configuration of a model's text part.
+
+    Args:
+        model: The model.
+
+    Returns:
+        The configuration of transformers.
+    """
     hf = model.hf if isinstance(model, ModelWithSAEs) else model
     return hf.config.get_text_config()
 
 
-def _name(model: Model) -> str:
+def model_name(model: Model) -> str:
+    """Return what to call a model.
+
+    Args:
+        model: The model.
+
+    Returns:
+        The name that it was given here, else where it was loaded from, else its class.
+    """
+    """Return what to call a model.
+
+    Args:
+        model: The model.
+
+    Returns:
+        The name that it was given here, else where it was loaded from, else its class.
+    """
     if isinstance(model, ModelWithSAEs):
         return model.name
     return model.config.name_or_path or type(model).__name__
@@ -102,10 +126,10 @@ def save_vector(
 
 def _model_facts(model: Model, layer: int) -> dict[str, Any]:
     """Tell what a vector's file says about its model."""
-    config = _config(model)
+    config = model_config(model)
     paths = model.sae_paths if isinstance(model, ModelWithSAEs) else {}
     return {
-        "name": _name(model),
+        "name": model_name(model),
         "n_layers": config.num_hidden_layers,
         "config": config_digest(model),
         "saes": {str(width): where for (at, width), where in paths.items() if at == layer},
@@ -141,8 +165,7 @@ def load_vector(
             _check_model(about["model"], model, len(vector), about["layer"])
         except ValueError as error:
             raise ValueError(f"{path}: {error}") from None
-    names = ("layer", "description", "decay", "strength")
-    fields = {name: about[name] for name in names}
+    fields = {name: about[name] for name in ("layer", "description", "decay", "strength")}
     return vector, fields | {"placement": _placement_from_json(about["placement"])}
 
 
@@ -200,7 +223,7 @@ def _read(path: Path) -> tuple[Tensor, dict[str, Any]]:
 
 def _check_model(facts: Mapping[str, Any] | None, model: Model, d_model: int, layer: int) -> None:
     """Refuse a vector of another model."""
-    config, name = _config(model), _name(model)
+    config, name = model_config(model), model_name(model)
     of = f"the vector is of {facts['name']}" if facts else "the vector's model is not known"
     if d_model != config.hidden_size:
         raise ValueError(

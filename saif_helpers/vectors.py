@@ -17,6 +17,7 @@ from torch import Tensor
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from saif_helpers._internal.arguments import check_finite
+from saif_helpers.export.steering_vectors import to_steering_vectors
 from saif_helpers.hooks import steered
 from saif_helpers.latents import sum_of_directions
 from saif_helpers.model.saes import check_decoder_units, sae_layer
@@ -93,7 +94,8 @@ class SteeringVector(Placed):
     def load(cls, path: str | Path, model: Model | None = None) -> "SteeringVector":
         """Read a vector that `save` wrote, exactly as it was.
 
-        >>> vector = SteeringVector.load("french.safetensors", organism)
+        >>> vector.save("french.safetensors", organism)
+        >>> same = saif.SteeringVector.load("french.safetensors", organism)
 
         Args:
             path: The file.
@@ -118,8 +120,9 @@ class SteeringVector(Placed):
         Greedy generation gives the tokens that `steering.generate` gives. Several vectors may be
         applied one inside the other. A single pass counts as one that reads a prompt.
 
-        >>> with vector.apply(hf_model, tokenizer):
-        ...     ids = hf_model.generate(**inputs, do_sample=False)
+        >>> tokens = organism.tokenizer(prompts[0], add_special_tokens=False, return_tensors="pt")
+        >>> with vector.apply(organism.hf, organism.tokenizer) as hf_model:
+        ...     ids = hf_model.generate(**tokens, do_sample=False, max_new_tokens=5)
 
         Args:
             model: A transformers causal language model, such as `ModelWithSAEs.hf`. Give it token
@@ -136,6 +139,10 @@ class SteeringVector(Placed):
                 be told whether it reads a prompt or what was generated.
         """
         return steered(model, self, tokenizer)
+
+    def to_steering_vectors(self) -> Any:
+        """Return it as a vector of a library; see `export.steering_vectors.to_steering_vectors`."""
+        return to_steering_vectors(self)
 
     @classmethod
     def from_latents(

@@ -1,0 +1,37 @@
+"""Control vectors of llama.cpp, which repeng reads too."""
+
+from pathlib import Path
+
+from saif_helpers.export.gguf_vectors import check_every_position, write_direction
+from saif_helpers.placements import Placed
+from saif_helpers.vector_files import Model
+
+
+def control_vector(vector: Placed, path: str | Path, model: Model) -> None:
+    """Write a steering vector as a control vector of llama.cpp.
+
+    >>> control_vector(vector.at("every_position"), "french.gguf", organism)
+
+    Then ``llama-cli -m model.gguf --control-vector french.gguf``, with a GGUF file of the same
+    model. Differences from `steering.generate`: llama.cpp adds the vector at every position, the
+    beginning of the sequence included, and it never steers layer 0. Its weights are mostly
+    quantised, so its residual stream is near the original model's, not equal to it.
+
+    Args:
+        vector: A steering vector with the placement ``"every_position"``. Its strength is in its
+            numbers: no ``--control-vector-scaled`` is needed.
+        path: The file to write, ``*.gguf``.
+        model: The model that the vector steers.
+
+    Raises:
+        ValueError: If the vector is added at other positions or after layer 0, does not fit the
+            model, or is none (clamped latents).
+        OSError: If the file cannot be written.
+    """
+    check_every_position(vector, "llama.cpp")
+    if vector.layer == 0:
+        raise ValueError(
+            "the vector is added after layer 0, which llama.cpp never steers; make one of a later "
+            "layer"
+        )
+    write_direction(vector, path, model)
