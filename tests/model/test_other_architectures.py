@@ -166,3 +166,16 @@ def test_gradients_reach_the_stream(model):
     found = gradient_influence(model, model.saes[LAYER], tiny.PROMPTS[:2], ["a", "b"], LAYER)
     assert found.shape == (tiny.D_SAE,)
     assert found.any()
+
+
+@pytest.mark.parametrize("placement", [*PLACEMENTS, slice(-3, None)], ids=str)
+def test_apply_equals_generate(model, placement):
+    vector = SteeringVector(LAYER, direction()).at(placement, decay=0.5)
+    plain = causal_lm(model.name.removeprefix("tiny-"))
+    tokens = tokenize(tiny.PROMPTS, model.tokenizer)
+    del tokens["position_ids"]
+    ends = {"eos_token_id": model.stop_ids, "pad_token_id": model.tokenizer.pad_token_id}
+    with vector.apply(plain, model.tokenizer):
+        ids = plain.generate(**tokens, do_sample=False, max_new_tokens=NEW, **ends)
+    new = model.tokenizer.batch_decode(ids[:, tokens["input_ids"].shape[1] :], True)
+    assert new == generate(model, tiny.PROMPTS, vector, max_new_tokens=NEW)
