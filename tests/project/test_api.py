@@ -1,13 +1,19 @@
 """The page of the package's public names: all of them, in order, each with an example that runs."""
 
+import dataclasses
 import doctest
 import inspect
 import re
+from dataclasses import KW_ONLY, dataclass, field
 from pathlib import Path
 
 import pytest
+from api_reference import _returns, dataclass_signature, function_signature
+from jaxtyping import Float
+from torch import Tensor
 
 import saif_helpers as saif
+from saif_helpers.interventions import Steering
 
 PAGE = (Path(__file__).parents[2] / "book" / "api.md").read_text(encoding="utf-8")
 NAMED = re.findall(r"^\.\. auto(?:function|class|exception):: (\w+)$", PAGE, re.MULTILINE)
@@ -87,3 +93,56 @@ def test_a_wrong_example_is_found(example, passes):
     one = doctest.DocTestParser().get_doctest(example, {}, "it", None, 0)
     report = run([one])
     assert (not report) == passes
+
+
+def takes(
+    first: "list[int]", *others: Float[Tensor, "pairs d_model"], of: Steering = None
+) -> dict[int, Float[Tensor, "pairs d_model"]]:
+    """Do nothing."""
+
+
+class Owner:
+    def method(self, first: int = 1) -> "Owner":
+        """Do nothing."""
+
+
+@dataclass
+class Parent:
+    layer: int
+    _: KW_ONLY
+    of: Steering = None
+
+
+@dataclass
+class Child(Parent):
+    names: dict[str, int] = field(default_factory=dict)
+
+
+def test_signatures_are_shown_as_the_source_has_them():
+    array = "Float[Tensor, 'pairs d_model']"
+    shown = f"(first: 'list[int]', *others: {array}, of: Steering=None)"
+    assert function_signature(takes, method=False) == (shown, f"dict[int, {array}]")
+    assert function_signature(Owner.method, method=True) == ("(first: int=1)", "Owner")
+    fields = "(layer: int, names: dict[str, int] = dict(), *, of: Steering = None)"
+    assert dataclass_signature(Child) == fields
+
+
+@pytest.mark.parametrize("name", saif.__all__)
+def test_every_signature_can_be_shown(name):
+    value = getattr(saif, name)
+    if dataclasses.is_dataclass(value):
+        shown = dataclass_signature(value)
+        assert "<factory>" not in shown
+    else:
+        called = value.__init__ if inspect.isclass(value) else value
+        if not inspect.isfunction(called):
+            return  # an error, made like any other
+        shown, _ = function_signature(called, method=inspect.isclass(value))
+    for argument in inspect.signature(value).parameters:
+        assert re.search(rf"\b{argument}\b", shown)
+
+
+def test_a_colon_in_what_is_returned_ends_no_type():
+    lines = ["Do.", "", "Returns:", "    A row for each: all of it,", "    and more.", ""]
+    _returns(None, "function", "it", takes, {}, lines)
+    assert lines == ["Do.", "", ":returns: A row for each: all of it,", "    and more.", ""]
