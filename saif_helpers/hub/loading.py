@@ -49,7 +49,7 @@ def load(
 
     Without a network: the model organism that the package ships, and ``"smollm2-135m-instruct"``,
     once fetched (see `smollm2`), with SAEs that the package ships. From the Hugging Face Hub: the
-    models of `zoo.ZOO` by name, or any other whose layers are built like Gemma's or Llama's.
+    models of `zoo.ZOO` by name, or any other built like Gemma or Llama, GPT-2 or Pythia.
 
     >>> model = saif.load()  # the organism, size M
     >>> saif.load("smollm2-135m-instruct")  # doctest: +SKIP
