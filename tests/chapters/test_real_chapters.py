@@ -46,8 +46,9 @@ def on_model(name, chapter):
         if n:
             break
     assert n == 1, f"{chapter} does not name its model in one line"
-    # With more answers it is likelier that they have words of their own.
-    smaller = SMALLER.replace(", 6)", ", 12)") if "04_" in chapter else SMALLER
+    # With more answers of random weights it is likelier that they have words of their own.
+    more = "04_" in chapter and name != REAL
+    smaller = SMALLER.replace(", 6)", ", 12)") if more else SMALLER
     notebook.cells.insert(config_cell(notebook) + 1, nbformat.v4.new_code_cell(smaller))
     return notebook
 
