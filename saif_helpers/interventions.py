@@ -9,12 +9,12 @@ from dataclasses import dataclass, replace
 import torch
 from jaxtyping import Bool, Float
 from nnsight import Envoy
-from sae_lens import SAE
 from torch import Tensor
 
 from saif_helpers.cache.entry import tensors_digest
 from saif_helpers.latents import encode
 from saif_helpers.model.model import ModelWithSAEs
+from saif_helpers.model.saes import SAE, n_latents, sae_digest
 from saif_helpers.placements import Positions, PositionScales, vector_in
 from saif_helpers.vectors import ClampedLatents, SteeringVector
 
@@ -204,7 +204,7 @@ def _clamp(
     sae = next(iter(clamps.values())).sae
     if any(one.sae is not sae for one in clamps.values()):
         raise ValueError(f"latents of two SAEs of layer {layer} to clamp in one call; use one SAE")
-    which = torch.zeros(len(chosen), sae.cfg.d_sae, dtype=torch.bool)
+    which = torch.zeros(len(chosen), n_latents(sae), dtype=torch.bool)
     for row, one in clamps.items():
         which[row, one.latents.cpu()] = True
     return sae, which.to(sae.W_dec.device)
@@ -230,9 +230,8 @@ def intervention_keys(steering: Steering, n_prompts: int) -> list[list | None]:
 
 def _key(one: Intervention) -> list:
     if isinstance(one, ClampedLatents):
-        sae = one.sae
-        own = tensors_digest(sae.state_dict(), [type(sae).__name__, sae.cfg.to_dict()])
-        digest = tensors_digest({"latents": one.latents, "values": one.values}, own)
+        about = sae_digest(one.sae)
+        digest = tensors_digest({"latents": one.latents, "values": one.values}, about)
     else:
         digest = tensors_digest({"vector": one.vector})
     placement = one.placement if isinstance(one.placement, str) else repr(one.placement)

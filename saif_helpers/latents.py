@@ -7,10 +7,17 @@ from collections.abc import Iterator, Mapping
 
 import torch
 from jaxtyping import Float, Int
-from sae_lens import SAE
 from torch import Tensor
 
-from saif_helpers.model.saes import check_input_scale, sae_layer
+from saif_helpers.model.saes import (
+    SAE,
+    check_input_scale,
+    check_latents,
+    input_width,
+    layer_of,
+    n_latents,
+    sae_input,
+)
 
 ENCODED_AT_ONCE = 2**26
 """Activations worked out at once by `encode_parts`: 256 MB, and some times that in between."""
@@ -23,7 +30,7 @@ def encode(
     """Encode residual stream into latents.
 
     >>> residual = saif.capture(organism, prompts, layers=[0, 2])
-    >>> saif.encode(organism.saes[2], residual).shape == (len(prompts), organism.saes[2].cfg.d_sae)
+    >>> saif.encode(organism.saes[2], residual).shape == (len(prompts), len(organism.saes[2].W_dec))
     True
 
     Args:
@@ -38,25 +45,27 @@ def encode(
     Raises:
         ValueError: If the residual stream is not of the SAE's layer or not as wide as the SAE's
             input, or if the SAE was trained on a scaled input and the scale is not folded into its
-            weights.
+            weights, or if it returns something else than the activation of each latent.
     """
     if isinstance(residual, Mapping):
         residual = _stream_of(sae, residual)
-    if residual.shape[-1] != sae.cfg.d_in:
+    check_input_scale(sae)
+    if residual.shape[-1] != input_width(sae):
         raise ValueError(
-            f"the residual stream is {residual.shape[-1]} wide, the SAE reads {sae.cfg.d_in}; "
+            f"the residual stream is {residual.shape[-1]} wide, the SAE reads {input_width(sae)}; "
             "give the SAE of the model that the residual stream comes from"
         )
-    check_input_scale(sae)
     with torch.no_grad():
-        return sae.encode(residual.to(sae.W_enc)).to(residual.device)
+        latents = sae.encode(sae_input(sae, residual.to(sae.W_dec)))
+    check_latents(sae, latents, residual.shape[:-1])
+    return latents.to(residual.device)
 
 
 def _stream_of(
     sae: SAE, residual: Mapping[int, Float[Tensor, "*rows d_model"]]
 ) -> Float[Tensor, "*rows d_model"]:
     """Return the stream after an SAE's layer; an SAE without a layer gets the only one there is."""
-    layer = sae_layer(sae.cfg.to_dict())
+    layer = layer_of(sae)
     if layer is None and len(residual) == 1:
         (layer,) = residual
     if layer is None:
@@ -84,7 +93,7 @@ def encode_parts(
     Yields:
         Some of the rows, in order, and their latents.
     """
-    for part in residual.split(max(1, ENCODED_AT_ONCE // sae.cfg.d_sae)):
+    for part in residual.split(max(1, ENCODED_AT_ONCE // n_latents(sae))):
         yield part, encode(sae, part)
 
 
@@ -105,8 +114,8 @@ def decode(sae: SAE, latents: Float[Tensor, "*rows d_sae"]) -> Float[Tensor, "*r
     Raises:
         ValueError: If there is not one activation for each latent.
     """
-    if latents.shape[-1] != sae.cfg.d_sae:
-        raise ValueError(f"{latents.shape[-1]} latents given; the SAE has {sae.cfg.d_sae}")
+    if latents.shape[-1] != n_latents(sae):
+        raise ValueError(f"{latents.shape[-1]} latents given; the SAE has {n_latents(sae)}")
     with torch.no_grad():
         return sae.decode(latents.to(sae.W_dec)).to(latents.device)
 

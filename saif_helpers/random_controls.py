@@ -4,8 +4,8 @@ The paper is not known to have them (standing: ours).
 """
 
 import torch
-from sae_lens import SAE
 
+from saif_helpers.model.saes import SAE
 from saif_helpers.ranking import LatentRanking
 from saif_helpers.vector_rules import saif_vector
 from saif_helpers.vectors import SteeringVector

@@ -11,13 +11,13 @@ from dataclasses import dataclass, replace
 import pandas as pd
 import torch
 from jaxtyping import Bool, Float, Int
-from sae_lens import SAE
 from torch import Tensor
 
 from saif_helpers._internal.arguments import whole_number
 from saif_helpers.activations import capture_pairs
 from saif_helpers.latents import encode_parts
 from saif_helpers.model.model import ModelWithSAEs
+from saif_helpers.model.saes import SAE
 from saif_helpers.prompts import PromptPair
 
 

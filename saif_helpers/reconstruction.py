@@ -13,13 +13,13 @@ import nnsight
 import pandas as pd
 import torch
 from jaxtyping import Bool, Float, Int
-from sae_lens import SAE
 from torch import Tensor
 
 from saif_helpers.activations import capture, capture_tokens
 from saif_helpers.latents import decode, encode, encode_parts
 from saif_helpers.model.batching import run_batches
 from saif_helpers.model.model import ModelWithSAEs
+from saif_helpers.model.saes import SAE, input_width, n_latents, sae_input
 from saif_helpers.model.tokens import without_bos
 
 
@@ -201,11 +201,12 @@ def error_statistics(
         ``n_tokens``, ``explained_variance``, ``l0`` and ``dead``, see `ReconstructionQuality`.
     """
     n = 0
-    total, squares, errors, active = torch.zeros(sae.cfg.d_in, dtype=torch.float64), 0.0, 0.0, 0
-    fired = torch.zeros(sae.cfg.d_sae, dtype=torch.bool)
+    total, squares, errors, active = torch.zeros(input_width(sae), dtype=torch.float64), 0.0, 0.0, 0
+    fired = torch.zeros(n_latents(sae), dtype=torch.bool)
     for stream in streams:
         for part, latents in encode_parts(sae, stream):
-            residual, reconstructed = part.cpu().double(), decode(sae, latents).cpu().double()
+            residual = sae_input(sae, part).cpu().double()
+            reconstructed = decode(sae, latents).cpu().double()
             n += len(residual)
             total += residual.sum(0)
             squares += residual.square().sum().item()

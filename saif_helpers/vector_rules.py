@@ -10,12 +10,11 @@ from collections.abc import Mapping
 from typing import Literal
 
 from jaxtyping import Float, Int
-from sae_lens import SAE
 from torch import Tensor
 
 from saif_helpers._internal.arguments import check_finite
 from saif_helpers.latents import sum_of_directions
-from saif_helpers.model.saes import check_decoder_units, sae_layer
+from saif_helpers.model.saes import SAE, check_decoder_units, layer_of, n_latents
 from saif_helpers.ranking import LatentRanking
 from saif_helpers.vectors import ClampedLatents, SteeringVector
 
@@ -232,15 +231,15 @@ def _weighted(
 
 def _check_fit(sae: SAE, ranking: LatentRanking) -> None:
     check_decoder_units(sae)
-    if len(ranking.mean) != sae.cfg.d_sae:
+    if len(ranking.mean) != n_latents(sae):
         raise ValueError(
-            f"the ranking has {len(ranking.mean)} latents, the SAE {sae.cfg.d_sae}; "
+            f"the ranking has {len(ranking.mean)} latents, the SAE {n_latents(sae)}; "
             "give the SAE that the ranked activations come from"
         )
 
 
 def _layer(sae: SAE, ranking: LatentRanking, layer: int | None) -> int:
-    named = sae_layer(sae.cfg.to_dict())
+    named = layer_of(sae)
     said = {at for at in (named, ranking.layer, layer) if at is not None}
     if not said:
         raise ValueError("the SAE does not name the layer it was trained on; give layer=")

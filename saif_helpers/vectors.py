@@ -12,7 +12,6 @@ from typing import Any, ClassVar
 
 import torch
 from jaxtyping import Float, Int
-from sae_lens import SAE
 from torch import Tensor
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
@@ -20,7 +19,7 @@ from saif_helpers._internal.arguments import check_finite
 from saif_helpers.export.steering_vectors import to_steering_vectors
 from saif_helpers.hooks import steered
 from saif_helpers.latents import sum_of_directions
-from saif_helpers.model.saes import check_decoder_units, sae_layer
+from saif_helpers.model.saes import SAE, check_decoder_units, layer_of, n_latents
 from saif_helpers.placements import Placed, Positions
 from saif_helpers.vector_files import Model, load_vector, save_vector
 
@@ -174,7 +173,7 @@ class SteeringVector(Placed):
         """
         strengths = dict(latents) if isinstance(latents, Mapping) else dict.fromkeys(latents, 1.0)
         check_decoder_units(sae)
-        d_sae = sae.cfg.d_sae
+        d_sae = n_latents(sae)
         unknown = [latent for latent in strengths if not 0 <= latent < d_sae]
         if unknown or not strengths:
             raise ValueError(
@@ -182,7 +181,7 @@ class SteeringVector(Placed):
             )
         for latent, strength in strengths.items():
             check_finite(f"strength of latent {latent}", strength)
-        named = sae_layer(sae.cfg.to_dict())
+        named = layer_of(sae)
         if None not in (named, layer) and named != layer:
             raise ValueError(f"layer {layer} is to be steered with an SAE of layer {named}")
         at = layer if named is None else named

@@ -17,6 +17,7 @@ from transformers import PreTrainedTokenizerBase
 from saif_helpers.activations import capture_batches
 from saif_helpers.latents import encode_parts
 from saif_helpers.model.model import ModelWithSAEs
+from saif_helpers.model.saes import n_latents
 from saif_helpers.model.tokens import whole_characters, without_bos
 
 
@@ -93,9 +94,9 @@ def top_contexts(
         ValueError: If the SAE has no such latent, or the model is remote.
     """
     sae = model.saes[layer] if width is None else model.saes[layer, width]
-    wrong = [latent for latent in latents if not 0 <= latent < sae.cfg.d_sae]
+    wrong = [latent for latent in latents if not 0 <= latent < n_latents(sae)]
     if wrong:
-        raise ValueError(f"latent {wrong[0]} asked for; the SAE has latents 0-{sae.cfg.d_sae - 1}")
+        raise ValueError(f"latent {wrong[0]} asked for; the SAE has latents 0-{n_latents(sae) - 1}")
     columns = torch.tensor(list(latents), dtype=torch.long)
     best: dict[int, list[tuple]] = {latent: [] for latent in latents}
     for rows, (tokens, streams) in capture_batches(model, texts, [layer], batch_size):

@@ -10,13 +10,13 @@ from collections.abc import Sequence
 import nnsight
 import torch
 from jaxtyping import Float, Int
-from sae_lens import SAE
 from torch import Tensor
 
 from saif_helpers.analysis.vocabulary import logit_lens
 from saif_helpers.latents import encode
 from saif_helpers.model.batching import run_batches
 from saif_helpers.model.model import ModelWithSAEs
+from saif_helpers.model.saes import SAE
 from saif_helpers.ranking import LatentRanking
 
 

@@ -13,6 +13,7 @@ from saif_helpers.activations import capture_tokens
 from saif_helpers.contents import load_contents
 from saif_helpers.latents import encode_parts
 from saif_helpers.model.model import ModelWithSAEs
+from saif_helpers.model.saes import n_latents
 from saif_helpers.prompts import render
 
 N_SENTENCES = 60
@@ -47,9 +48,9 @@ def usual_activations(
         ValueError: If the SAE has no such latent, or the model is remote.
     """
     sae = model.saes[layer] if width is None else model.saes[layer, width]
-    wrong = [latent for latent in latents if not 0 <= latent < sae.cfg.d_sae]
+    wrong = [latent for latent in latents if not 0 <= latent < n_latents(sae)]
     if wrong:
-        raise ValueError(f"latent {wrong[0]} asked for; the SAE has latents 0-{sae.cfg.d_sae - 1}")
+        raise ValueError(f"latent {wrong[0]} asked for; the SAE has latents 0-{n_latents(sae) - 1}")
     if texts is None:
         contents = load_contents("validation", model.corpus)[:N_SENTENCES]
         texts = [render(content.text, model.tokenizer) for content in contents]

@@ -14,6 +14,7 @@ from torch import Tensor
 from saif_helpers.analysis.contexts import Context, top_contexts
 from saif_helpers.analysis.vocabulary import logit_lens, promoted_tokens
 from saif_helpers.model.model import ModelWithSAEs
+from saif_helpers.model.saes import neuronpedia_id
 
 BAR_HEIGHT = 36
 N_BARS = 12
@@ -144,7 +145,7 @@ def latent_cards(
     logits = logit_lens(model, sae.W_dec.detach()[latents])
     promoted = promoted_tokens(logits, model.tokenizer, n_tokens)
     suppressed = promoted_tokens(logits, model.tokenizer, n_tokens, suppressed=True)
-    page = getattr(sae.cfg.metadata, "neuronpedia_id", None)
+    page = neuronpedia_id(sae)
     cards = []
     for row, latent in enumerate(latents):
         halves = [half[:, latent].float().cpu() for half in (positive, negative)]

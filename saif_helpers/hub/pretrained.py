@@ -7,7 +7,6 @@ from functools import partial
 from pathlib import Path
 
 import torch
-from sae_lens import SAE
 from transformers import PreTrainedTokenizerBase
 
 from saif_helpers._internal.paths import DATA
@@ -35,6 +34,7 @@ from saif_helpers.hub.smollm2 import folder as smollm2_folder
 from saif_helpers.hub.zoo import ZOO, PretrainedModel
 from saif_helpers.model.assemble import combine
 from saif_helpers.model.model import ModelWithSAEs
+from saif_helpers.model.saes import SAE, sae_facts
 
 SHIPPED = DATA / "saes"
 """SAEs that the package ships for models that it does not."""
@@ -82,8 +82,8 @@ def load_pretrained(
         if isinstance(key, tuple):  # from a folder's name; the SAE is checked when it is loaded
             found[key] = ({"d_sae": key[1]}, loader, path)
             continue
-        cfg = loader().cfg  # and the SAE is let go: many would not fit beside the model
-        found[key, cfg.d_sae] = (cfg.to_dict(), loader, path)
+        cfg = sae_facts(loader())  # and the SAE is let go: many would not fit with the model
+        found[key, cfg["d_sae"]] = (cfg, loader, path)
     tokenizer = load_tokenizer(entry.repo_id)
     if remote is True:
         model = meta_model(entry.repo_id, tokenizer)

@@ -6,14 +6,14 @@ from functools import partial
 
 import torch
 from nnsight import TransformersModel
-from sae_lens import SAE
 from transformers import PreTrainedTokenizerBase
 
 from saif_helpers._internal.types import Corpus, Remote
 from saif_helpers.cache.store import Store
 from saif_helpers.model.architecture import check_architecture, decoder_layers
+from saif_helpers.model.collection import SAECollection
 from saif_helpers.model.model import SAE_BYTES, ModelWithSAEs
-from saif_helpers.model.saes import SAECollection, check_input_scale, sae_layer
+from saif_helpers.model.saes import SAE, check_input_scale, n_latents, sae_facts, sae_layer
 
 
 def wrap(
@@ -34,7 +34,8 @@ def wrap(
         model: A transformers causal language model built like Gemma or Llama, GPT-2 or Pythia; for
             ``remote=True`` what `remote.meta_model` returns.
         tokenizer: Its tokenizer. Its padding side is set to the left.
-        saes: An SAE for each layer, or for each pair of layer and width.
+        saes: An SAE for each layer, or for each pair of layer and width: one of SAE-Lens, or any
+            object with ``encode``, ``decode`` and ``W_dec``, see `saes.SAE`.
         name: What to call the model.
         corpus: The shipped sentences that suit it, see `ModelWithSAEs`.
         remote: Where the model runs, see `ModelWithSAEs`.
@@ -49,8 +50,8 @@ def wrap(
     found = {}
     for key, sae in saes.items():
         check_input_scale(sae)
-        layer, width = key if isinstance(key, tuple) else (key, sae.cfg.d_sae)
-        found[layer, width] = (sae.cfg.to_dict(), lambda sae=sae: sae, "in memory")
+        layer, width = key if isinstance(key, tuple) else (key, n_latents(sae))
+        found[layer, width] = (sae_facts(sae), lambda sae=sae: sae, "in memory")
     found = combine(model, tokenizer, found, name, corpus, remote)
     return replace(found, store=store)
 
@@ -96,8 +97,8 @@ def combine(
 
     def loaded(layer: int, width: int, loader: Callable[[], SAE]) -> SAE:
         sae = loader()
-        check(layer, width, sae.cfg.to_dict())
         check_input_scale(sae)
+        check(layer, width, sae_facts(sae))
         return sae
 
     loaders, paths = {}, {}

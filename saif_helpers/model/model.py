@@ -14,7 +14,7 @@ from saif_helpers._internal.types import Corpus, Remote, Style
 from saif_helpers.cache.entry import tensors_digest
 from saif_helpers.cache.store import Store
 from saif_helpers.model.architecture import layers_path
-from saif_helpers.model.saes import SAECollection
+from saif_helpers.model.collection import SAECollection
 
 SAE_BYTES = 3 * 2**30  # of SAEs held at once, where they come from the Hub
 TURN_ENDS = ("<end_of_turn>", "<|eot_id|>", "<|im_end|>")

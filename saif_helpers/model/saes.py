@@ -1,17 +1,125 @@
-"""The SAEs of a model, by layer and width."""
+"""What an SAE is here: SAE-Lens' own, or any object that encodes, decodes and has W_dec.
+
+This is the one file that reads SAE-Lens' configurations.
+"""
 
 import re
-from collections import Counter
-from collections.abc import Callable, Iterator, Mapping
+import secrets
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 
-from sae_lens import SAE
+import sae_lens
+from jaxtyping import Float
+from torch import Tensor
+from torch.nn import Module
+
+from saif_helpers.cache.entry import tensors_digest
+
+
+@runtime_checkable
+class SAE(Protocol):
+    """A sparse autoencoder of the residual stream: one of SAE-Lens, or an object of your own.
+
+    Its latents are active where they are above 0, and never negative. ``W_dec``, a tensor of shape
+    (latents, d_model), holds the directions that `decode` adds up, in residual-stream units.
+    """
+
+    if TYPE_CHECKING:  # isinstance would not find it where PyTorch keeps parameters
+        W_dec: Float[Tensor, "d_sae d_model"]
+
+    def encode(self, residual: Tensor) -> Tensor:
+        """Return the activation of each latent; the last dimension is d_sae long."""
+
+    def decode(self, latents: Tensor) -> Tensor:
+        """Return the reconstruction; the last dimension is d_model long."""
+
+
+def check_sae(sae: Any) -> None:
+    """Refuse what is no SAE.
+
+    Args:
+        sae: What was given for one.
+
+    Raises:
+        ValueError: If it has no ``encode``, ``decode`` or ``W_dec`` of two dimensions.
+    """
+    W_dec = getattr(sae, "W_dec", None)
+    if not isinstance(sae, SAE) or not isinstance(W_dec, Tensor) or W_dec.ndim != 2:
+        raise ValueError(
+            f"a {type(sae).__name__} given for an SAE; give an object with encode, decode and "
+            "W_dec, a tensor of shape (latents, d_model)"
+        )
+
+
+def n_latents(sae: SAE) -> int:
+    """Return how many latents an SAE has (d_sae)."""
+    return sae.W_dec.shape[0]
+
+
+def input_width(sae: SAE) -> int:
+    """Return how wide the residual stream is that an SAE reads (d_model)."""
+    return sae.W_dec.shape[1]
+
+
+def n_bytes(sae: SAE) -> int:
+    """Return how many bytes an SAE's weights take; of an object of your own those of W_dec."""
+    weights = sae.parameters() if isinstance(sae, Module) else [sae.W_dec]
+    return sum(tensor.nbytes for tensor in weights)
+
+
+def sae_facts(sae: SAE) -> dict[str, Any]:
+    """Return what is known of an SAE: its widths, and what SAE-Lens' configuration says.
+
+    Args:
+        sae: The SAE.
+
+    Returns:
+        ``d_in``, ``d_sae``, and of an SAE of SAE-Lens the rest of its configuration.
+    """
+    widths = {"d_in": input_width(sae), "d_sae": n_latents(sae)}
+    return (sae.cfg.to_dict() if isinstance(sae, sae_lens.SAE) else {}) | widths
+
+
+def layer_of(sae: SAE) -> int | None:
+    """Return the layer whose residual stream an SAE was trained on, or None if it is not named.
+
+    Raises:
+        ValueError: As `sae_layer`.
+    """
+    return sae_layer(sae_facts(sae))
+
+
+def sae_digest(sae: SAE) -> str:
+    """Return a sum of an SAE, the same for equal ones.
+
+    Args:
+        sae: The SAE.
+
+    Returns:
+        The sha256 sum of its weights and configuration. What makes an object of your own is not
+        known, so it is equal to nothing: another number each time.
+    """
+    if isinstance(sae, sae_lens.SAE):
+        return tensors_digest(sae.state_dict(), [type(sae).__name__, sae.cfg.to_dict()])
+    return secrets.token_hex(32)
+
+
+def neuronpedia_id(sae: SAE) -> str | None:
+    """Return what Neuronpedia calls an SAE, such as ``"gemma-2-2b/12-gemmascope-res-16k"``."""
+    return _metadata(sae_facts(sae)).get("neuronpedia_id")
+
+
+def _metadata(cfg: Mapping) -> Mapping:
+    return cfg.get("metadata") or {}
 
 
 def sae_layer(cfg: Mapping) -> int | None:
     """Read from an SAE's configuration the layer whose residual stream it was trained on.
 
+    The stream before layer N + 1 is the stream after layer N.
+
     Args:
-        cfg: The SAE-Lens configuration as a dictionary (``sae.cfg.to_dict()`` or ``cfg.json``).
+        cfg: The SAE-Lens configuration as a dictionary (of ``cfg.json``, or `sae_facts`).
 
     Returns:
         The layer after which the residual stream is read, or None if the configuration names no
@@ -20,100 +128,65 @@ def sae_layer(cfg: Mapping) -> int | None:
     Raises:
         ValueError: If the hook is not the residual stream after a layer.
     """
-    metadata = cfg.get("metadata") or {}
-    hook = metadata.get("hook_name")
+    hook = _metadata(cfg).get("hook_name")
     if hook is None:
         return None
+    if hook == "blocks.0.hook_resid_pre":
+        raise ValueError(
+            f"the SAE reads {hook!r}, the embedding, which comes before all layers; give an SAE of "
+            "the residual stream after a layer"
+        )
     found = re.fullmatch(
-        r"blocks\.(\d+)\.hook_resid_post|(?:model\.)?layers\.(\d+)(?:\.output)?", hook
+        r"blocks\.(\d+)\.hook_resid_(post|pre)|(?:model\.)?layers\.(\d+)(?:\.output)?", hook
     )
     if found is None:
         raise ValueError(
             f"the SAE reads {hook!r}; only the residual stream after a layer is supported, "
-            "as blocks.N.hook_resid_post or model.layers.N"
+            "as blocks.N.hook_resid_post, blocks.N.hook_resid_pre or model.layers.N"
         )
-    return int(found[1] or found[2])
+    return int(found[1] or found[3]) - (found[2] == "pre")
 
 
-class SAECollection(Mapping):
-    """The SAEs of a model by layer and width, each loaded when it is first asked for.
+def sae_input(sae: SAE, residual: Float[Tensor, "*rows d_model"]) -> Float[Tensor, "*rows d_model"]:
+    """Return residual stream as an SAE was trained on it.
 
-    ``saes[5]`` is layer 5's SAE of the width that every layer has, ``saes[5, 1024]`` the one that
-    is 1,024 latents wide. Keys, as of any mapping, are the pairs of layer and width.
+    Args:
+        sae: The SAE.
+        residual: Residual stream.
+
+    Returns:
+        The stream itself; without the mean of its entries for an SAE that TransformerLens' centred
+        weights were used for (those of GPT-2). Such a model ignores that mean.
     """
+    loading = _metadata(sae_facts(sae)).get("model_from_pretrained_kwargs") or {}
+    if loading.get("center_writing_weights"):
+        return residual - residual.mean(-1, keepdim=True)
+    return residual
 
-    def __init__(
-        self, loaders: Mapping[tuple[int, int], Callable[[], SAE]], most_bytes: int | None = None
-    ) -> None:
-        """Take what loads the SAEs.
 
-        Args:
-            loaders: A function for each layer and width that loads the SAE.
-            most_bytes: How much the loaded SAEs may weigh together. Beyond it the one that was not
-                used for longest is dropped, and loaded again when it is asked for. None: no limit.
-        """
-        self._loaders = dict(sorted(loaders.items()))
-        self._loaded: dict[tuple[int, int], SAE] = {}
-        self._most_bytes = most_bytes
+def check_latents(sae: SAE, latents: Any, rows: tuple[int, ...]) -> None:
+    """Check what an SAE's ``encode`` returned.
 
-    def widths(self, layer: int) -> list[int]:
-        """List the widths (numbers of latents) of a layer's SAEs, smallest first."""
-        return [width for at, width in self._loaders if at == layer]
+    Args:
+        sae: The SAE.
+        latents: What it returned.
+        rows: The shape of what it was given, without the last dimension.
 
-    @property
-    def layers(self) -> list[int]:
-        """The layers that have an SAE, first to last."""
-        return sorted({layer for layer, _ in self._loaders})
-
-    def default_width(self, layer: int) -> int:
-        """Return a layer's only width, or of several the one that most layers have.
-
-        Raises:
-            KeyError: If the layer has no SAE, or if several of its widths are equally common.
-        """
-        widths = self.widths(layer)
-        if not widths:
-            raise KeyError(f"no SAE for layer {layer}; there are SAEs for the layers {self.layers}")
-        common = Counter(width for _, width in self._loaders)
-        best = max(common[width] for width in widths)
-        chosen = [width for width in widths if common[width] == best]
-        if len(chosen) > 1:
-            raise KeyError(
-                f"layer {layer} has the widths {widths}; ask for one: saes[{layer}, width]"
-            )
-        return chosen[0]
-
-    def __getitem__(self, key: int | tuple[int, int]) -> SAE:
-        """Return the SAE of a layer, or of a layer and a width."""
-        layer, width = key if isinstance(key, tuple) else (key, self.default_width(key))
-        if (layer, width) not in self._loaders:
-            raise KeyError(
-                f"no SAE of width {width} for layer {layer}; there are "
-                + ", ".join(f"saes[{at}, {wide}]" for at, wide in self._loaders)
-            )
-        # Taken out and put back, so that the one not used for longest stands first.
-        sae = self._loaded.pop((layer, width), None)
-        if sae is None:
-            sae = self._loaders[layer, width]().eval()
-        self._loaded[layer, width] = sae
-        while self._most_bytes and self._bytes() > self._most_bytes and len(self._loaded) > 1:
-            del self._loaded[next(iter(self._loaded))]
-        return sae
-
-    def __contains__(self, key: object) -> bool:
-        """Say whether there is an SAE, without loading it."""
-        return key in (self._loaders if isinstance(key, tuple) else self.layers)
-
-    def _bytes(self) -> int:
-        return sum(p.nbytes for sae in self._loaded.values() for p in sae.parameters())
-
-    def __iter__(self) -> Iterator[tuple[int, int]]:
-        """Go through the pairs of layer and width."""
-        return iter(self._loaders)
-
-    def __len__(self) -> int:
-        """Count the SAEs."""
-        return len(self._loaders)
+    Raises:
+        ValueError: If it is not one activation for each latent, or some are negative.
+    """
+    wanted = (*rows, n_latents(sae))
+    if not isinstance(latents, Tensor) or latents.shape != wanted:
+        got = tuple(latents.shape) if isinstance(latents, Tensor) else type(latents).__name__
+        raise ValueError(
+            f"the SAE's encode returned {got}; it has to return a tensor of shape {wanted}, an "
+            "activation for each latent"
+        )
+    if not isinstance(sae, sae_lens.SAE) and (latents < 0).any():
+        raise ValueError(
+            f"the {type(sae).__name__} gave negative activations, and a latent counts as active "
+            "where it is above 0; give an SAE whose latents are never negative"
+        )
 
 
 def check_input_scale(sae: SAE) -> None:
@@ -124,8 +197,12 @@ def check_input_scale(sae: SAE) -> None:
 
     Raises:
         ValueError: If the scale is a constant that is not folded into the SAE's weights; the SAE
-            would encode the residual stream without it. If the SAE's latents can be negative.
+            would encode the residual stream without it. If the SAE's latents can be negative, or it
+            is no SAE.
     """
+    check_sae(sae)
+    if not isinstance(sae, sae_lens.SAE):
+        return
     if sae.cfg.architecture() == "abstopk":
         raise ValueError(
             "the SAE is an AbsTopK SAE, whose latents can be negative: half of what is active "
@@ -149,6 +226,8 @@ def check_decoder_units(sae: SAE) -> None:
         ValueError: If the SAE normalises its input or rescales activations by the decoder's norm
             and this is not folded into its weights.
     """
+    if not isinstance(sae, sae_lens.SAE):
+        return
     if sae.cfg.normalize_activations != "none":
         raise ValueError(
             f"the SAE normalises its input ({sae.cfg.normalize_activations!r}), so W_dec is not in "

@@ -10,7 +10,8 @@ from saif_helpers.activations import capture
 from saif_helpers.cache.store import Store
 from saif_helpers.hub.loading import load
 from saif_helpers.model.assemble import wrap
-from saif_helpers.model.saes import SAECollection, sae_layer
+from saif_helpers.model.collection import SAECollection
+from saif_helpers.model.saes import sae_layer
 
 
 def write_manifest(root):
