@@ -15,6 +15,7 @@ from nnsight.intervention.interleaver import OutOfOrderError
 from torch import Tensor
 from transformers import DynamicCache
 
+from saif_helpers.cache.entry import digest
 from saif_helpers.interventions import BatchEdits
 from saif_helpers.model.model import ModelWithSAEs
 
@@ -76,14 +77,23 @@ class Sampling:
             raise ValueError(f"top_p={self.top_p} asked for; give a number above 0, at most 1")
 
     @property
-    def options(self) -> dict[str, float | bool]:
-        """The options of transformers' ``generate``."""
+    def options(self) -> dict[str, float | bool | None]:
+        """The options of transformers' ``generate``; a model's own are left out."""
         return {
             "do_sample": True,
             "temperature": self.temperature,
             "top_p": self.top_p,
             "top_k": 0,
+            "typical_p": 1.0,
+            "epsilon_cutoff": 0.0,
+            "eta_cutoff": 0.0,
+            "min_p": None,
+            "top_h": None,
         }
+
+    def seed_of_batch(self, rows: Sequence[int]) -> int:
+        """Return the seed of a batch, so that no two batches of a call draw alike."""
+        return int(digest([self.seed, *rows])[:15], 16)
 
 
 def generate_batch(

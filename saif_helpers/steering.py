@@ -147,8 +147,12 @@ def generate_ids(
         if sampling is None:
             return {"new": generate_batch(model, tokens, here, max_new_tokens)}
         with torch.random.fork_rng():
-            torch.manual_seed(sampling.seed)
+            torch.manual_seed(sampling.seed_of_batch(rows))
             return {"new": generate_batch(model, tokens, here, max_new_tokens, sampling)}
+
+    def keys() -> Sequence[object]:  # a row that draws is like no other
+        found = intervention_keys(steering, len(prompts))
+        return list(enumerate(found)) if sampling else found
 
     settings = {
         "max_new_tokens": max_new_tokens,
@@ -163,7 +167,7 @@ def generate_ids(
         batch_size,
         kind="generate",
         settings=settings | ({"sampling": vars(sampling)} if sampling else {}),
-        each=lambda: intervention_keys(steering, len(prompts)),
+        each=keys,
         given=f"max_new_tokens={max_new_tokens}, steered layers {[edit.layer for edit in edits]}",
         new_tokens=max_new_tokens,
         without_gpu=128,
