@@ -175,13 +175,13 @@ def _slots(
     """Spread the interventions so that each slot has one layer and at most one for a prompt."""
     for layer in {one.layer for several in given for one in several}:
         here = [[one for one in several if one.layer == layer] for several in given]
-        most = max(map(len, here))
-        if most > 1 and any(isinstance(one, ClampedLatents) for several in here for one in several):
+        crowded = [one for several in here if len(several) > 1 for one in several]
+        if any(isinstance(one, ClampedLatents) for one in crowded):
             raise ValueError(
                 f"clamped latents and another intervention at layer {layer} for one prompt; clamp "
                 "all latents of a layer by one ClampedLatents"
             )
-        for slot in range(most):
+        for slot in range(max(map(len, here))):
             yield layer, [one[slot] if slot < len(one) else None for one in here]
 
 
