@@ -5,8 +5,10 @@ Face's cache without a network.
 """
 
 import re
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
-from pickle import UnpicklingError
 from typing import Any
 
 import huggingface_hub
@@ -26,15 +28,12 @@ from transformers import (
 
 from saif_helpers.hub.errors import readable_hub_errors
 from saif_helpers.hub.safe_files import forbid_code_execution
-
-TORCH_FILES = {
-    "connor_rob_hook_z",
-    "deepseek_r1",
-    "dictionary_learning_1",
-    "goodfire",
-    "qwen_scope",
-}
-"""SAE-Lens' loaders that read files of `torch.save`, by the names in its list of releases."""
+from saif_helpers.hub.torch_files import (
+    TORCH_FILES,
+    conversion_command,
+    converted_folder,
+    is_converted,
+)
 
 
 def load_config(repo_id: str) -> PretrainedConfig:
@@ -147,13 +146,26 @@ def load_sae(release: str, sae_id: str, device: str) -> SAE:
     listed = get_pretrained_saes_directory().get(release)
     repo_id = listed.repo_id if listed else release
     loader = get_conversion_loader_name(release)
-    with readable_hub_errors(f"{repo_id}/{sae_id}"):
-        if loader in TORCH_FILES:
-            raise UnpicklingError  # before anything is fetched
+    if loader in TORCH_FILES:  # before anything is fetched
+        if is_converted(release, sae_id):
+            return local_sae(converted_folder(release, sae_id), device)
+        raise ValueError(
+            f"{repo_id}/{sae_id} keeps weights in a pickle (as torch.save does), which could run "
+            f"any code. It was not opened; convert it once: {conversion_command(release, sae_id)}"
+        )
+    with readable_hub_errors(f"{repo_id}/{sae_id}"), _without_hooked_models():
         converter = _gemma_scope_2 if loader == "gemma_3" else None
         return SAE.from_pretrained(
             release, sae_id, device=device, dtype="float32", converter=converter
         )
+
+
+@contextmanager
+def _without_hooked_models() -> Iterator[None]:
+    """Keep SAE-Lens from advising TransformerLens: `saes.sae_input` does what its options mean."""
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", r"\s*This SAE has non-empty model_from_pretrained_kwargs")
+        yield
 
 
 def local_sae(folder: Path, device: str) -> SAE:
@@ -175,7 +187,7 @@ def local_sae(folder: Path, device: str) -> SAE:
         raise FileNotFoundError(
             f"{folder} has no {' and no '.join(missing)}; give a folder that sae.save_model made"
         )
-    with forbid_code_execution(str(folder)):
+    with forbid_code_execution(str(folder)), _without_hooked_models():
         return SAE.load_from_disk(folder, device=device, dtype="float32")
 
 
