@@ -9,6 +9,7 @@ import torch
 import saif_helpers as saif
 from saif_helpers.analysis.usual_activations import usual_activations
 from saif_helpers.contents import load_contents
+from saif_helpers.hub.download import local_sae
 from saif_helpers.instructions import load_instructions
 from saif_helpers.latents import decode, encode
 from saif_helpers.model.assemble import wrap
@@ -210,3 +211,10 @@ def test_an_sae_of_centred_weights_reads_the_stream_without_its_mean():
     for same in (centred(center_writing_weights=False), centred(fold_ln=False)):
         assert torch.equal(encode(same, residual), encode(THEIRS, residual))
     assert error_statistics(sae, [residual]) == error_statistics(THEIRS, [without])
+
+
+def test_it_does_so_from_a_folder_too_without_a_word_of_other_libraries(tmp_path):
+    centred(center_writing_weights=True).save_model(tmp_path / "sae")
+    sae, residual = local_sae(tmp_path / "sae", "cpu"), torch.randn(5, tiny.D_MODEL) + 3
+    without = residual - residual.mean(1, keepdim=True)
+    assert torch.equal(encode(sae, residual), THEIRS.encode(without).detach())
