@@ -107,3 +107,15 @@ def test_another_order_keeps_the_numbers_and_breaks_ties_by_sensitivity():
     assert ranking.order.tolist() == [0, 1, 4, 2, 3]
     assert other.order.tolist() == [1, 3, 4, 0, 2]
     assert torch.equal(other.sensitivity, ranking.sensitivity)
+
+
+def test_a_latent_that_is_active_on_any_sample_is_living():
+    ranking = rank_latents(POSITIVE, NEGATIVE)
+    assert ranking.living.tolist() == [True, True, True, False, True]
+    assert ranking.n_living == 4
+    on, off = torch.zeros(2, 4), torch.zeros(2, 4)
+    on[0, 1] = off[1, 2] = 3.0  # on one positive sample alone, and on one negative sample alone
+    ranking = rank_latents(on, off)
+    assert ranking.living.tolist() == [False, True, True, False]
+    assert ranking.n_living == 2
+    assert rank_latents(0 * on, 0 * off).n_living == 0

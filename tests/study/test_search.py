@@ -7,6 +7,8 @@ from saif_helpers.activations import capture, capture_pairs
 from saif_helpers.contents import Content
 from saif_helpers.graders.broken import is_broken
 from saif_helpers.graders.grader import Grader
+from saif_helpers.graders.run_check import GraderError
+from saif_helpers.grading import grade
 from saif_helpers.instructions import InstructionType
 from saif_helpers.latents import encode
 from saif_helpers.prompts import make_pairs, render
@@ -31,6 +33,10 @@ LETTER = InstructionType(
         loose=lambda output, item: "e" in output,
     ),
 )
+
+
+def failing(output, item):
+    raise AssertionError("the instruction's own rules were asked")
 
 
 @pytest.fixture(scope="module")
@@ -165,6 +171,26 @@ def test_grades_come_back_vector_by_vector(model, pairs):
         alone = steer_and_grade(model, LETTER, CONTENTS, [vector], max_new_tokens=6)
         assert grades.outputs == alone[0].outputs
     assert both[0].outputs != both[1].outputs
+
+
+def test_another_grader_takes_the_place_of_the_rules(model, pairs):
+    rankings = rank_layers(model, pairs, [0])
+    grid = settings_grid(0, 3, [0.0, 4.0], "decaying", [1.0, 6.0], 0.5)
+    fails = InstructionType("letter", LETTER.wordings, Grader(failing, failing))
+    grader = {"grader": lambda outputs, items, _: grade(outputs, items, LETTER)}
+    run = {"max_new_tokens": 4}
+    vectors = [setting.vector(model, rankings[0]) for setting in grid]
+    for call, about in (
+        (steer_and_grade, (CONTENTS, vectors)),
+        (grade_settings, (CONTENTS, rankings, grid)),
+    ):
+        assert call(model, fails, *about, **grader, **run) == call(model, LETTER, *about, **run)
+        with pytest.raises(GraderError):
+            call(model, fails, *about, **run)
+    for call, sizes in ((sweep, {}), (search, {"rounds": (1, 2, 3), "keep": (1, 2)})):
+        about = (CONTENTS, rankings, grid)
+        expected = call(model, LETTER, *about, **sizes, **run)
+        assert call(model, fails, *about, **sizes, **grader, **run).equals(expected)
 
 
 def test_a_sweep_refuses_the_test_split(model, pairs):

@@ -10,10 +10,12 @@ from saif_helpers.graders.checks import equals_reference
 from saif_helpers.graders.grader import Grader
 from saif_helpers.graders.ifeval import follows_ifeval
 from saif_helpers.graders.text import parses_as_json
-from saif_helpers.grading import check_grader
+from saif_helpers.grading import Grades, check_grader, pool_grades
 from saif_helpers.hub.loading import load
 from saif_helpers.instructions import InstructionType
 from saif_helpers.model.assemble import wrap
+from saif_helpers.prompts import render
+from saif_helpers.steering import generate
 from saif_helpers.study import study
 from saif_helpers.study.settings import steer_and_grade
 from saif_helpers.study.steps import NOTHING, PROMPTING, RANDOM
@@ -75,6 +77,51 @@ def test_a_study_shows_itself(found):
     assert [card.latent for card in found.cards] == found.rankings[
         found.settings["paper"].layer
     ].top(2).tolist()
+
+
+def test_the_vectors_of_a_study_are_those_that_were_graded(found):
+    model = load("organism", "S")
+    assert found.vectors.keys() == found.settings.keys()
+    for rule, vector in found.vectors.items():
+        setting, graded = found.settings[rule], found.grades[rule]
+        assert (vector.layer, vector.placement, vector.decay, vector.strength) == (
+            (setting.layer, setting.placement, setting.decay, setting.strength)
+        )
+        prompts = [render(item.content, model.tokenizer) for item in graded.items[:10]]
+        assert tuple(generate(model, prompts, vector)) == graded.outputs[:10]
+    paper = found.settings["paper"].vector(model, found.rankings[found.settings["paper"].layer])
+    assert torch.equal(found.vectors["paper"].vector, paper.vector)
+    assert len({vector.norm for vector in found.vectors.values()}) == len(RULES)
+
+
+def test_a_grader_that_is_not_the_rules_grades_all_of_a_study():
+    returned = []
+
+    def fails(output, item):
+        raise AssertionError("the instruction's own rules were asked")
+
+    def judged(outputs, items, instruction):
+        assert instruction is unruled
+        passes = tuple(output.startswith("{") for output in outputs)
+        grades = Grades(instruction.name, tuple(items), tuple(outputs), passes, passes)
+        returned.append(grades)
+        return grades
+
+    unruled = replace(FACTS, grader=Grader(fails, fails))
+    model = load("organism", "S", layers=[1])
+    small = {"test": load_contents("test")[-10:], "rounds": (1, 3, 6), "n_cards": 0, "n_random": 2}
+    small |= {"identification": load_contents("identification")[:10], "strengths": (2.0,)}
+    rules = ["difference in means", "paper"]
+    made = study_instruction(model, unruled, rules=rules, grader=judged, **small)
+    assert [made.grades[NOTHING], made.grades[PROMPTING]] == returned[:2]
+    for method in rules:
+        assert any(made.grades[method] is grades for grades in returned)
+    assert made.grades[RANDOM] == pool_grades(returned[-2:])
+    assert made.grades[PROMPTING].strict == (True,) * 10
+    contents = [len(grades.items) for grades in returned]
+    assert contents[:2] == contents[-2:] == [10, 10]
+    assert contents.count(10) == 2 + len(rules) + 2  # all others are of the search's rounds
+    assert set(contents) == {1, 2, 3, 10}  # each round grades what is new in it
 
 
 def test_constraints_of_ifeval_grade_a_study():
