@@ -15,6 +15,7 @@ sys.path.insert(0, str(Path(__file__).parents[1]))  # organism is no installed p
 from organism.make import write_manifest
 from saif_helpers.hub.pretrained import SHIPPED
 from saif_helpers.sae_training.card import (
+    alike_but_for_text,
     model_card,
     quality_rows,
     text_summary,
@@ -51,7 +52,9 @@ def ship(folder: Path, name: str, target: Path = SHIPPED) -> Path:
     for path in trained:
         shutil.copytree(path, shipped / path.relative_to(folder))
     texts = text_summary(folder)
-    about = {"texts": texts, "saes": rows}
+    curve = alike_but_for_text(rows)
+    rows = [row for row in rows if not row["sae"].startswith("parts-")]
+    about = {"texts": texts, "saes": rows, "curve": curve}
     (shipped / "quality.json").write_text(json.dumps(about, indent=1) + "\n", encoding="utf-8")
     card = model_card(name, rows, texts)
     (shipped / "MODEL_CARD.md").write_text(card, encoding="utf-8")

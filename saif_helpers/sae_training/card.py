@@ -91,15 +91,32 @@ def text_summary(folder: Path) -> dict[str, dict[str, int]]:
     return {use: dict(sorted(count.items())) for use, count in found.items()}
 
 
-def text_curve(rows: list[dict]) -> pd.DataFrame:
-    """Tell what more text did to SAEs that are alike in everything else.
+def alike_but_for_text(rows: list[dict]) -> list[dict]:
+    """Return the SAEs that differ in nothing but the amount of their text.
 
     Args:
-        rows: From `quality_rows`, or the ``saes`` of a shipped ``quality.json``.
+        rows: From `quality_rows`.
 
     Returns:
-        A row for each amount of text, by its tokens, with three numbers of the SAE's quality; no
-        row where no SAE was trained on less text (``make saes ARGS="--curve LAYER"``).
+        Their rows; none where no SAE was trained on less text (``make saes ARGS="--curve LAYER"``).
+    """
+    fewer = {(row["layer"], row["width"]) for row in rows if row["sae"].startswith("parts-")}
+    return [
+        row
+        for row in rows
+        if (row["layer"], row["width"]) in fewer and row["sae"].startswith(("parts-", "saes/"))
+    ]
+
+
+def text_curve(rows: list[dict]) -> pd.DataFrame:
+    """Tabulate what more text did to SAEs that are alike in everything else.
+
+    Args:
+        rows: From `alike_but_for_text`, all measured on the same held-out text; or the ``curve`` of
+            a shipped ``quality.json``.
+
+    Returns:
+        A row for each amount of text, by its tokens, with three numbers of the SAE's quality.
     """
     columns = {
         "n_dead_tokens": "tokens of text",
@@ -107,13 +124,7 @@ def text_curve(rows: list[dict]) -> pd.DataFrame:
         "explained_variance_read_out": "explained variance, last token of a prompt",
         "loss_recovered": "loss recovered",
     }
-    fewer = {(row["layer"], row["width"]) for row in rows if row["sae"].startswith("parts-")}
-    alike = [
-        row
-        for row in rows
-        if (row["layer"], row["width"]) in fewer and row["sae"].startswith(("parts-", "saes/"))
-    ]
-    table = pd.DataFrame(alike, columns=[*columns]).rename(columns=columns)
+    table = pd.DataFrame(rows, columns=[*columns]).rename(columns=columns)
     return table.set_index("tokens of text").sort_index()
 
 

@@ -23,7 +23,7 @@ from saif_helpers.model.assemble import wrap
 from saif_helpers.prompts import render
 from saif_helpers.sae_training import streams, texts, training
 from saif_helpers.sae_training.__main__ import spread
-from saif_helpers.sae_training.card import quality_rows, text_curve
+from saif_helpers.sae_training.card import alike_but_for_text, quality_rows, text_curve
 from saif_helpers.sae_training.recipe import Recipe, SAERecipe, TextRecipe
 from saif_helpers.sae_training.run import Job, Training, load_without_saes, run
 from saif_helpers.sae_training.texts import (
@@ -313,7 +313,7 @@ def test_an_sae_of_less_text_lies_apart_and_makes_a_curve(folder, tmp_path):
     run(training_of, [Job(2, 48), Job(2, 48, parts=1), Job(0, 48)], workers=1)
     less, more = (weights(tmp_path / g / "layer_2_width_48") for g in ("parts-1", "saes"))
     assert not torch.equal(less["W_enc"], more["W_enc"])
-    curve = text_curve(quality_rows(tmp_path))
+    curve = text_curve(alike_but_for_text(quality_rows(tmp_path)))
     assert len(curve) == 2
     assert curve.index.is_monotonic_increasing
     assert set(curve.columns) >= {"explained variance", "loss recovered"}
