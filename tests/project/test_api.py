@@ -2,9 +2,12 @@
 
 import dataclasses
 import doctest
+import importlib
 import inspect
 import re
+from contextlib import suppress
 from dataclasses import KW_ONLY, dataclass, field
+from functools import reduce
 from pathlib import Path
 
 import pytest
@@ -13,9 +16,10 @@ from jaxtyping import Float
 from torch import Tensor
 
 import saif_helpers as saif
-from saif_helpers.interventions import Steering
+from saif_helpers.generation.interventions import Steering
 
-PAGE = (Path(__file__).parents[2] / "book" / "api.md").read_text(encoding="utf-8")
+BOOK = Path(__file__).parents[2] / "book"
+PAGE = (BOOK / "api.md").read_text(encoding="utf-8")
 NAMED = re.findall(r"^\.\. auto(?:function|class|exception):: (\w+)$", PAGE, re.MULTILINE)
 (PREPARATION,) = re.findall(r"```python\n(.*?)```", PAGE, re.DOTALL)
 FINDER = doctest.DocTestFinder(exclude_empty=True)
@@ -63,6 +67,32 @@ def test_functions_are_shown_as_functions_and_classes_as_classes():
             inspect.isclass(value) if kind in ("class", "exception") else inspect.isfunction(value)
         )
         assert fits, f"{name} is no {kind}"
+
+
+def member(path):
+    """Return what a dotted path names, such as ``"saif_helpers.Judge.grade"``."""
+    parts = path.split(".")
+    for end in range(len(parts), 0, -1):
+        with suppress(ImportError):
+            module = importlib.import_module(".".join(parts[:end]))
+            return reduce(getattr, parts[end:], module)
+    raise ImportError(path)
+
+
+@pytest.mark.parametrize("path", re.findall(r"^\.\. auto\w+:: (\w+\..+)$", PAGE, re.MULTILINE))
+def test_what_is_returned_is_there(path):
+    assert inspect.isclass(member(path))
+
+
+def test_links_of_the_books_pages_lead_to_names_of_the_page():
+    pages = [*BOOK.glob("*.ipynb"), *BOOK.glob("*.md")]
+    texts = {page.name: page.read_text(encoding="utf-8") for page in pages}
+    link = re.compile(r"\(#(saif_helpers\.[\w.]+)\)|<(saif_helpers\.[\w.]+)>`")
+    found = {(name, a or b) for name, text in texts.items() for a, b in link.findall(text)}
+    assert len(found) > 10
+    for name, path in found:
+        assert path.split(".")[1] in NAMED, f"{name} links {path}"
+        assert member(path) is not None
 
 
 @pytest.mark.parametrize("name", saif.__all__)
