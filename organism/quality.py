@@ -7,12 +7,12 @@ from itertools import product
 import pandas as pd
 from tqdm import tqdm
 
+from saif_helpers.analysis.reconstruction import reconstruction_quality
 from saif_helpers.contents import Content, load_contents
 from saif_helpers.grading import grade
 from saif_helpers.instructions import InstructionType, load_instructions
 from saif_helpers.model.model import ModelWithSAEs
 from saif_helpers.prompts import make_pairs
-from saif_helpers.reconstruction import reconstruction_quality
 from saif_helpers.steering import generate
 
 MAX_NEW_TOKENS = 60
@@ -96,7 +96,7 @@ def sae_quality(model: ModelWithSAEs, texts: Sequence[str]) -> pd.DataFrame:
         texts: Rendered prompts with answers.
 
     Returns:
-        A row for each SAE, see `saif_helpers.reconstruction.ReconstructionQuality`.
+        A row for each SAE, see `saif_helpers.analysis.reconstruction.ReconstructionQuality`.
     """
     rows = []
     for layer, width in tqdm(list(model.saes), desc="SAE quality"):

@@ -1,14 +1,15 @@
 """The public names, each where it is defined: type checkers and the lazy import read this list."""
 
 from .activations import capture, capture_pairs, capture_tokens
+from .analysis.reconstruction import reconstruction_quality, reconstruction_table
 from .analysis.usual_activations import usual_activations
 from .cache.store import Store
 from .comparison import paired_difference
 from .contents import Content, load_contents
-from .decoding import Sampling
 from .display.cards import latent_cards
 from .display.side_by_side import steer
 from .display.slider import Frames
+from .generation.decoding import Sampling
 from .graders.broken import is_broken
 from .graders.checks import language_is, matches, word_count
 from .graders.grader import Grader, Item
@@ -24,7 +25,6 @@ from .model.model import ModelWithSAEs
 from .prompts import PromptPair, make_pairs, render
 from .random_controls import random_direction_vector, random_latents_vector
 from .ranking import LatentRanking, newly_active, rank_captured, rank_latents, rank_layers
-from .reconstruction import reconstruction_quality, reconstruction_table
 from .steering import generate, log_probabilities
 from .study.baselines import force_first_token, reference_answers
 from .study.claims import Criterion, verdict

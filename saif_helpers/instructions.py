@@ -7,15 +7,14 @@ ours).
 """
 
 import json
-from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from string import Formatter
 from typing import Literal
 
 from saif_helpers._internal.paths import DATA
 from saif_helpers._internal.types import Corpus
+from saif_helpers._internal.wordings import check_held_out, check_wordings
 from saif_helpers.graders.exact import GRADERS
 from saif_helpers.graders.grader import Grader, OutputCheck
 from saif_helpers.graders.natural import NATURAL_GRADERS
@@ -81,8 +80,8 @@ class InstructionType:
             object.__setattr__(self, "title", self.name)
         if callable(self.grader):  # one check for both grades
             object.__setattr__(self, "grader", Grader(self.grader, self.grader))
-        _check_wordings(self)
-        _check_held_out(self)
+        check_wordings(self.name, self.wordings, self.slots)
+        check_held_out(self.name, self.wordings, self.held_out_language, self.held_out_wordings)
 
     def select(
         self, wordings: Wordings = "all", languages: Sequence[str] | None = None
@@ -150,74 +149,6 @@ class InstructionType:
 
     def _is_held_out(self, language: str, index: int) -> bool:
         return language == self.held_out_language or index in self.held_out_wordings
-
-
-def _check_wordings(instruction: InstructionType) -> None:
-    name = instruction.name
-    for language, wordings in instruction.wordings.items():
-        if isinstance(wordings, str):
-            raise ValueError(
-                f"instruction {name!r} has the text {wordings!r} in {language!r}; give a list of "
-                "wordings"
-            )
-    texts = [text for wordings in instruction.wordings.values() for text in wordings]
-    if len(texts) < 2:
-        raise ValueError(
-            f"instruction {name!r} has {len(texts)} wordings; give at least two, so that what is "
-            "found is not tied to one wording"
-        )
-    for language, wordings in instruction.wordings.items():
-        if not wordings or any(not text.strip() for text in wordings):
-            raise ValueError(
-                f"instruction {name!r} has an empty wording in {language!r}; remove it"
-            )
-    repeated = [text for text, count in Counter(t.strip() for t in texts).items() if count > 1]
-    if repeated:
-        raise ValueError(
-            f"instruction {name!r} has the wording {repeated[0]!r} more than once; "
-            "wordings are weighted equally, so give each once"
-        )
-    for text in texts:
-        found = _slots_in(text, name)
-        if found != set(instruction.slots):
-            raise ValueError(
-                f"instruction {name!r} has the slots {sorted(instruction.slots)}, but its wording "
-                f"{text!r} has {sorted(found)}; write each slot in braces in every wording"
-            )
-
-
-def _slots_in(wording: str, name: str) -> set[str]:
-    """Return the names that stand in braces in a wording, and refuse braces that are no slot."""
-    advice = "write a slot as {name}, and a brace that is none as {{ or }}"
-    try:
-        parts = list(Formatter().parse(wording))
-    except ValueError as error:
-        raise ValueError(
-            f"instruction {name!r} has the wording {wording!r}, whose braces cannot be read "
-            f"({error}); {advice}"
-        ) from error
-    if any(form or conversion for _, _, form, conversion in parts):
-        raise ValueError(
-            f"instruction {name!r} has the wording {wording!r} with a colon or an exclamation mark "
-            f"in its braces; {advice}"
-        )
-    return {key for _, key, _, _ in parts if key is not None}
-
-
-def _check_held_out(instruction: InstructionType) -> None:
-    language, wordings = instruction.held_out_language, instruction.wordings
-    if language is not None and language not in wordings:
-        raise ValueError(
-            f"instruction {instruction.name!r} holds out the language {language!r}, "
-            f"but has wordings in {', '.join(wordings)}"
-        )
-    shortest = min(len(texts) for texts in wordings.values())
-    wrong = [index for index in instruction.held_out_wordings if not 0 <= index < shortest]
-    if wrong:
-        raise ValueError(
-            f"instruction {instruction.name!r} holds out the wordings {wrong}, "
-            f"but every language has the indices 0-{shortest - 1} only"
-        )
 
 
 def load_instructions(

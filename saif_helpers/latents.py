@@ -135,3 +135,33 @@ def sum_of_directions(
     """
     W_dec = sae.W_dec.detach()
     return (weights.to(W_dec) @ W_dec[latents.to(W_dec.device)]).to(weights.device)
+
+
+def layer_to_steer(sae: SAE, layer: int | None, ranked: int | None = None) -> int:
+    """Return the layer that an SAE's latents steer.
+
+    Args:
+        sae: The SAE, which may name the layer that it was trained on.
+        layer: The layer that the caller asks for, if any.
+        ranked: The layer that the latents were ranked at, if it is known.
+
+    Returns:
+        The layer.
+
+    Raises:
+        ValueError: If none is known, or two differ.
+    """
+    named = layer_of(sae)
+    said = {at for at in (named, ranked, layer) if at is not None}
+    if not said:
+        raise ValueError("the SAE does not name the layer it was trained on; give layer=")
+    if None not in (named, ranked) and named != ranked:
+        raise ValueError(
+            f"the ranking is of the latents of layer {ranked}, the SAE of layer {named}; "
+            "give the SAE of the ranking's layer"
+        )
+    if len(said) > 1:
+        raise ValueError(
+            f"layer {layer} is to be steered with an SAE of layer {min(said - {layer})}"
+        )
+    return said.pop()

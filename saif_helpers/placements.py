@@ -6,14 +6,19 @@ At which positions the paper adds its vector is not known, so the placement is a
 
 from collections.abc import Sequence
 from dataclasses import KW_ONLY, dataclass, replace
-from typing import ClassVar, TypeVar
+from typing import ClassVar, Literal, TypeVar
 
 import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
 
-from saif_helpers._internal.types import PLACEMENTS, Placement
-
+Placement = Literal["last_prompt_token", "every_position", "generated_tokens", "decaying"]
+PLACEMENTS: tuple[Placement, ...] = (
+    "last_prompt_token",
+    "every_position",
+    "generated_tokens",
+    "decaying",
+)
 Positions = Placement | slice | tuple[bool, ...]
 Intervened = TypeVar("Intervened", bound="Placed")  # typing.Self, as beartype can check it
 

@@ -11,9 +11,8 @@ from jaxtyping import Float
 from torch import Tensor
 
 from saif_helpers._internal.arguments import several, whole_number
-from saif_helpers._internal.types import PLACEMENTS, Placement
-from saif_helpers.decoding import Sampling, generate_batch
-from saif_helpers.interventions import (
+from saif_helpers.generation.decoding import Sampling, generate_batch
+from saif_helpers.generation.interventions import (
     BatchEdits,
     Edit,
     Intervention,
@@ -25,7 +24,7 @@ from saif_helpers.model.batching import ONE_AT_A_TIME, check_context_length
 from saif_helpers.model.cached_batches import cached_batches
 from saif_helpers.model.model import ModelWithSAEs
 from saif_helpers.model.tokens import Prompt, tokenize, without_bos
-from saif_helpers.placements import position_scales
+from saif_helpers.placements import PLACEMENTS, Placement, position_scales
 
 __all__ = ["PLACEMENTS", "Intervention", "Placement", "generate", "log_probabilities"]
 

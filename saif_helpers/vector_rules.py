@@ -13,8 +13,8 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from saif_helpers._internal.arguments import check_finite
-from saif_helpers.latents import sum_of_directions
-from saif_helpers.model.saes import SAE, check_decoder_units, layer_of, n_latents
+from saif_helpers.latents import layer_to_steer, sum_of_directions
+from saif_helpers.model.saes import SAE, check_decoder_units, n_latents
 from saif_helpers.ranking import LatentRanking
 from saif_helpers.vectors import ClampedLatents, SteeringVector
 
@@ -46,7 +46,11 @@ def clamped_latents(
     values = _alphas(ranking, top, beta)
     _warn_of_insensitive(ranking, k)
     return ClampedLatents(
-        _layer(sae, ranking, layer), sae, top, values, f"clamp, k = {k}, beta = {beta:g}"
+        layer_to_steer(sae, layer, ranking.layer),
+        sae,
+        top,
+        values,
+        f"clamp, k = {k}, beta = {beta:g}",
     )
 
 
@@ -119,7 +123,9 @@ def saif_vector(
     top = ranking.top(k)
     vector = _weighted(sae, ranking, top, _alphas(ranking, top, beta))
     _warn_of_insensitive(ranking, k)
-    return SteeringVector(_layer(sae, ranking, layer), vector, f"SAIF, k = {k}, beta = {beta:g}")
+    return SteeringVector(
+        layer_to_steer(sae, layer, ranking.layer), vector, f"SAIF, k = {k}, beta = {beta:g}"
+    )
 
 
 def mean_difference_vector(
@@ -197,7 +203,9 @@ def signed_latents_vector(
         )
     chosen = difference.abs().sort(descending=True, stable=True).indices[:k]
     vector = _weighted(sae, ranking, chosen, difference[chosen])
-    return SteeringVector(_layer(sae, ranking, layer), vector, f"signed mean difference, k = {k}")
+    return SteeringVector(
+        layer_to_steer(sae, layer, ranking.layer), vector, f"signed mean difference, k = {k}"
+    )
 
 
 def _warn_of_insensitive(ranking: LatentRanking, k: int) -> None:
@@ -236,20 +244,3 @@ def _check_fit(sae: SAE, ranking: LatentRanking) -> None:
             f"the ranking has {len(ranking.mean)} latents, the SAE {n_latents(sae)}; "
             "give the SAE that the ranked activations come from"
         )
-
-
-def _layer(sae: SAE, ranking: LatentRanking, layer: int | None) -> int:
-    named = layer_of(sae)
-    said = {at for at in (named, ranking.layer, layer) if at is not None}
-    if not said:
-        raise ValueError("the SAE does not name the layer it was trained on; give layer=")
-    if None not in (named, ranking.layer) and named != ranking.layer:
-        raise ValueError(
-            f"the ranking is of the latents of layer {ranking.layer}, the SAE of layer {named}; "
-            "give the SAE of the ranking's layer"
-        )
-    if len(said) > 1:
-        raise ValueError(
-            f"layer {layer} is to be steered with an SAE of layer {min(said - {layer})}"
-        )
-    return said.pop()

@@ -16,12 +16,13 @@ from torch import Tensor
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from saif_helpers._internal.arguments import check_finite
+from saif_helpers.export.hooks import steered
+from saif_helpers.export.model_identity import Model
 from saif_helpers.export.steering_vectors import to_steering_vectors
-from saif_helpers.hooks import steered
-from saif_helpers.latents import sum_of_directions
-from saif_helpers.model.saes import SAE, check_decoder_units, layer_of, n_latents
+from saif_helpers.export.vector_files import load_vector, save_vector
+from saif_helpers.latents import layer_to_steer, sum_of_directions
+from saif_helpers.model.saes import SAE, check_decoder_units, n_latents
 from saif_helpers.placements import Placed, Positions
-from saif_helpers.vector_files import Model, load_vector, save_vector
 
 
 @dataclass(frozen=True, eq=False)
@@ -181,12 +182,7 @@ class SteeringVector(Placed):
             )
         for latent, strength in strengths.items():
             check_finite(f"strength of latent {latent}", strength)
-        named = layer_of(sae)
-        if None not in (named, layer) and named != layer:
-            raise ValueError(f"layer {layer} is to be steered with an SAE of layer {named}")
-        at = layer if named is None else named
-        if at is None:
-            raise ValueError("the SAE does not name the layer it was trained on; give layer=")
+        at = layer_to_steer(sae, layer)
         ids = torch.tensor(list(strengths))
         vector = sum_of_directions(sae, ids, torch.tensor([*strengths.values()]).float())
         words = " + ".join(f"{strength:g} x {latent}" for latent, strength in strengths.items())

@@ -7,7 +7,7 @@ from scipy.stats import chi2
 from test_steering import LAYER, NEW, direction, recorded
 
 from saif_helpers.cache.store import Store
-from saif_helpers.decoding import Sampling
+from saif_helpers.generation.decoding import Sampling
 from saif_helpers.model.assemble import wrap
 from saif_helpers.model.tokens import tokenize
 from saif_helpers.steering import generate, generate_ids

@@ -3,8 +3,8 @@ import tiny
 import torch
 from test_steering import LAYER, NEW, direction, recorded, stopping_at, weak
 
-from saif_helpers import decoding
-from saif_helpers.interventions import edits_of, for_each_prompt, intervention_keys
+from saif_helpers.generation import decoding
+from saif_helpers.generation.interventions import edits_of, for_each_prompt, intervention_keys
 from saif_helpers.latents import encode
 from saif_helpers.steering import generate, log_probabilities
 from saif_helpers.vectors import ClampedLatents, SteeringVector

@@ -4,10 +4,10 @@ import torch
 
 from saif_helpers import latents, reconstruction
 from saif_helpers.analysis.contexts import top_contexts
+from saif_helpers.analysis.reconstruction import reconstruction_quality, reconstruction_table
 from saif_helpers.latents import decode, encode
 from saif_helpers.model.assemble import wrap
 from saif_helpers.model.tokens import tokenize, without_bos
-from saif_helpers.reconstruction import reconstruction_quality, reconstruction_table
 
 
 @pytest.fixture(params=["gemma2", "llama"])

@@ -3,7 +3,7 @@ import tiny
 import torch
 from test_steering import DECAY, LAYER, NEW, direction, recorded, stopping_at, weak
 
-from saif_helpers import decoding
+from saif_helpers.generation import decoding
 from saif_helpers.latents import encode
 from saif_helpers.placements import PLACEMENTS, check_placement, describe_placement
 from saif_helpers.steering import generate, log_probabilities

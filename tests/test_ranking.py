@@ -1,7 +1,8 @@
 import pytest
 import torch
 
-from saif_helpers.ranking import jaccard, newly_active, permute_pairs, rank_latents
+from saif_helpers.analysis.stability import jaccard, permute_pairs
+from saif_helpers.ranking import newly_active, rank_latents
 
 # Four pairs, five latents. Latent 0 switches on in every pair; 1 in two of them; 2 is always on; 3
 # is never on; 4 switches off in two pairs and on in two.

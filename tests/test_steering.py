@@ -4,7 +4,7 @@ import pytest
 import tiny
 import torch
 
-from saif_helpers import decoding
+from saif_helpers.generation import decoding
 from saif_helpers.latents import encode
 from saif_helpers.model.assemble import wrap
 from saif_helpers.model.tokens import tokenize, without_bos

@@ -12,11 +12,12 @@ from transformers import (
     Qwen2ForCausalLM,
 )
 
+from saif_helpers.export.model_identity import config_digest
+from saif_helpers.export.vector_files import about_vector
 from saif_helpers.model.assemble import wrap
 from saif_helpers.model.tokens import tokenize
 from saif_helpers.placements import PLACEMENTS
 from saif_helpers.steering import generate_ids, log_probabilities
-from saif_helpers.vector_files import about_vector, config_digest
 from saif_helpers.vectors import SteeringVector
 
 KINDS = ["gemma2", "llama", "qwen2"]

@@ -4,8 +4,8 @@ Run as a program, this measures every rate and fails if one is higher than state
 
     python tools/simulate.py --draws 20000
 
-`tests/guarantees/test_statistics.py` does the same with fewer draws. A rate is the probability of an
-error: an interval that misses the truth, or a verdict that chance alone made.
+`tests/guarantees/test_statistics.py` does the same with fewer draws. A rate is the probability of
+an error: an interval that misses the truth, or a verdict that chance alone made.
 """
 
 import argparse

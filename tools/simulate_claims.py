@@ -15,8 +15,8 @@ from torch import Tensor
 import saif_helpers as saif
 from saif_helpers.analysis.separation import enrichment
 from saif_helpers.analysis.specificity import response_table
+from saif_helpers.analysis.stability import permute_pairs
 from saif_helpers.intervals import Interval
-from saif_helpers.ranking import permute_pairs
 from saif_helpers.study.claims import Criterion, bounded_share
 
 CHAPTER = Path(__file__).resolve().parents[1] / "book" / "02_finding_the_latents.ipynb"

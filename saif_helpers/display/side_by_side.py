@@ -7,8 +7,8 @@ from dataclasses import dataclass
 
 from saif_helpers._internal.types import Style
 from saif_helpers.analysis.usual_activations import usual_activations
-from saif_helpers.decoding import Sampling
-from saif_helpers.interventions import Intervention
+from saif_helpers.generation.decoding import Sampling
+from saif_helpers.generation.interventions import Intervention
 from saif_helpers.model.model import ModelWithSAEs
 from saif_helpers.model.tokens import whole_characters
 from saif_helpers.placements import Positions

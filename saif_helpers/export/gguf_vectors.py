@@ -12,8 +12,8 @@ from pathlib import Path
 import torch
 
 from saif_helpers.cache.entry import write
+from saif_helpers.export.model_identity import Model, model_config, model_name
 from saif_helpers.placements import Placed, vector_in
-from saif_helpers.vector_files import Model, model_config, model_name
 
 ARCHITECTURE = "controlvector"
 

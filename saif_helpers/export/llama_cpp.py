@@ -3,8 +3,8 @@
 from pathlib import Path
 
 from saif_helpers.export.gguf_vectors import check_every_position, write_direction
+from saif_helpers.export.model_identity import Model
 from saif_helpers.placements import Placed
-from saif_helpers.vector_files import Model
 
 
 def control_vector(vector: Placed, path: str | Path, model: Model) -> None:

@@ -5,11 +5,9 @@ client, an optional dependency. Nothing is sent before `Judge.grade` or `Judge.a
 and what was answered once is kept on disk (`answers`). See `rubric` for what is asked.
 """
 
-import json
-import math
 import os
 import warnings
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -22,8 +20,8 @@ from saif_helpers.grading import Grades, broken_outputs, check_lengths
 from saif_helpers.instructions import InstructionType
 from saif_helpers.judge.answers import Answer, AnswerCache, cache_folder
 from saif_helpers.judge.client import BadAnswerError, JudgeError, ask, open_client
+from saif_helpers.judge.cost import JudgeCost, estimated_cost
 from saif_helpers.judge.rubric import (
-    MOST_TOKENS,
     Body,
     judge_messages,
     request_body,
@@ -31,32 +29,6 @@ from saif_helpers.judge.rubric import (
 )
 
 OPENAI = "https://api.openai.com/v1"
-
-
-@dataclass(frozen=True)
-class Estimate:
-    """What grading would take.
-
-    Attributes:
-        requests: Requests whose answers are not kept yet.
-        tokens_in: Tokens that they send, counted without a tokenizer: one for three ASCII
-            characters, two for any other. Prose needs fewer; strings of symbols may need more.
-        tokens_out: Most tokens that they get back, where every request is answered at once.
-        dollars: The price of those tokens, or None where no prices were given.
-    """
-
-    requests: int
-    tokens_in: int
-    tokens_out: int
-    dollars: float | None = None
-
-    def __str__(self) -> str:
-        """Write it as ``3 requests, about 3000 tokens in, at most 900 out``."""
-        price = "" if self.dollars is None else f", {self.dollars:.4f} dollars"
-        return (
-            f"{self.requests} requests, about {self.tokens_in} tokens in, "
-            f"at most {self.tokens_out} out{price}"
-        )
 
 
 @dataclass(frozen=True)
@@ -167,7 +139,7 @@ class Judge:
         instruction: InstructionType,
         price_in: float | None = None,
         price_out: float | None = None,
-    ) -> Estimate:
+    ) -> JudgeCost:
         """Say what `grade` would take, without asking anybody.
 
         Requests that fail and are repeated come on top.
@@ -188,7 +160,7 @@ class Judge:
         if (price_in is None) != (price_out is None):
             raise ValueError("one price was given; give price_in and price_out, or neither")
         _, _, missing = self._look_up(outputs, items, instruction)
-        estimate = _estimate(missing)
+        estimate = estimated_cost(missing)
         if price_in is None or price_out is None:
             return estimate
         dollars = (estimate.tokens_in * price_in + estimate.tokens_out * price_out) / 1e6
@@ -216,7 +188,7 @@ class Judge:
 
     def _ask_all(self, missing: dict[str, Body], digests: Sequence[str]) -> dict[str, Answer]:
         """Ask for what is missing, several at once; stop at what would fail for all."""
-        text = f"judge: {_estimate(missing)}"
+        text = f"judge: {estimated_cost(missing)}"
         client = open_client(str(self.base_url), self.key_name, self.max_retries, self.timeout)
         with client, ThreadPoolExecutor(self.threads) as pool:
             futures = {
@@ -259,9 +231,3 @@ class Judge:
             f"{digests.index(digest)}: {errors[digest]}. The other {kept} answers are kept in "
             f"{self.cache}: grade again to ask for the rest only"
         )
-
-
-def _estimate(missing: Mapping[str, Body]) -> Estimate:
-    # json.dumps writes each other character in six ASCII ones
-    tokens = sum(math.ceil(len(json.dumps(body)) / 3) for body in missing.values())
-    return Estimate(len(missing), tokens, MOST_TOKENS * len(missing))

@@ -14,12 +14,12 @@ from jaxtyping import Float
 from torch import Tensor
 
 from saif_helpers.activations import capture, capture_tokens
+from saif_helpers.analysis.reconstruction import error_statistics, reconstruction_quality
 from saif_helpers.contents import load_contents
 from saif_helpers.instructions import load_instructions
 from saif_helpers.latents import encode_parts
 from saif_helpers.model.model import ModelWithSAEs
 from saif_helpers.prompts import make_pairs
-from saif_helpers.reconstruction import error_statistics, reconstruction_quality
 
 N_SENTENCES = 2
 """Validation sentences for each instruction, at whose read-out token SAEs are measured."""

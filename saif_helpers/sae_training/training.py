@@ -93,18 +93,9 @@ def shuffled_batches(
             yield residual[order[start : start + batch_size]].float()
 
 
-def _trainer(
-    residual: Tensor,
-    layer: int,
-    checkpoints: Path,
-    recipe: SAERecipe,
-    model_name: str,
-    seed: int,
-    device: str,
-) -> SAETrainer:
-    """Return SAE-Lens' trainer, as it was at the last checkpoint if there is one."""
+def _trainer_config(checkpoints: Path, recipe: SAERecipe, device: str) -> SAETrainerConfig:
     steps = recipe.tokens // recipe.batch_size
-    config = SAETrainerConfig(
+    return SAETrainerConfig(
         total_training_samples=recipe.tokens,
         train_batch_size_samples=recipe.batch_size,
         lr=recipe.learning_rate,
@@ -118,6 +109,19 @@ def _trainer(
         checkpoint_path=str(checkpoints),
         n_checkpoints=CHECKPOINTS,
     )
+
+
+def _trainer(
+    residual: Tensor,
+    layer: int,
+    checkpoints: Path,
+    recipe: SAERecipe,
+    model_name: str,
+    seed: int,
+    device: str,
+) -> SAETrainer:
+    """Return SAE-Lens' trainer, as it was at the last checkpoint if there is one."""
+    config = _trainer_config(checkpoints, recipe, device)
     found = _checkpoint(checkpoints)
     batches = shuffled_batches(residual, recipe.batch_size, seed)
     if found is not None:

@@ -10,9 +10,9 @@ import pandas as pd
 
 from saif_helpers._internal.types import Style
 from saif_helpers.contents import Content
+from saif_helpers.generation.interventions import Intervention
 from saif_helpers.grading import GradeOutputs, Grades, grade
 from saif_helpers.instructions import InstructionType
-from saif_helpers.interventions import Intervention
 from saif_helpers.model.model import ModelWithSAEs
 from saif_helpers.random_controls import random_latents_vector
 from saif_helpers.ranking import LatentRanking

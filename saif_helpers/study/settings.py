@@ -9,14 +9,14 @@ from dataclasses import dataclass, fields
 from itertools import product
 
 from saif_helpers._internal.arguments import several
-from saif_helpers._internal.types import Placement, Style
+from saif_helpers._internal.types import Style
 from saif_helpers.contents import Content
+from saif_helpers.generation.interventions import Intervention
 from saif_helpers.graders.run_check import GraderError
 from saif_helpers.grading import GradeOutputs, Grades, grade
 from saif_helpers.instructions import InstructionType
-from saif_helpers.interventions import Intervention
 from saif_helpers.model.model import ModelWithSAEs
-from saif_helpers.placements import check_placement, describe_placement
+from saif_helpers.placements import Placement, check_placement, describe_placement
 from saif_helpers.prompts import render
 from saif_helpers.ranking import LatentRanking
 from saif_helpers.steering import generate

@@ -10,17 +10,17 @@ import pandas as pd
 from matplotlib.axes import Axes
 
 from saif_helpers.activations import capture_pairs
+from saif_helpers.analysis.reconstruction import reconstruction_table
 from saif_helpers.contents import Content
 from saif_helpers.display.cards import LatentCard
 from saif_helpers.display.figures import interval_bars
+from saif_helpers.generation.interventions import Intervention
 from saif_helpers.grading import GradeOutputs, Grades, grade, pool_grades
 from saif_helpers.instructions import InstructionType
-from saif_helpers.interventions import Intervention
 from saif_helpers.model.model import ModelWithSAEs
 from saif_helpers.placements import PLACEMENTS
 from saif_helpers.prompts import make_pairs
 from saif_helpers.ranking import LatentRanking, rank_captured
-from saif_helpers.reconstruction import reconstruction_table
 from saif_helpers.study.claims import Criterion, Verdict, verdict
 from saif_helpers.study.preparation import (
     Bars,

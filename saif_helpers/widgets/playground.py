@@ -10,12 +10,12 @@ from dataclasses import fields, replace
 import ipywidgets as widgets
 from IPython.display import clear_output
 
-from saif_helpers.placements import PLACEMENTS
 from saif_helpers.activations import capture_pairs
 from saif_helpers.contents import load_contents
 from saif_helpers.display.side_by_side import SideBySide, steer
 from saif_helpers.instructions import InstructionType, load_instructions
 from saif_helpers.model.model import ModelWithSAEs
+from saif_helpers.placements import PLACEMENTS
 from saif_helpers.prompts import make_pairs
 from saif_helpers.ranking import rank_captured
 from saif_helpers.study.settings import SteeringSetting, VectorSource
@@ -31,7 +31,8 @@ class Playground(widgets.VBox):
     The latents of an instruction are found when it is first chosen, for all layers in one pass, and
     kept; after that, moving a control costs two short generations.
 
-    >>> Playground(organism, settings={"french": setting})
+    >>> setting = saif.SteeringSetting(0, 15, 0.0, "decaying", strength=4.0, decay=0.5)
+    >>> controls = saif.Playground(organism, {"french": french}, settings={"french": setting})
 
     Attributes:
         instruction: Dropdown: what to steer towards. Choosing one sets the controls below to the

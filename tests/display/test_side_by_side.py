@@ -7,9 +7,9 @@ import torch
 from pages import Page
 
 from saif_helpers.analysis.usual_activations import usual_activations
-from saif_helpers.decoding import Sampling
 from saif_helpers.display import side_by_side
 from saif_helpers.display.side_by_side import SideBySide, steer
+from saif_helpers.generation.decoding import Sampling
 from saif_helpers.model.assemble import wrap
 from saif_helpers.placements import PLACEMENTS
 from saif_helpers.prompts import render

@@ -8,7 +8,7 @@ import pytest
 import tiny
 import torch
 
-from saif_helpers.export import easysteer_spec
+from saif_helpers.export.easysteer import easysteer_spec
 from saif_helpers.model.assemble import wrap
 from saif_helpers.model.tokens import tokenize, without_bos
 from saif_helpers.placements import PLACEMENTS, position_scales

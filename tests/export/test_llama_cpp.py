@@ -6,7 +6,7 @@ import pytest
 import tiny
 import torch
 
-from saif_helpers.export import control_vector
+from saif_helpers.export.llama_cpp import control_vector
 from saif_helpers.vectors import ClampedLatents, SteeringVector
 
 VECTOR = SteeringVector(2, torch.randn(tiny.D_MODEL), "random", placement="every_position")

@@ -6,7 +6,7 @@ import pytest
 import tiny
 import torch
 
-from saif_helpers.export import to_steering_vectors
+from saif_helpers.export.steering_vectors import to_steering_vectors
 from saif_helpers.vectors import ClampedLatents, SteeringVector
 
 LAYER, NEW = 1, 6

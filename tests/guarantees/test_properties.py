@@ -18,6 +18,7 @@ from hypothesis import strategies as st
 from saif_helpers.activations import capture, capture_tokens
 from saif_helpers.analysis.separation import auroc
 from saif_helpers.analysis.side_effects import content_kept
+from saif_helpers.analysis.stability import jaccard, permute_pairs
 from saif_helpers.cache.entry import pack, unpack
 from saif_helpers.comparison import paired_difference
 from saif_helpers.contents import Content
@@ -36,7 +37,7 @@ from saif_helpers.model.assemble import wrap
 from saif_helpers.model.tokens import tokenize, without_bos
 from saif_helpers.placements import PLACEMENTS
 from saif_helpers.prompts import make_pairs, render
-from saif_helpers.ranking import jaccard, permute_pairs, rank_latents
+from saif_helpers.ranking import rank_latents
 from saif_helpers.steering import generate, log_probabilities
 from saif_helpers.vector_rules import saif_vector
 from saif_helpers.vectors import SteeringVector

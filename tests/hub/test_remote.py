@@ -26,6 +26,7 @@ from nnsight.tracing.globals import SOURCES
 
 from saif_helpers.activations import capture, capture_tokens
 from saif_helpers.analysis.output_effect import gradient_influence
+from saif_helpers.analysis.reconstruction import reconstruction_quality, reconstruction_table
 from saif_helpers.analysis.side_effects import output_loss
 from saif_helpers.analysis.vocabulary import logit_lens
 from saif_helpers.hub.download import default_attention, load_tokenizer
@@ -34,7 +35,6 @@ from saif_helpers.hub.remote import meta_model
 from saif_helpers.latents import decode, encode
 from saif_helpers.model.assemble import wrap
 from saif_helpers.placements import PLACEMENTS
-from saif_helpers.reconstruction import reconstruction_quality, reconstruction_table
 from saif_helpers.steering import generate, log_probabilities
 from saif_helpers.vectors import ClampedLatents, SteeringVector
 

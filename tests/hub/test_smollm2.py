@@ -10,6 +10,7 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
+from saif_helpers.analysis.reconstruction import reconstruction_quality
 from saif_helpers.contents import load_contents
 from saif_helpers.hub import smollm2
 from saif_helpers.hub.gguf_files import models_folder, sha256_of
@@ -19,7 +20,6 @@ from saif_helpers.hub.pretrained import SHIPPED
 from saif_helpers.instructions import load_instructions
 from saif_helpers.model.tokens import tokenize, without_bos
 from saif_helpers.prompts import make_pairs, render
-from saif_helpers.reconstruction import reconstruction_quality
 from saif_helpers.sae_training.card import missed_bars, model_card
 from saif_helpers.steering import generate
 

@@ -14,12 +14,12 @@ from transformers import (
 
 from saif_helpers.activations import capture, capture_tokens
 from saif_helpers.analysis.output_effect import gradient_influence
+from saif_helpers.analysis.reconstruction import reconstruction_quality
 from saif_helpers.analysis.vocabulary import logit_lens
 from saif_helpers.model.architecture import decoder_layers, layers_path
 from saif_helpers.model.assemble import wrap
 from saif_helpers.model.tokens import tokenize, without_bos
 from saif_helpers.placements import PLACEMENTS
-from saif_helpers.reconstruction import reconstruction_quality
 from saif_helpers.steering import generate, generate_ids, log_probabilities
 from saif_helpers.vectors import SteeringVector
 

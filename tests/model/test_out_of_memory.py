@@ -6,16 +6,16 @@ import tiny
 import torch
 from transformers import Gemma2Config, Gemma2ForCausalLM
 
-from saif_helpers import interventions
 from saif_helpers.activations import capture, capture_tokens
 from saif_helpers.analysis.contexts import top_contexts
 from saif_helpers.analysis.output_effect import gradient_influence
+from saif_helpers.analysis.reconstruction import reconstruction_quality
 from saif_helpers.analysis.side_effects import output_loss
 from saif_helpers.cache.store import Store
+from saif_helpers.generation import interventions
 from saif_helpers.model.assemble import wrap
 from saif_helpers.model.batching import default_batch_size
 from saif_helpers.model.model import ModelWithSAEs
-from saif_helpers.reconstruction import reconstruction_quality
 from saif_helpers.steering import generate
 from saif_helpers.vectors import ClampedLatents, SteeringVector
 

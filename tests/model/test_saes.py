@@ -7,6 +7,7 @@ import tiny
 import torch
 
 import saif_helpers as saif
+from saif_helpers.analysis.reconstruction import error_statistics, reconstruction_quality
 from saif_helpers.analysis.usual_activations import usual_activations
 from saif_helpers.contents import load_contents
 from saif_helpers.hub.download import local_sae
@@ -16,7 +17,6 @@ from saif_helpers.model.assemble import wrap
 from saif_helpers.model.saes import layer_of, n_bytes, sae_digest, sae_layer
 from saif_helpers.random_controls import random_latents_vector
 from saif_helpers.ranking import rank_layers
-from saif_helpers.reconstruction import error_statistics, reconstruction_quality
 from saif_helpers.steering import generate
 from saif_helpers.vector_rules import clamped_latents, saif_vector, signed_latents_vector
 from saif_helpers.vectors import SteeringVector

@@ -10,6 +10,7 @@ from safetensors import safe_open
 
 from organism.recipe import RECIPES
 from saif_helpers._internal.paths import DATA
+from saif_helpers.analysis.reconstruction import reconstruction_quality
 from saif_helpers.contents import load_contents
 from saif_helpers.grading import grade
 from saif_helpers.hub.loading import load
@@ -17,7 +18,6 @@ from saif_helpers.instructions import load_instructions
 from saif_helpers.placements import PLACEMENTS
 from saif_helpers.prompts import make_pairs, render
 from saif_helpers.ranking import rank_layers
-from saif_helpers.reconstruction import reconstruction_quality
 from saif_helpers.steering import generate
 from saif_helpers.study.baselines import first_tokens, force_first_token
 from saif_helpers.vector_rules import saif_vector

@@ -10,73 +10,14 @@ from jaxtyping import Float
 from safetensors import SafetensorError
 from safetensors.torch import load, save
 from torch import Tensor
-from transformers import PretrainedConfig, PreTrainedModel
 
-from saif_helpers.cache.entry import canonical, digest, tensors_digest, write
+from saif_helpers.cache.entry import canonical, tensors_digest, write
+from saif_helpers.export.model_identity import Model, config_digest, model_config, model_name
 from saif_helpers.model.model import ModelWithSAEs
 from saif_helpers.placements import Placed, Positions
 
 FORMAT = "saif-vector-1"
 """Raised by whoever changes what a file holds."""
-NOT_THE_MODEL = {
-    "_name_or_path",  # where it was loaded from
-    "architectures",  # written when a model is saved
-    "dtype",  # of these weights in memory
-    "pad_token_id",  # set by callers who want to generate
-    "transformers_version",
-    "use_cache",
-}
-"""What a configuration holds that is not the model."""
-Model = ModelWithSAEs | PreTrainedModel
-
-
-def config_digest(model: Model) -> str:
-    """Return the sha256 sum of a model's configuration, the same wherever it was loaded from.
-
-    Args:
-        model: The model.
-
-    Returns:
-        64 hexadecimal digits.
-    """
-    config = model_config(model).to_diff_dict()
-    kept = {name: value for name, value in config.items() if name not in NOT_THE_MODEL}
-    return digest(json.loads(json.dumps(kept, default=str)))
-
-
-def model_config(model: Model) -> PretrainedConfig:
-    """Return the configuration of a model's text part.
-
-    Args:
-        model: The model.
-
-    Returns:
-        The configuration of transformers.
-    """
-    hf = model.hf if isinstance(model, ModelWithSAEs) else model
-    return hf.config.get_text_config()
-
-
-def model_name(model: Model) -> str:
-    """Return what to call a model.
-
-    Args:
-        model: The model.
-
-    Returns:
-        The name that it was given here, else where it was loaded from, else its class.
-    """
-    """Return what to call a model.
-
-    Args:
-        model: The model.
-
-    Returns:
-        The name that it was given here, else where it was loaded from, else its class.
-    """
-    if isinstance(model, ModelWithSAEs):
-        return model.name
-    return model.config.name_or_path or type(model).__name__
 
 
 def save_vector(

@@ -16,7 +16,7 @@ from torch import Tensor
 from transformers import DynamicCache
 
 from saif_helpers.cache.entry import digest
-from saif_helpers.interventions import BatchEdits
+from saif_helpers.generation.interventions import BatchEdits
 from saif_helpers.model.model import ModelWithSAEs
 
 LEAVING = 8

@@ -1,0 +1,97 @@
+"""Checks of an instruction's wordings, made when the instruction is made."""
+
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from string import Formatter
+
+
+def check_wordings(name: str, wordings: Mapping[str, Sequence[str]], slots: Sequence[str]) -> None:
+    """Raise if wordings are no lists, too few, empty, repeated, or have other slots than they say.
+
+    Args:
+        name: Name of the instruction, for messages.
+        wordings: Language to wordings.
+        slots: The slots that each wording must have.
+
+    Raises:
+        ValueError: If a wording is not as it should be.
+    """
+    for language, texts_of_it in wordings.items():
+        if isinstance(texts_of_it, str):
+            raise ValueError(
+                f"instruction {name!r} has the text {texts_of_it!r} in {language!r}; give a list "
+                "of wordings"
+            )
+    texts = [text for several in wordings.values() for text in several]
+    if len(texts) < 2:
+        raise ValueError(
+            f"instruction {name!r} has {len(texts)} wordings; give at least two, so that what is "
+            "found is not tied to one wording"
+        )
+    for language, texts_of_it in wordings.items():
+        if not texts_of_it or any(not text.strip() for text in texts_of_it):
+            raise ValueError(
+                f"instruction {name!r} has an empty wording in {language!r}; remove it"
+            )
+    repeated = [text for text, count in Counter(t.strip() for t in texts).items() if count > 1]
+    if repeated:
+        raise ValueError(
+            f"instruction {name!r} has the wording {repeated[0]!r} more than once; "
+            "wordings are weighted equally, so give each once"
+        )
+    for text in texts:
+        found = _slots_in(text, name)
+        if found != set(slots):
+            raise ValueError(
+                f"instruction {name!r} has the slots {sorted(slots)}, but its wording "
+                f"{text!r} has {sorted(found)}; write each slot in braces in every wording"
+            )
+
+
+def _slots_in(wording: str, name: str) -> set[str]:
+    """Return the names that stand in braces in a wording, and refuse braces that are no slot."""
+    advice = "write a slot as {name}, and a brace that is none as {{ or }}"
+    try:
+        parts = list(Formatter().parse(wording))
+    except ValueError as error:
+        raise ValueError(
+            f"instruction {name!r} has the wording {wording!r}, whose braces cannot be read "
+            f"({error}); {advice}"
+        ) from error
+    if any(form or conversion for _, _, form, conversion in parts):
+        raise ValueError(
+            f"instruction {name!r} has the wording {wording!r} with a colon or an exclamation mark "
+            f"in its braces; {advice}"
+        )
+    return {key for _, key, _, _ in parts if key is not None}
+
+
+def check_held_out(
+    name: str,
+    wordings: Mapping[str, Sequence[str]],
+    language: str | None,
+    indices: Sequence[int],
+) -> None:
+    """Raise if what is held out does not exist.
+
+    Args:
+        name: Name of the instruction, for messages.
+        wordings: Language to wordings.
+        language: The language that is held out, or None.
+        indices: Indices of the wordings that are held out in every language.
+
+    Raises:
+        ValueError: If there is no such language, or no such wording in each language.
+    """
+    if language is not None and language not in wordings:
+        raise ValueError(
+            f"instruction {name!r} holds out the language {language!r}, "
+            f"but has wordings in {', '.join(wordings)}"
+        )
+    shortest = min(len(texts) for texts in wordings.values())
+    wrong = [index for index in indices if not 0 <= index < shortest]
+    if wrong:
+        raise ValueError(
+            f"instruction {name!r} holds out the wordings {wrong}, "
+            f"but every language has the indices 0-{shortest - 1} only"
+        )
