@@ -1,7 +1,6 @@
 import pytest
 import torch
 
-from saif_helpers.analysis.stability import jaccard, permute_pairs
 from saif_helpers.ranking import newly_active, rank_latents
 
 # Four pairs, five latents. Latent 0 switches on in every pair; 1 in two of them; 2 is always on; 3
@@ -77,28 +76,6 @@ def test_switched_on_is_what_sensitivity_is_the_mean_of():
     assert on[:, 4].tolist() == [False, False, True, True]
     assert not on[:, 2].any()
     assert torch.equal(on.float().mean(0), rank_latents(POSITIVE, NEGATIVE).sensitivity)
-
-
-def test_swapped_labels_keep_the_pairs_and_halve_a_perfect_latent():
-    n = 400
-    positive = torch.stack([torch.ones(n), torch.arange(1.0, n + 1)], dim=1)
-    negative = torch.stack([torch.zeros(n), n + torch.arange(1.0, n + 1)], dim=1)
-    first, second = permute_pairs(positive, negative, seed=3)
-    assert torch.equal(first[:, 0] + second[:, 0], torch.ones(n))
-    assert torch.equal((first[:, 1] - second[:, 1]).abs(), torch.full((n,), float(n))), "torn apart"
-    assert torch.equal(first[:, 0] > 0, first[:, 1] <= n), "latents of one sample were separated"
-    assert rank_latents(first, second).sensitivity[0].item() == pytest.approx(0.5, abs=0.1)
-    assert torch.equal(first, permute_pairs(positive, negative, seed=3)[0])
-    assert not torch.equal(first, permute_pairs(positive, negative, seed=4)[0])
-
-
-def test_jaccard_equals_the_count_by_hand():
-    none = torch.tensor([], dtype=torch.long)
-    assert jaccard(torch.tensor([1, 2, 3]), torch.tensor([3, 4])) == 1 / 4
-    assert jaccard(torch.tensor([5, 6]), torch.tensor([6, 5])) == 1
-    assert jaccard(torch.tensor([1]), none) == 0
-    with pytest.raises(ValueError, match="two empty sets"):
-        jaccard(none, none)
 
 
 def test_another_order_keeps_the_numbers_and_breaks_ties_by_sensitivity():
