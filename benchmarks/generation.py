@@ -35,7 +35,7 @@ def plain_generate(
 ) -> list[str]:
     """Generate with transformers alone from the model as the package holds it, and decode."""
     asked = Asked(prompts, batch_size, new_tokens, model.stop_ids)
-    return plain.generate(model.lm._module, model.tokenizer, asked)
+    return plain.generate(model.hf, model.tokenizer, asked)
 
 
 def steered(model: ModelWithSAEs, asked: Asked, vector: SteeringVector | None) -> list[str]:

@@ -58,7 +58,7 @@ def forward(model: ModelWithSAEs, prompts: list[str], batch_size: int) -> None:
     with torch.no_grad():
         for _, tokens in batches(prompts, model.tokenizer, batch_size):
             inputs = {name: tensor.to(model.device) for name, tensor in tokens.items()}
-            model.lm._module.model(**inputs, use_cache=False)
+            model.hf.model(**inputs, use_cache=False)
 
 
 def steer(

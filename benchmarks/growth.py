@@ -91,7 +91,7 @@ def by_model(sizes: Sequence[str], number: int, repeats: int) -> list[dict]:
     runs = {}
     for size in sizes:
         model = saif.load("organism", size)
-        weights = sum(tensor.numel() for tensor in model.lm._module.parameters())
+        weights = sum(tensor.numel() for tensor in model.hf.parameters())
         pairs = prompt_pairs(model, number)
         runs[weights] = identification(model, pairs, [model.n_layers - 1])
     return grow("identify", "weight", OURS, runs, repeats)

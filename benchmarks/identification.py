@@ -38,7 +38,7 @@ def unwrapped(model: ModelWithSAEs, pairs: Sequence[PromptPair], batch_size: int
     Returns:
         The work.
     """
-    module = model.lm._module
+    module = model.hf
     attention = {"attn_implementation": module.config._attn_implementation}
     lm = AutoModelForCausalLM.from_config(module.config, **attention).eval()
     lm.load_state_dict(module.state_dict())

@@ -29,6 +29,9 @@ from saif_helpers.cache import entry as entries
 
 ROOT = Path(__file__).resolve().parents[1]
 RECORD = ROOT / "saif_helpers" / "data" / "verdicts.json"
+PROVENANCE = (
+    "from saif_helpers.book.provenance import record_provenance\n\nrecord_provenance(model, SEED)"
+)
 RESULTS = ROOT / "book" / "results"
 CHAPTERS = {
     "C1": "02_finding_the_latents",
@@ -100,7 +103,7 @@ def shortened(
     end = ends[-1] + 1
     kept = [*cells[: config + 1], nbformat.v4.new_code_cell(source), *cells[config + 1 : end]]
     if model != ORGANISM:
-        kept.append(nbformat.v4.new_code_cell("saif.record_provenance(model, SEED)"))
+        kept.append(nbformat.v4.new_code_cell(PROVENANCE))
     return nbformat.v4.new_notebook(
         cells=[
             c for c in kept if c.cell_type == "code" and "needs" not in c.metadata.get("tags", [])

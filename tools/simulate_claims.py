@@ -187,7 +187,8 @@ def judge_latents(found: Pairs, tested: Pairs) -> list[Criterion]:
     """
     config, statements = _chapter()
     space = {"saif": saif, "torch": torch, "Interval": Interval, "Criterion": Criterion}
-    space |= {"bounded_share": bounded_share, "layer": 0, "latents": lambda pair, layer: pair}
+    space |= {"bounded_share": bounded_share, "permute_pairs": permute_pairs}
+    space |= {"layer": 0, "latents": lambda pair, layer: pair}
     exec(config, space)
     space |= {"positive": found[0], "negative": found[1], "tested": {"seen": tested}}
     space["top"] = saif.rank_latents(*found).top(space["K"])

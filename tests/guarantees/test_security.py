@@ -432,6 +432,7 @@ for name in ("getaddrinfo", "gethostbyname", "create_connection"):
     watch(socket, name)
 
 import saif_helpers as saif
+from saif_helpers.display.style import style
 
 model = saif.load("organism", "S")
 french = saif.load_instructions()["french"]
