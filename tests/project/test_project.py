@@ -124,7 +124,7 @@ def test_book_keeps_to_jupyter_book_1():
 
 
 def test_package_data_are_listed():
-    """What an install would copy is what lies in saif_helpers/data."""
+    """What an install would copy is saif_helpers/data, and what type checkers read."""
     setuptools = tomllib.loads(text("pyproject.toml"))["tool"]["setuptools"]
     package = ROOT / "saif_helpers"
     listed = {
@@ -133,7 +133,9 @@ def test_package_data_are_listed():
         for file in package.glob(pattern.replace("**", "**/*"))
         if file.is_file()
     }
-    assert listed == {file for file in (package / "data").rglob("*") if file.is_file()} != set()
+    data = {file for file in (package / "data").rglob("*") if file.is_file()}
+    assert data
+    assert listed == data | {package / "py.typed", package / "__init__.pyi"}
 
 
 def test_citation_and_licence_agree_with_the_project():

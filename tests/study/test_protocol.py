@@ -55,7 +55,9 @@ def by_checksum(outputs, items, instruction):
 
 
 @pytest.mark.parametrize(
-    "options", [{"max_new_tokens": 4}, {"style": "plain"}, {"grader": by_checksum}], ids=str
+    "options",
+    [{"max_new_tokens": 4}, {"style": "plain"}, {"grader": by_checksum}],
+    ids=lambda options: next(iter(options)),
 )
 def test_it_gives_what_search_choice_and_grading_give_one_by_one(model, rankings, grid, options):
     options = {"max_new_tokens": 6} | options
