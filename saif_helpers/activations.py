@@ -29,7 +29,7 @@ def capture(
     One nnsight trace for each batch; the forward pass stops after the last layer asked for, whose
     MLP is computed for the read-out position alone. Of a remote model nothing but these rows comes
     back, one request for each batch. Rows differ by rounding (the order of sums) with the prompts
-    they share a batch with, and with whether a later layer is asked for beside.
+    they share a batch with, and with whether a later layer is asked for too.
 
     >>> residual = saif.capture(organism, prompts, layers=[0, 2])
     >>> residual[2].shape == (len(prompts), organism.d_model)
@@ -135,7 +135,7 @@ def capture_batches(
     layers: Sequence[int],
     batch_size: int | None = None,
 ) -> Parts[tuple[dict[str, Tensor], dict[int, Float[Tensor, "tokens d_model"]]]]:
-    """Do as `capture_tokens`, and tell which tokens of which prompts each batch has.
+    """Capture like `capture_tokens`, and yield the tokens of each batch too.
 
     Args:
         model: The model.

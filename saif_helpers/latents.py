@@ -40,7 +40,7 @@ def encode(
 
     Returns:
         The latents' activations, none negative, most of them 0; without gradient, in the SAE's
-        number format and on the device of `residual`.
+        dtype and on the device of `residual`.
 
     Raises:
         ValueError: If the residual stream is not of the SAE's layer or not as wide as the SAE's

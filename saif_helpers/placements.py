@@ -192,7 +192,7 @@ def position_scales(
     padding: Sequence[int],
     placements: Sequence[tuple[Positions, float] | None],
 ) -> PositionScales:
-    """Work out the scale of what is added at each position, from each prompt's placement.
+    """Return the scale of what is added at each position, from each prompt's placement.
 
     Args:
         counted: Which of the prompts' tokens count, see `tokens.without_bos`.

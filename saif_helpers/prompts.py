@@ -35,7 +35,7 @@ class PromptPair:
         wording: The wording used, its slots filled.
         language: The wording's language code.
         content: The content of both.
-        position: Where the instruction stands, relative to the content.
+        position: Where the instruction is, relative to the content.
     """
 
     positive: str

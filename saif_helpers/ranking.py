@@ -96,7 +96,7 @@ class LatentRanking:
 def newly_active(
     positive: Float[Tensor, "pairs d_sae"], negative: Float[Tensor, "pairs d_sae"]
 ) -> Bool[Tensor, "pairs d_sae"]:
-    """Say which latents each pair switches on: active with the instruction, not without it.
+    """Return which latents each pair switches on: active with the instruction, not without it.
 
     >>> halves = [saif.encode(sae, half) for half in saif.capture_pairs(organism, pairs, [0])]
     >>> sensitivity = saif.newly_active(*halves).float().mean(0)

@@ -3,6 +3,7 @@
 import ast
 import functools
 import json
+import re
 from pathlib import Path
 from types import CodeType
 
@@ -147,22 +148,26 @@ def lag_misses(
 
 @functools.cache
 def _chapter() -> tuple[CodeType, CodeType]:
-    """Compile chapter 2's configuration, and its statements from the latents to the checks."""
+    """Compile chapter 2's configuration, and its statements from the latents to the checks.
+
+    What the chapter imports from the package comes with the configuration.
+    """
     cells = json.loads(CHAPTER.read_text(encoding="utf-8"))["cells"]
     code = [cell for cell in cells if cell["cell_type"] == "code"]
     (config,) = ["".join(c["source"]) for c in code if "config" in c["metadata"].get("tags", [])]
-    kept = [
-        node
-        for cell in code
-        if "%pip" not in (text := "".join(cell["source"]))
-        for node in ast.parse(text).body
-        if _names(node) & JUDGES
-    ]
+    texts = [re.sub(r"%pip.*", "pass", "".join(cell["source"])) for cell in code]
+    nodes = [node for text in texts for node in ast.parse(text).body]
+    imports = [ast.unparse(node) for node in nodes if _imports_the_package(node)]
+    kept = [node for node in nodes if _names(node) & JUDGES]
     kept = kept[: 1 + next((i for i, node in enumerate(kept) if "checks" in _names(node)), 0)]
     if missing := JUDGES - {name for node in kept for name in _names(node)}:
         raise ValueError(f"{CHAPTER.name} no longer defines {', '.join(sorted(missing))}")
     statements = compile(ast.Module(kept, []), CHAPTER.name, "exec")
-    return compile(config, CHAPTER.name, "exec"), statements
+    return compile("\n".join([*imports, config]), CHAPTER.name, "exec"), statements
+
+
+def _imports_the_package(node: ast.stmt) -> bool:
+    return isinstance(node, ast.ImportFrom) and node.module.split(".")[0] == "saif_helpers"
 
 
 def _names(node: ast.stmt) -> set[str]:
@@ -186,9 +191,7 @@ def judge_latents(found: Pairs, tested: Pairs) -> list[Criterion]:
         The checks of C1. No other instruction switches any latent on, so "distinct" is no bar.
     """
     config, statements = _chapter()
-    space = {"saif": saif, "torch": torch, "Interval": Interval, "Criterion": Criterion}
-    space |= {"bounded_share": bounded_share, "permute_pairs": permute_pairs}
-    space |= {"layer": 0, "latents": lambda pair, layer: pair}
+    space = {"saif": saif, "torch": torch, "layer": 0, "latents": lambda pair, layer: pair}
     exec(config, space)
     space |= {"positive": found[0], "negative": found[1], "tested": {"seen": tested}}
     space["top"] = saif.rank_latents(*found).top(space["K"])

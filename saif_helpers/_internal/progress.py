@@ -12,7 +12,7 @@ T = TypeVar("T")
 
 
 def watched() -> bool:
-    """Say whether somebody can see a bar: a terminal or a notebook, and not the book's build.
+    """Return whether somebody can see a bar: a terminal or a notebook, and not the book's build.
 
     Returns:
         False when the environment variable ``SAIF_BOOK_BUILD`` is ``1``, because a bar would stay

@@ -28,7 +28,7 @@ def supported() -> dict[str, str]:
 
 
 def in_range(installed: str, bounds: str) -> bool:
-    """Say whether a version lies in a range of pyproject.toml.
+    """Return whether a version lies in a range of pyproject.toml.
 
     The package ``packaging`` would do it too, and takes longer to import than all else here.
 

@@ -49,7 +49,7 @@ def check_wordings(name: str, wordings: Mapping[str, Sequence[str]], slots: Sequ
 
 
 def _slots_in(wording: str, name: str) -> set[str]:
-    """Return the names that stand in braces in a wording, and refuse braces that are no slot."""
+    """Return the names in braces in a wording, and refuse braces that are no slot."""
     advice = "write a slot as {name}, and a brace that is none as {{ or }}"
     try:
         parts = list(Formatter().parse(wording))

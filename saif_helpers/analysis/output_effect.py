@@ -1,4 +1,4 @@
-"""Influence: how much a latent does to what the model writes next, beside how active it is.
+"""Influence: what a latent does to what the model writes next, which its activation does not show.
 
 Later work on steering with SAEs ranks latents by what they do to the output and not by how they
 answer to the input (GradSAE, arXiv:2505.08080; output scores, arXiv:2505.20063). The paper has

@@ -122,7 +122,7 @@ def reconstruction_table(
     layers: Sequence[int],
     batch_size: int | None = None,
 ) -> pd.DataFrame:
-    """Say how good the SAEs are on the prompts at hand, in numbers and in words.
+    """Tabulate how good the SAEs are on the prompts at hand, in numbers and in words.
 
     What is found with an SAE that loses most of the residual stream says little about the model. So
     this comes before anything else is measured, above all where SAEs of one model are used on

@@ -32,7 +32,7 @@ def output_loss(
 
     Returns:
         Mean cross-entropy of each output's tokens, in nats a token; not a number for an output
-        without tokens, and, with a warning, where the model's number format is too narrow for its
+        without tokens, and, with a warning, where the model's dtype is too narrow for its
         residual stream. The token that ends the turn is not counted.
 
     Raises:
@@ -67,7 +67,7 @@ def output_loss(
 def _batch_losses(
     model: ModelWithSAEs, asked: Sequence[list[int]], written: Sequence[list[int]]
 ) -> Float[Tensor, "rows"]:
-    """Return the mean loss of each row's written tokens, which stand at the end of the row."""
+    """Return the mean loss of each row's written tokens, which are at the end of the row."""
     tokens = pad([a + w for a, w in zip(asked, written, strict=True)], model.tokenizer)
     longest = max(map(len, written))
     options = {"use_cache": False, "logits_to_keep": longest + 1}

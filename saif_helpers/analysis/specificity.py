@@ -50,7 +50,7 @@ def response_table(
 
 
 def classify_latents(table: pd.DataFrame, instruction: str, threshold: float = 0.5) -> pd.Series:
-    """Say of each latent whether it is relevant to an instruction, and to that one only.
+    """Return for each latent whether it is relevant to an instruction, and to that one only.
 
     =================  ============================================================================
     kind               what the intervals of its shares say

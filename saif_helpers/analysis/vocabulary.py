@@ -41,7 +41,7 @@ def logit_lens(
 def _logits(
     model: ModelWithSAEs, directions: Float[Tensor, "directions d_model"]
 ) -> Float[Tensor, "directions vocabulary"]:
-    """Do as `logit_lens`, and leave the result where the model's head is."""
+    """Compute `logit_lens`, and leave the result where the model's head is."""
     if directions.shape[-1] != model.d_model:
         raise ValueError(
             f"directions of {directions.shape[-1]} entries given; {model.name} has d_model "

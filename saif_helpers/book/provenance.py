@@ -14,7 +14,7 @@ LIBRARIES = ("saif-helpers", "torch", "transformers", "nnsight", "sae-lens", "nu
 
 
 def provenance(model: ModelWithSAEs, seed: int) -> dict:
-    """Say what a result is made with.
+    """Return what a result was made with.
 
     Args:
         model: The model and its SAEs.

@@ -91,7 +91,7 @@ def results_table(folder: Path) -> pd.DataFrame:
 
     Returns:
         A row for each model, instruction and way of making it: a column for each claim, then the
-        last layer's SAE, number format, hardware, seed, days and versions. Empty if there is no
+        last layer's SAE, dtype, hardware, seed, days and versions. Empty if there is no
         file.
 
     Raises:
@@ -115,7 +115,7 @@ def _row(results: list[Result]) -> dict:
     days = sorted({result.provenance.date for result in results})
     return row | {
         "SAE": list(made.saes.values())[-1],
-        "number format": made.dtype,
+        "dtype": made.dtype,
         "hardware": made.hardware,
         "seed": made.seed,
         "date": " to ".join(dict.fromkeys([days[0], days[-1]])),

@@ -1,4 +1,4 @@
-"""Finished work kept on disk, so that a run that dies goes on where it stopped.
+"""Finished work kept on disk, so that an interrupted run continues where it stopped.
 
 An entry is the result of one batch: a safetensors file whose name is the sha256 sum of all that
 determines it. Its rows are found one by one, whatever batches they were computed in. A plain folder
@@ -50,7 +50,7 @@ class Store:
     Any number of processes may use one folder at once: a file appears whole or not at all, and two
     that have the same name have the same meaning. A file that is damaged, or that another version
     of this package wrote, is named in a warning, left out and overwritten when its batch is done
-    again. If the folder cannot be written to, one warning says so and the work goes on.
+    again. If the folder cannot be written to, one warning says so and the work continues.
 
     >>> model = saif.load("organism", "S", store=saif.Store("results"))
     """
@@ -156,7 +156,7 @@ class Store:
         return len(self._entries())
 
     def __bool__(self) -> bool:
-        """Say yes: an empty store is a store."""
+        """Return True: an empty store is a store too."""
         return True
 
     def __repr__(self) -> str:

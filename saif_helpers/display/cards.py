@@ -124,7 +124,7 @@ def latent_cards(
     Args:
         model: The model and its SAEs.
         layer: The layer.
-        facts: Latent to what shall stand on its card; its keys are the latents.
+        facts: Latent to what its card shows; its keys are the latents.
         positive: Latents at the read-out position with the instruction.
         negative: The same without it.
         texts: Corpus for the contexts, rendered.

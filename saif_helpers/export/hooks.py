@@ -91,7 +91,7 @@ class _Passes:
         """What the vector is multiplied by at each position of the pass that is running."""
 
     def follow(self, module: torch.nn.Module, inputs: tuple, options: dict[str, Any]) -> None:
-        """Work out the scale of a pass that is about to begin.
+        """Return the scale of a pass that is about to begin.
 
         Raises:
             ValueError: If it cannot be told what the pass reads.

@@ -66,7 +66,7 @@ def save_vector(
 
 
 def _model_facts(model: Model, layer: int) -> dict[str, Any]:
-    """Tell what a vector's file says about its model."""
+    """Return what a vector's file says about its model."""
     config = model_config(model)
     paths = model.sae_paths if isinstance(model, ModelWithSAEs) else {}
     return {

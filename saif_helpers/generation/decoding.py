@@ -196,7 +196,7 @@ def _generate_stage(
 def _enough_have_ended(
     stop_ids: Sequence[int], start: int, ids: Int[Tensor, "rows tokens"], _: object
 ) -> Bool[Tensor, "rows"]:
-    """Say of all rows at once whether so many have ended that it pays to drop them."""
+    """Return for all rows at once whether so many have ended that it pays to drop them."""
     ended = torch.isin(ids[:, start:], torch.tensor(stop_ids, device=ids.device)).any(1)
     return (ended.sum() >= max(LEAVING, len(ids) / 4)).expand(len(ids))
 

@@ -55,7 +55,7 @@ class Edit:
     def _clamped(
         self, residual: Float[Tensor, "prompts positions d_model"]
     ) -> Float[Tensor, "prompts positions d_model"]:
-        """Work out what moves this residual stream's clamped latents to their values."""
+        """Return what moves this residual stream's clamped latents to their values."""
         sae, which = self.clamp
         there = encode(sae, residual.to(which.device)) * which[:, None, :]
         offset = self.offsets[:, None, :].to(residual)
@@ -106,7 +106,7 @@ class BatchEdits:
 
 
 def edits_of(model: ModelWithSAEs, steering: Steering, n_prompts: int) -> list[Edit]:
-    """Work out what each prompt gets added after each layer.
+    """Return what each prompt gets added after each layer.
 
     Args:
         model: The model.
@@ -118,7 +118,7 @@ def edits_of(model: ModelWithSAEs, steering: Steering, n_prompts: int) -> list[E
 
     Raises:
         ValueError: If a layer does not exist, a vector is not d_model long or not finite in the
-            model's number format, there is not one entry for each prompt, or latents are clamped of
+            model's dtype, there is not one entry for each prompt, or latents are clamped of
             two SAEs of one layer, in a remote model, or together with another intervention.
     """
     given = for_each_prompt(steering, n_prompts)

@@ -2,7 +2,7 @@
 
 Steering that is too strong makes a model repeat itself, and such text can pass a loose grade: a
 language identifier takes "Deuxeuxeuxeux" for French. So a broken text passes no grade in this
-package, and the share of broken texts is reported beside the grades. The rules and their bars are
+package, and the share of broken texts is reported next to the grades. The rules and their bars are
 this book's (standing: ours): repetition that no writer intends, at a length that no refrain has.
 A text that makes no sense is not broken by this alone.
 """
@@ -15,7 +15,7 @@ from collections import Counter
 from saif_helpers.graders.text import words_of
 
 SHARE_REPEATED = 0.3
-"""Least share of a broken text that repeats at once what stands before it."""
+"""Least share of a broken text that repeats at once what precedes it."""
 SAID_TWICE = 0.6
 """Least share of a broken text that is one clause, said twice."""
 RUN = 5

@@ -20,7 +20,7 @@ from saif_helpers.graders.text import (
 
 
 def equals_reference(output: str, item: Item) -> bool:
-    """Say whether the output equals the item's reference, white space aside.
+    """Return whether the output equals the item's reference, white space aside.
 
     Raises:
         ValueError: If the item has no reference.

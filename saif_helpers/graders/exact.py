@@ -15,7 +15,7 @@ from saif_helpers.graders.text import (
 
 
 def is_shorter_version(output: str, item: Item) -> bool:
-    """Say whether the output has fewer words than the content, over half of them its words."""
+    """Return whether the output has fewer words than the content, over half of them its words."""
     words, content = words_of(output), words_of(item.content)
     return 0 < len(words) < len(content) and sum(w in content for w in words) > len(words) / 2
 

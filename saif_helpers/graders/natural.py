@@ -99,7 +99,7 @@ def answer(output: str, item: Item) -> str:
 
 
 def _quoted(text: str) -> str | None:
-    """Return what stands between quotes around a whole text, or None if there are none."""
+    """Return what is between quotes around a whole text, or None if there are none."""
     for opening, closing in _MARKS:
         inner = text[1:-1]
         # A content that opens with speech is wrapped in two quotes.
@@ -120,7 +120,7 @@ def _grader(strict: OutputCheck, loose: OutputCheck) -> Grader:
 
 
 def _alone(check: OutputCheck) -> OutputCheck:
-    """Refuse an answer with more lines than its content: a remark stands behind it."""
+    """Refuse an answer with more lines than its content: a remark follows it."""
     return lambda text, item: _lines(text) <= max(1, _lines(item.content)) and check(text, item)
 
 
@@ -211,7 +211,7 @@ def _looks_like_json(text: str, item: Item) -> bool:
 
 
 def _names_the_parts(text: str, item: Item) -> bool:
-    found = json.loads(text) if parses_as_json(text) else None  # a remark may stand behind it
+    found = json.loads(text) if parses_as_json(text) else None  # a remark may follow it
     if not isinstance(found, dict):
         return False
     parts = {str(key).casefold(): _text_of(value) for key, value in found.items()}

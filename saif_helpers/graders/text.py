@@ -43,7 +43,7 @@ def without_thought(output: str) -> str:
 
 
 def exact_match(output: str, reference: str) -> bool:
-    """Say whether two texts are equal once white space is normalised."""
+    """Return whether two texts are equal once white space is normalised."""
     return normalise(output) == normalise(reference)
 
 
@@ -60,7 +60,7 @@ def words_of(text: str) -> list[str]:
 
 
 def contains_word(text: str, word: str) -> bool:
-    """Say whether `word` is in `text` as a whole word, in any case.
+    """Return whether `word` is in `text` as a whole word, in any case.
 
     In a script that writes no spaces between words, it may be anywhere.
     """
@@ -73,17 +73,17 @@ def contains_word(text: str, word: str) -> bool:
 
 
 def is_uppercase(text: str) -> bool:
-    """Say whether the text has letters and all of them are capitals."""
+    """Return whether the text has letters and all of them are capitals."""
     return text.isupper()
 
 
 def is_question(text: str) -> bool:
-    """Say whether the text has a word and ends with a question mark."""
+    """Return whether the text has a word and ends with a question mark."""
     return re.search(r"\w", text) is not None and text.rstrip().endswith("?")
 
 
 def parses_as_json(text: str) -> bool:
-    """Say whether the text, as a whole, is a JSON object or a JSON array."""
+    """Return whether the text, as a whole, is a JSON object or a JSON array."""
     try:
         return isinstance(json.loads(text), dict | list)
     except (ValueError, RecursionError):  # a steered model may write a digit or a bracket for ever
@@ -91,7 +91,7 @@ def parses_as_json(text: str) -> bool:
 
 
 def identify_language(text: str, among: Sequence[str] = LANGUAGES) -> str | None:
-    """Name the most likely language of a text, out of a few candidates, offline.
+    """Return the most likely language of a text, out of a few candidates, offline.
 
     Args:
         text: The text. One sentence is enough; a word may not be.
@@ -118,7 +118,7 @@ _REPEATED = re.compile(r"(.{3,80}?)\1+")
 
 
 def repetition(texts: Sequence[str]) -> float:
-    """Return the share of all texts that repeats at once what stands before it.
+    """Return the share of all texts that repeats at once what precedes it.
 
     What is repeated may be a word, some words or a part of a word, of three characters or more, the
     space behind a word included. Case and punctuation do not count.

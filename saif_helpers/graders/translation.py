@@ -44,7 +44,7 @@ CLOSING = "\"'”“»’)* "  # noqa: RUF001 (the quotes of several languages)
 
 
 def is_translation(language: str, text: str, item: Item) -> bool:
-    """Say whether an answer is all in a language and, as far as rules can tell, the content's.
+    """Return whether an answer is all in a language and, as far as rules can tell, the content's.
 
     The language is identified over the whole and over its parts, so that no half is left in
     English; few words may be the content's own, no letter of another script but the content's, and
@@ -77,7 +77,7 @@ def is_translation(language: str, text: str, item: Item) -> bool:
 
 
 def looks_translated(language: str, text: str, item: Item) -> bool:
-    """Say whether an answer is in a language: a word or two for a longer content do not tell.
+    """Return whether an answer is in a language: a word or two for a longer content do not tell.
 
     Args:
         language: The language asked for, as an ISO 639-1 code out of `AMONG`.
@@ -92,7 +92,7 @@ def looks_translated(language: str, text: str, item: Item) -> bool:
 
 
 def is_in(language: str, text: str) -> bool:
-    """Say whether a text is in a language out of `AMONG`, most of its letters Latin ones.
+    """Return whether a text is in a language out of `AMONG`, most of its letters Latin ones.
 
     Out of these languages alone, one is the likeliest for Hindi or Japanese too.
 
@@ -126,7 +126,7 @@ def numbers_in(text: str) -> set[int]:
 
 
 def is_repetitive(text: str) -> bool:
-    """Say whether a text repeats itself: a word three times running, or four words in a row twice.
+    """Return whether a text repeats itself: one word three times running, or four words twice.
 
     Args:
         text: The text.
@@ -141,7 +141,7 @@ def is_repetitive(text: str) -> bool:
 
 
 def has_end(text: str, item: Item) -> bool:
-    """Say whether a text ends like a sentence, if the item's content does: else it was cut off."""
+    """Return whether a text ends like a sentence, if its content does: else it was cut off."""
     end = (".", "!", "?", "…")
     return text.rstrip(CLOSING).endswith(end) or not item.content.rstrip(CLOSING).endswith(end)
 
@@ -200,7 +200,7 @@ def _names(text: str) -> set[str]:
 
 
 def _keeps_names_and_numbers(text: str, item: Item) -> bool:
-    """Say whether the content's larger numbers and half of its names or more are there.
+    """Return whether the content's larger numbers and half of its names or more are there.
 
     A name counts by its first three letters, since places are spelled differently abroad.
     """
@@ -211,7 +211,7 @@ def _keeps_names_and_numbers(text: str, item: Item) -> bool:
 
 
 def _refuses(text: str, item: Item) -> bool:
-    """Say whether an answer refuses, or speaks as a model, and its content says nothing like it."""
+    """Return whether an answer refuses or speaks as a model, unlike its content."""
     folded = unicodedata.normalize("NFC", text).casefold()
     return bool(_REFUSAL.search(folded)) and not _MAY_REFUSE.search(item.content.casefold())
 

@@ -41,7 +41,7 @@ def cpu_computes_in_bfloat16() -> bool:
 
 
 def default_dtype(device: str, fits_float16: bool = True) -> torch.dtype:
-    """Choose the number format of a model's weights by what the device computes in.
+    """Choose the dtype of a model's weights by what the device computes in.
 
     A CPU takes float32, or bfloat16 if it computes in it, which is then about twice as fast. A GPU
     takes bfloat16 if it computes in it. One that does not (a T4 has
@@ -53,7 +53,7 @@ def default_dtype(device: str, fits_float16: bool = True) -> torch.dtype:
         fits_float16: Whether the residual stream stays within float16's 65,504.
 
     Returns:
-        The number format.
+        The dtype.
     """
     if device == "cpu" or not torch.cuda.is_available():
         return torch.bfloat16 if cpu_computes_in_bfloat16() else torch.float32

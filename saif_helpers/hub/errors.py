@@ -48,7 +48,7 @@ def _causes(error: BaseException) -> Iterator[BaseException]:
 
 
 def _advice(what: str, causes: list[BaseException]) -> str | None:
-    """Name the reason that the reader can do something about."""
+    """Return the reason that the reader can do something about."""
 
     def due_to(*kinds: type[BaseException]) -> bool:
         return any(isinstance(cause, kinds) for cause in causes)

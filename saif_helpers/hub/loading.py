@@ -74,7 +74,7 @@ def load(
         dtype: Number format of the model; by default float32 for the organism, otherwise what
             `devices.default_dtype` chooses. SAEs are always float32.
         root: A folder laid out like the shipped one, for organisms that you trained yourself.
-        remote: True to run the model on NDIF: its weights are not fetched, and the number format is
+        remote: True to run the model on NDIF: its weights are not fetched, and the dtype is
             the one there. ``"local"`` to rehearse that here, also with the organism.
         store: Where to keep finished captures and generations, so that a run that was cut off goes
             on where it was: a store or a folder, None for nowhere. ``"usual"`` is
@@ -89,7 +89,7 @@ def load(
         OSError: If files cannot be fetched; the message says what to do.
         ValueError: If there is no such model, layer, width or release, if a file is not the one
             that the organism's manifest lists, if a file could run code, if an SAE does not fit the
-            model, if the number format is too narrow for the model, if NDIF cannot run it, if SAEs
+            model, if the dtype is too narrow for the model, if NDIF cannot run it, if SAEs
             are named for the organism, or named one by one and chosen otherwise too.
     """
     if device is not None:

@@ -182,7 +182,7 @@ def _named_sae(where: tuple[str, str] | Path, device: str) -> tuple[Callable[[],
 
 
 def _check_finite(model: torch.nn.Module, tokenizer: PreTrainedTokenizerBase, name: str) -> None:
-    """Run one short prompt, so that a number format that is too narrow is found out at once."""
+    """Run one short prompt, so that a dtype that is too narrow is found out at once."""
     tokens = tokenizer("The quick brown fox jumps over the lazy dog.", return_tensors="pt")
     ids = tokens["input_ids"].to(next(model.parameters()).device)
     with torch.no_grad():

@@ -94,7 +94,7 @@ def pretrained_saes(releases: Sequence[str]) -> dict[tuple[int, int], Pretrained
 
 
 def resolved(release: str, sae_id: str) -> str:
-    """Say which files an SAE of SAE-Lens' list is, which an id such as "canonical" only stands for.
+    """Return which files an SAE of SAE-Lens' list is; ids such as "canonical" do not say.
 
     Args:
         release: Name of the release.
@@ -179,7 +179,7 @@ def choose_layers(layers: Layers, n_layers: int, name: str) -> list[int]:
 
 
 def width_of(label: str | int) -> int:
-    """Return the number of latents that a label such as ``"65k"`` stands for.
+    """Return the number of latents that a label such as ``"65k"`` means.
 
     Args:
         label: A label of `WIDTHS`, or the number itself, also as text.

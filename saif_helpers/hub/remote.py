@@ -38,7 +38,7 @@ def meta_model(
     """
     with readable_hub_errors(repo_id):
         attention = default_attention(load_config(repo_id))
-        # nnsight 0.8.1 does not find the tokenizer by itself beside transformers 5.23.
+        # nnsight 0.8.1 does not find the tokenizer by itself next to transformers 5.23.
         lm = TransformersModel(
             repo_id, task=task, tokenizer=tokenizer, attn_implementation=attention
         )

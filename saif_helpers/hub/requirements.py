@@ -22,7 +22,7 @@ def shipped_memory_table() -> pd.DataFrame:
 
 
 def needs_table(width: str | None = None) -> pd.DataFrame:
-    """Say what a chapter needs on each model of the zoo.
+    """Tabulate what a chapter needs on each model of the zoo.
 
     Args:
         width: Label of the SAEs' width, such as ``"65k"``; by default each model's usual one.

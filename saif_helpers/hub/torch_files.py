@@ -174,7 +174,7 @@ def _convert_here(release: str, sae_id: str, file: str, folder: str) -> None:
 
 
 def _what_is_wrong(file: str) -> str | None:
-    """Say why a torch file is refused, or None."""
+    """Return why a torch file is refused, or None."""
     from pickle import UnpicklingError
 
     import torch

@@ -1,4 +1,4 @@
-"""A language model as judge, in place of the rules or beside them (paper: GPT-4o-mini; reported).
+"""A language model as judge, in place of the rules (paper: GPT-4o-mini; reported).
 
 The judge is asked through any endpoint that speaks OpenAI's chat completions, with the official
 client, an optional dependency. Nothing is sent before `Judge.grade` or `Judge.answers` is called,
@@ -140,7 +140,7 @@ class Judge:
         price_in: float | None = None,
         price_out: float | None = None,
     ) -> JudgeCost:
-        """Say what `grade` would take, without asking anybody.
+        """Estimate what `grade` would cost, without asking anybody.
 
         Requests that fail and are repeated come on top.
 

@@ -52,7 +52,7 @@ def judge_messages(output: str, item: Item, instruction: InstructionType) -> lis
 
 
 def asked_for(item: Item, instruction: InstructionType) -> str:
-    """Say what an instruction asks for: title, description and what fills its slots.
+    """Describe what an instruction asks for: title, description and what fills its slots.
 
     Args:
         item: The item, for the slots.

@@ -5,8 +5,8 @@ Each finished batch is kept, and later found row by row, so another batch size f
 rounding (in bfloat16 now and then enough for another token), so a result from the store is the one
 of the batch that it was first computed in. A run that is cut off and repeated with the same batch
 size computes the batches that are missing exactly as it would have, and ends with the same bytes.
-The machine is not asked for: a run that lost its GPU goes on with another one, whose results differ
-by rounding.
+The machine does not count: a run that lost its GPU continues with another one, whose results
+differ by rounding.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -49,7 +49,7 @@ def cached_batches(
         step: As for `run_batches`; returns tensors by name, on the CPU, with a row for each prompt.
         batch_size: As for `run_batches`.
         kind: What is computed, such as ``"capture"``.
-        settings: What determines the results beside model and prompts, as JSON can hold it.
+        settings: What determines the results in addition to model and prompts, as JSON can hold it.
         each: Tells what else determines the result of each prompt.
         **options: As for `run_batches`.
 
@@ -88,7 +88,7 @@ def _spread(
 
 
 def _computed_with(model: ModelWithSAEs) -> dict[str, Any]:
-    """Tell model, machine and versions, as far as results depend on them."""
+    """Return model, machine and versions, as far as results depend on them."""
     return {
         "fingerprint": model.fingerprint,
         "dtype": str(model.lm.dtype),

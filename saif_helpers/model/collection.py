@@ -75,7 +75,7 @@ class SAECollection(Mapping):
         return sae
 
     def __contains__(self, key: object) -> bool:
-        """Say whether there is an SAE, without loading it."""
+        """Return whether there is an SAE, without loading it."""
         return key in (self._loaders if isinstance(key, tuple) else self.layers)
 
     def _bytes(self) -> int:

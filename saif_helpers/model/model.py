@@ -138,7 +138,7 @@ class ModelWithSAEs:
         return ("chat", "plain") if self.tokenizer.chat_template else ("plain",)
 
     def warn_beyond_range(self, what: str) -> None:
-        """Warn that a result holds no number because the number format is too narrow for it.
+        """Warn that a result holds no number because the dtype is too narrow for it.
 
         Args:
             what: What has become of which result, to begin the message with.

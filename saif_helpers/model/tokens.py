@@ -166,7 +166,7 @@ def without_bos(
 def without_first(
     tokens: Mapping[str, Int[Tensor, "prompts tokens"]], bos_token_id: int | None
 ) -> Bool[Tensor, "prompts tokens"]:
-    """Do as `without_bos`, with the id of the beginning-of-sequence token instead of a tokenizer.
+    """Mark tokens like `without_bos`, given the id of the beginning-of-sequence token.
 
     Args:
         tokens: A batch from `tokenize`.

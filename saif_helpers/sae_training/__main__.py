@@ -1,6 +1,6 @@
 """Train SAEs for any causal language model: ``make saes MODEL=smollm2-135m-instruct``.
 
-Stopped at any moment and started again with the same options, it goes on where it was. The SAEs
+Stopped at any moment and started again with the same options, it continues where it was. The SAEs
 are then loaded with ``saif.load(MODEL, saes=Path("saes/MODEL/saes"))``.
 """
 

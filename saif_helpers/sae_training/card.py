@@ -129,7 +129,7 @@ def text_curve(rows: list[dict]) -> pd.DataFrame:
 
 
 def missed_bars(rows: list[dict]) -> dict[str, list[str]]:
-    """Say which SAEs miss which of the bars; the control is not held to them.
+    """Return which SAEs miss which of the bars; the control is not held to them.
 
     Args:
         rows: From `quality_rows`.

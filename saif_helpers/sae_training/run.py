@@ -1,4 +1,4 @@
-"""The whole training of a model's SAEs, in steps that go on where they were stopped.
+"""The whole training of a model's SAEs, in steps that continue where they were stopped.
 
 On a CPU several processes of one thread each share the work: they do more than one process with as
 many threads, and a part's result does not depend on how many there are.

@@ -34,13 +34,13 @@ def train_sae(
 ) -> Path:
     """Train an SAE on captured residual stream and save it in SAE-Lens' format, in float16.
 
-    Killed and called again, it goes on from its last checkpoint, which lies in a hidden folder
+    Killed and called again, it continues from its last checkpoint, which lies in a hidden folder
     beside `folder`, and ends with the same weights.
 
     >>> train_sae(residual, 5, Path("my-saes/layer_5_width_1024"))  # doctest: +SKIP
 
     Args:
-        residual: Residual stream after the layer, a row for each token, any number format.
+        residual: Residual stream after the layer, a row for each token, any dtype.
         layer: The layer.
         folder: Where to save; nothing is done if it is there.
         recipe: Width, sparsity and amount of training.

@@ -64,9 +64,9 @@ class Playground(widgets.VBox):
         Args:
             model: The model and its SAEs.
             instructions: Name to instruction, the first one chosen; by default those shipped.
-            settings: Instruction name to where the controls stand when it is chosen; an
+            settings: Instruction name to the controls' setting when it is chosen; an
                 instruction without one starts at `START`.
-            sentence: What stands in the text field at first.
+            sentence: The text field's first text.
             n_pairs: Prompt pairs, of shipped sentences, that latents are found on.
             max_new_tokens: Most tokens of an answer.
             seed: Seed of the wordings' order.
