@@ -70,7 +70,7 @@ def steering_vector(
     most and worse on none. ``rule="paper"`` is `saif_vector`.
 
     >>> print(saif.steering_vector(ranking, sae, k=15))
-    signed mean difference, k = 15 (layer 0, last prompt token, strength 1)
+    signed latents, k = 15 (layer 0, last prompt token, strength 1)
 
     Args:
         ranking: Ranked latents of the same SAE.
@@ -204,7 +204,7 @@ def signed_latents_vector(
     chosen = difference.abs().sort(descending=True, stable=True).indices[:k]
     vector = _weighted(sae, ranking, chosen, difference[chosen])
     return SteeringVector(
-        layer_to_steer(sae, layer, ranking.layer), vector, f"signed mean difference, k = {k}"
+        layer_to_steer(sae, layer, ranking.layer), vector, f"signed latents, k = {k}"
     )
 
 
