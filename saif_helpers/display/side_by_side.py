@@ -111,7 +111,7 @@ def steer(
     >>> print(saif.steer(organism, "The old baker sells red flowers.", vector))
     unsteered: The baker always needs the old hammer.
     steered:   Le vieux boulanger vend des fleurs rouges.
-               signed mean difference, k = 15 (layer 0, decaying by 0.5, strength 2)
+               signed latents, k = 15 (layer 0, decaying by 0.5, strength 2)
     >>> by_ids = saif.steer(organism, "The cat sleeps.", {0: {654: 4.0}})  # layer, latent, strength
 
     Args:
