@@ -192,7 +192,7 @@ def test_the_page_shows_the_figures_of_a_soak_and_types_none(figures, tmp_path):
 
 
 def test_the_page_names_tests_that_there_are():
-    named = re.findall(r"`(tests/\w+\.py)`", PAGE.read_text(encoding="utf-8"))
+    named = re.findall(r"`(tests/[\w/]+\.py)`", PAGE.read_text(encoding="utf-8"))
     assert len(set(named)) >= 7
     assert all((soak.ROOT / name).exists() for name in named)
 
