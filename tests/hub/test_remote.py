@@ -191,6 +191,36 @@ def test_a_capture_returns_the_read_out_rows_and_nothing_else(hosted, kind):
     assert_little_was_sent(there, service)
 
 
+SEVERAL = [
+    [vector(0, 1).at("decaying", 0.5), vector(2, 2), vector(2, 3).at("generated_tokens")],
+    None,
+    [vector(1, 4).at(slice(2, 5))],
+    vector(1, 5).at(slice(-3, None)),
+    [vector(2, 6).at("every_position"), vector(0, 7).at((True, False, True) * 3)],
+]
+
+
+def test_several_vectors_slices_and_masks_go_there_and_back_unchanged(rehearsal):
+    here, there, trips = rehearsal
+    options = {"max_new_tokens": NEW, "batch_size": 3}
+    expected = generate(here, tiny.PROMPTS, SEVERAL, **options)
+    assert generate(there, tiny.PROMPTS, SEVERAL, **options) == expected
+    assert len(trips) == 2
+    for prompt, several in zip(tiny.PROMPTS, SEVERAL, strict=True):
+        expected = log_probabilities(here, prompt, "Le chat.", [several])
+        assert torch.equal(log_probabilities(there, prompt, "Le chat.", [several]), expected)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_several_vectors_slices_and_masks_are_one_request(hosted, kind):
+    here, there, service = hosted(kind)
+    expected = generate(here, tiny.PROMPTS, SEVERAL, max_new_tokens=NEW)
+    assert generate(there, tiny.PROMPTS, SEVERAL, max_new_tokens=NEW) == expected
+    (saved,) = service.returned
+    assert list(saved) == ["new"]
+    assert_little_was_sent(there, service)
+
+
 @pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize("placement", PLACEMENTS)
 def test_a_generation_is_one_request_and_returns_tokens_and_nothing_else(hosted, kind, placement):
