@@ -11,6 +11,7 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
+from saif_helpers._internal.checked import checked
 from saif_helpers.model.batching import Parts, run_batches
 from saif_helpers.model.cached_batches import cached_batches
 from saif_helpers.model.model import ModelWithSAEs
@@ -18,6 +19,7 @@ from saif_helpers.model.tokens import without_bos
 from saif_helpers.prompts import PromptPair
 
 
+@checked
 def capture(
     model: ModelWithSAEs,
     prompts: Sequence[str],
@@ -73,6 +75,7 @@ def capture(
     return {layer: streams[layer] for layer in layers}
 
 
+@checked
 def capture_pairs(
     model: ModelWithSAEs, pairs: Sequence[PromptPair], layers: Sequence[int]
 ) -> tuple[dict[int, Float[Tensor, "pairs d_model"]], dict[int, Float[Tensor, "pairs d_model"]]]:
@@ -99,6 +102,7 @@ def capture_pairs(
     )
 
 
+@checked
 def capture_tokens(
     model: ModelWithSAEs,
     prompts: Sequence[str],

@@ -9,6 +9,7 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
+from saif_helpers._internal.checked import checked
 from saif_helpers.model.saes import (
     SAE,
     check_input_scale,
@@ -23,6 +24,7 @@ ENCODED_AT_ONCE = 2**26
 """Activations worked out at once by `encode_parts`: 256 MB, and some times that in between."""
 
 
+@checked
 def encode(
     sae: SAE,
     residual: Float[Tensor, "*rows d_model"] | Mapping[int, Float[Tensor, "*rows d_model"]],
@@ -97,6 +99,7 @@ def encode_parts(
         yield part, encode(sae, part)
 
 
+@checked
 def decode(sae: SAE, latents: Float[Tensor, "*rows d_sae"]) -> Float[Tensor, "*rows d_model"]:
     """Decode latents back into residual stream.
 
@@ -162,6 +165,6 @@ def layer_to_steer(sae: SAE, layer: int | None, ranked: int | None = None) -> in
         )
     if len(said) > 1:
         raise ValueError(
-            f"layer {layer} is to be steered with an SAE of layer {min(said - {layer})}"
+            f"layer {layer} is to be steered by an SAE of layer {min(said - {layer})}; give its SAE"
         )
     return said.pop()

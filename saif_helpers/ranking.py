@@ -13,7 +13,8 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
-from saif_helpers._internal.arguments import whole_number
+from saif_helpers._internal.checked import checked
+from saif_helpers._internal.pairs import check_halves, check_pair_latents, check_ranking
 from saif_helpers.activations import capture_pairs
 from saif_helpers.latents import encode_parts
 from saif_helpers.model.model import ModelWithSAEs
@@ -21,6 +22,7 @@ from saif_helpers.model.saes import SAE
 from saif_helpers.prompts import PromptPair
 
 
+@checked
 @dataclass(frozen=True, eq=False)
 class LatentRanking:
     """Every latent's sensitivity and mean activation, and the order that they give.
@@ -48,6 +50,11 @@ class LatentRanking:
     order: Int[Tensor, "d_sae"]
     layer: int | None = None
 
+    def __post_init__(self) -> None:
+        """Refuse numbers that are not of the same latents, and an order that leaves some out."""
+        names = ("sensitivity", "mean", "std", "negative_mean")
+        check_ranking({name: getattr(self, name) for name in names}, self.order, self.layer)
+
     @property
     def living(self) -> Bool[Tensor, "d_sae"]:
         """Which latents are active on at least one sample, positive or negative."""
@@ -58,25 +65,32 @@ class LatentRanking:
         """Number of latents that are active on at least one sample."""
         return int(self.living.sum())
 
+    @checked
     def top(self, k: int) -> Int[Tensor, "k"]:
         """Return the indices of the k most sensitive latents.
 
         Raises:
             ValueError: If there are not k latents.
         """
-        k = whole_number("k", k, least=0)
         if not 1 <= k <= len(self.order):
-            raise ValueError(
-                f"k = {k} asked for; give 1 to {len(self.order)}, the number of latents"
-            )
+            n = len(self.order)
+            raise ValueError(f"k = {k} asked for; give 1 to {n}, the number of latents")
         return self.order[:k]
 
+    @checked
     def by(self, scores: Float[Tensor, "d_sae"]) -> "LatentRanking":
         """Return the ranking in the order of other scores, the largest first.
 
         Ties keep the order of this ranking, and so do latents without a score (not a number), which
         go to the end.
+
+        Raises:
+            ValueError: If there is not one score for each latent.
         """
+        if scores.shape != self.order.shape:
+            raise ValueError(
+                f"{len(scores)} scores given for {len(self.order)} latents; give one for each"
+            )
         given = scores.to(self.sensitivity.device)[self.order].nan_to_num(nan=-torch.inf)
         return replace(self, order=self.order[given.sort(descending=True, stable=True).indices])
 
@@ -93,6 +107,7 @@ class LatentRanking:
         return frame.rename_axis("rank")
 
 
+@checked
 def newly_active(
     positive: Float[Tensor, "pairs d_sae"], negative: Float[Tensor, "pairs d_sae"]
 ) -> Bool[Tensor, "pairs d_sae"]:
@@ -108,9 +123,11 @@ def newly_active(
     Returns:
         1[a_j(positive) > 0 and a_j(negative) = 0], whose mean over pairs is C_j (standing: ours).
     """
+    check_pair_latents(positive, negative, "newly_active")
     return (positive > 0) & (negative == 0)
 
 
+@checked
 def rank_latents(
     positive: Float[Tensor, "pairs d_sae"], negative: Float[Tensor, "pairs d_sae"]
 ) -> LatentRanking:
@@ -131,7 +148,7 @@ def rank_latents(
         ValueError: If there is no pair, not one negative for each positive sample, or an activation
             that no latent has: not finite, or negative as a residual stream's.
     """
-    _check_activations(positive, negative)
+    check_pair_latents(positive, negative, "rank_latents")
     fine = torch.promote_types(positive.dtype, torch.float32)  # shares in 16 bits would tie
     positive, negative = positive.to(fine), negative.to(fine)
     sensitivity = newly_active(positive, negative).to(fine).mean(0)
@@ -146,24 +163,7 @@ def _order(
     return by_mean[sensitivity[by_mean].sort(descending=True, stable=True).indices]
 
 
-def _check_activations(positive: Tensor, negative: Tensor) -> None:
-    if len(positive) == 0:
-        raise ValueError("rank_latents was given no pairs; give at least one")
-    if positive.shape != negative.shape:
-        raise ValueError(
-            f"{len(positive)} positive and {len(negative)} negative samples with "
-            f"{positive.shape[-1]} and {negative.shape[-1]} latents given; give the latents of "
-            "both samples of each pair"
-        )
-    for latents in () if positive.is_meta else (positive, negative):  # a dry run has no values
-        lowest, highest = latents.aminmax()
-        if not lowest >= 0 or not highest.isfinite():  # not a number is below nothing
-            raise ValueError(
-                f"the latents have activations from {lowest:g} to {highest:g}; a latent's are "
-                "finite and never negative: give what `encode` returns, not the residual stream"
-            )
-
-
+@checked
 def rank_layers(
     model: ModelWithSAEs, pairs: Sequence[PromptPair], layers: Sequence[int]
 ) -> dict[int, LatentRanking]:
@@ -182,6 +182,7 @@ def rank_layers(
     return rank_captured(model, *capture_pairs(model, pairs, layers))
 
 
+@checked
 def rank_captured(
     model: ModelWithSAEs,
     positive: Mapping[int, Float[Tensor, "pairs d_model"]],
@@ -199,7 +200,12 @@ def rank_captured(
 
     Returns:
         Layer to ranking of its SAE's latents.
+
+    Raises:
+        KeyError: If a layer has no SAE.
+        ValueError: If there is no layer, or the two are not of the same layers and pairs.
     """
+    check_halves(positive, negative)
     return {layer: _rank(model.saes[layer], layer, positive, negative) for layer in positive}
 
 
@@ -216,7 +222,7 @@ def _rank(
     for (_, with_it), (_, without_it) in parts:
         if len(with_it) == len(streams[0]) and len(without_it) == len(streams[1]):
             return replace(rank_latents(with_it, without_it), layer=layer)
-        _check_activations(with_it, without_it)
+        check_pair_latents(with_it, without_it, "rank_captured")
         on = newly_active(with_it, without_it)
         exact = with_it.double()
         found = torch.stack(

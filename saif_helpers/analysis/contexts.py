@@ -105,7 +105,7 @@ def top_contexts(
         keep = without_bos(tokens, model.tokenizer)
         for text, ids, values in _by_text(rows, tokens["input_ids"], keep, active):
             for latent, column in zip(latents, values.T, strict=True):
-                if column.max() > 0:
+                if column.any():
                     best[latent].append((column.max().item(), -text, ids, column.tolist()))
         best = {
             latent: nlargest(n, entries, key=lambda entry: entry[:2])

@@ -5,7 +5,6 @@ at this first.
 """
 
 import math
-import warnings
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
@@ -15,6 +14,9 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
+from saif_helpers._internal.arguments import check_some
+from saif_helpers._internal.checked import checked
+from saif_helpers._internal.warn import warn
 from saif_helpers.activations import capture, capture_tokens
 from saif_helpers.latents import decode, encode, encode_parts
 from saif_helpers.model.batching import run_batches
@@ -56,6 +58,7 @@ class ReconstructionQuality:
         return (self.loss_zeroed - self.loss_reconstructed) / (self.loss_zeroed - self.loss)
 
 
+@checked
 def reconstruction_quality(
     model: ModelWithSAEs,
     texts: Sequence[str],
@@ -116,6 +119,7 @@ EXPLAINED_BAR, RECOVERED_BAR = 0.6, 0.8
 NOT_MEASURED = dict.fromkeys(("loss", "loss_reconstructed", "loss_zeroed"), math.nan)
 
 
+@checked
 def reconstruction_table(
     model: ModelWithSAEs,
     prompts: Sequence[str],
@@ -144,9 +148,10 @@ def reconstruction_table(
         A row for each layer: the SAE's files, explained variance, L0, loss recovered (see
         `ReconstructionQuality`), and what to think of it.
     """
+    check_some(layers=layers, prompts=prompts)
     rows = []
     streams = capture(model, prompts, layers, batch_size) if model.remote else {}
-    for layer in layers:
+    for layer in dict.fromkeys(layers):
         width = model.saes.default_width(layer)
         if model.remote:
             statistics = error_statistics(model.saes[layer, width], [streams[layer]])
@@ -165,10 +170,9 @@ def reconstruction_table(
         )
     poor = [row["layer"] for row in rows if row["in words"].startswith("poor")]
     if poor:
-        warnings.warn(
+        warn(
             f"the SAEs of {model.name} for the layers {poor} are poor on these prompts; see the "
             "table before you believe what is found with them",
-            stacklevel=2,
         )
     return pd.DataFrame(rows).set_index("layer")
 
@@ -213,6 +217,8 @@ def error_statistics(
             errors += (residual - reconstructed).square().sum().item()
             active += (latents > 0).sum().item()
             fired |= (latents > 0).any(0).cpu()
+    if not n:
+        raise ValueError("no token to measure an SAE on; give texts that say something")
     variance = squares - total.square().sum().item() / n
     return {
         "n_tokens": n,

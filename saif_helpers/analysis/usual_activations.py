@@ -9,6 +9,8 @@ from collections.abc import Sequence
 import pandas as pd
 import torch
 
+from saif_helpers._internal.arguments import check_ids
+from saif_helpers._internal.checked import checked
 from saif_helpers.activations import capture_tokens
 from saif_helpers.contents import load_contents
 from saif_helpers.latents import encode_parts
@@ -19,6 +21,7 @@ from saif_helpers.prompts import render
 N_SENTENCES = 60
 
 
+@checked
 def usual_activations(
     model: ModelWithSAEs,
     layer: int,
@@ -48,9 +51,7 @@ def usual_activations(
         ValueError: If the SAE has no such latent, or the model is remote.
     """
     sae = model.saes[layer] if width is None else model.saes[layer, width]
-    wrong = [latent for latent in latents if not 0 <= latent < n_latents(sae)]
-    if wrong:
-        raise ValueError(f"latent {wrong[0]} asked for; the SAE has latents 0-{n_latents(sae) - 1}")
+    check_ids("latent", latents, n_latents(sae))
     if texts is None:
         contents = load_contents("validation", model.corpus)[:N_SENTENCES]
         texts = [render(content.text, model.tokenizer) for content in contents]
@@ -62,6 +63,8 @@ def usual_activations(
             for _, encoded in encode_parts(sae, streams[layer])
         ]
     )
+    if not len(active):
+        raise ValueError("the texts hold no token but the first; give texts that say something")
     times = (active > 0).sum(0)
     found = {
         "mean where active": (active.sum(0) / times.clamp(min=1)).tolist(),

@@ -21,6 +21,7 @@ from typing import Any
 
 from torch import Tensor
 
+from saif_helpers._internal.checked import checked
 from saif_helpers.cache.entry import canonical, digest, pack, read_key, unpack, write
 
 DRIVE = Path("/content/drive/MyDrive")  # where Colab mounts Google Drive
@@ -55,6 +56,7 @@ class Store:
     >>> model = saif.load("organism", "S", store=saif.Store("results"))
     """
 
+    @checked
     def __init__(self, folder: str | os.PathLike) -> None:
         """Use a folder, which is made when the first result is put into it."""
         self.folder = Path(folder).expanduser()

@@ -8,6 +8,7 @@ import torch
 from nnsight import TransformersModel
 from transformers import PreTrainedTokenizerBase
 
+from saif_helpers._internal.checked import checked
 from saif_helpers._internal.types import Corpus, Remote
 from saif_helpers.cache.store import Store
 from saif_helpers.model.architecture import check_architecture, decoder_layers
@@ -16,6 +17,7 @@ from saif_helpers.model.model import SAE_BYTES, ModelWithSAEs
 from saif_helpers.model.saes import SAE, check_input_scale, n_latents, sae_facts, sae_layer
 
 
+@checked
 def wrap(
     model: torch.nn.Module | TransformersModel,
     tokenizer: PreTrainedTokenizerBase,
@@ -89,7 +91,10 @@ def combine(
         if not 0 <= layer < n_layers:
             raise ValueError(f"{at} does not fit; {name} has layers 0-{n_layers - 1}")
         if cfg.get("d_in", d_model) != d_model:
-            raise ValueError(f"{at} has d_in {cfg['d_in']}, but {name} has d_model {d_model}")
+            raise ValueError(
+                f"{at} has d_in {cfg['d_in']}, but {name} has d_model {d_model}; give an SAE of "
+                "this model"
+            )
         if cfg.get("d_sae", width) != width:
             raise ValueError(f"{at} has {cfg['d_sae']} latents; key it by that width")
         if sae_layer(cfg) not in (None, layer):

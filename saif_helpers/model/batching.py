@@ -2,7 +2,6 @@
 
 import gc
 import math
-import warnings
 from collections.abc import Callable, Iterator, Sequence
 from itertools import islice
 from threading import RLock
@@ -12,6 +11,7 @@ import torch
 from torch import Tensor
 
 from saif_helpers._internal.progress import progress
+from saif_helpers._internal.warn import warn
 from saif_helpers.model.model import ModelWithSAEs
 from saif_helpers.model.tokens import Prompt, order_by_length, pad, token_ids
 
@@ -243,8 +243,7 @@ def run_batches_with_oom_retry(
         gc.collect()
         if torch.cuda.is_available():
             torch.cuda.empty_cache()
-        warnings.warn(
+        warn(
             f"{description}: {len(part)} prompts did not fit into the memory; going on with "
             f"{batch_size} at a time",
-            stacklevel=4,
         )

@@ -58,7 +58,10 @@ class SAECollection(Mapping):
 
     def __getitem__(self, key: int | tuple[int, int]) -> SAE:
         """Return the SAE of a layer, or of a layer and a width."""
-        layer, width = key if isinstance(key, tuple) else (key, self.default_width(key))
+        parts = key if isinstance(key, tuple) else (key,)
+        if len(parts) > 2 or any(isinstance(one, bool) for one in parts):
+            raise KeyError(f"saes[{key!r}] asked for; give a layer, or a layer and a width")
+        layer, width = parts if len(parts) == 2 else (key, self.default_width(key))
         if (layer, width) not in self._loaders:
             raise KeyError(
                 f"no SAE of width {width} for layer {layer}; there are "

@@ -1,7 +1,6 @@
 """A language model together with its tokenizer and its SAEs."""
 
 import json
-import warnings
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -10,7 +9,9 @@ import torch
 from nnsight import Envoy, TransformersModel
 from transformers import PreTrainedTokenizerBase
 
+from saif_helpers._internal.checked import checked
 from saif_helpers._internal.types import Corpus, Remote, Style
+from saif_helpers._internal.warn import warn
 from saif_helpers.cache.entry import tensors_digest
 from saif_helpers.cache.store import Store
 from saif_helpers.model.architecture import layers_path
@@ -87,6 +88,7 @@ class ModelWithSAEs:
             self._known_sum["state"] = state
         return self._known_sum["sum"]
 
+    @checked
     def layer(self, index: int) -> Envoy:
         """Return a decoder layer; in a trace its ``.output`` is the residual stream after it.
 
@@ -143,10 +145,9 @@ class ModelWithSAEs:
         Args:
             what: What has become of which result, to begin the message with.
         """
-        warnings.warn(
+        warn(
             f"{what}: the residual stream of {self.name} went beyond {self.lm.dtype}. Steer less, "
             "or load the model with dtype=torch.bfloat16 or torch.float32",
-            stacklevel=3,
         )
 
     def require_local(self, what: str) -> None:

@@ -13,6 +13,7 @@ from jaxtyping import Float
 from torch import Tensor
 from torch.nn import Module
 
+from saif_helpers._internal.checked import ALSO
 from saif_helpers.cache.entry import tensors_digest
 
 
@@ -49,6 +50,9 @@ def check_sae(sae: Any) -> None:
             f"a {type(sae).__name__} given for an SAE; give an object with encode, decode and "
             "W_dec, a tensor of shape (latents, d_model)"
         )
+
+
+ALSO[SAE] = check_sae
 
 
 def n_latents(sae: SAE) -> int:
