@@ -12,6 +12,9 @@ import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
 
+from saif_helpers._internal.arguments import check_finite, number, whole_number
+from saif_helpers._internal.checked import checked
+
 Placement = Literal["last_prompt_token", "every_position", "generated_tokens", "decaying"]
 PLACEMENTS: tuple[Placement, ...] = (
     "last_prompt_token",
@@ -36,12 +39,13 @@ def check_placement(placement: Positions, decay: float) -> None:
     named = isinstance(placement, str) and placement in PLACEMENTS
     mask = isinstance(placement, tuple) and all(isinstance(one, bool) for one in placement)
     span = isinstance(placement, slice) and placement.step in (None, 1)
+    span = span and {type(placement.start), type(placement.stop)} <= {int, type(None)}
     if not (named or span or (mask and placement)):
         raise ValueError(
             f"placement {placement!r} asked for; give one of {', '.join(PLACEMENTS)}, a slice of "
             "the prompt's tokens, or a tuple with True or False for each of them"
         )
-    if not 0 <= decay <= 1:
+    if not 0 <= number("decay", decay) <= 1:
         raise ValueError(f"decay={decay} asked for; give a number from 0 to 1")
 
 
@@ -88,9 +92,12 @@ class Placed:
     strength: float = 1.0
 
     def __post_init__(self) -> None:
-        """Refuse a placement that there is not."""
+        """Refuse a layer, a placement or a factor that there is not."""
+        whole_number("layer", self.layer, least=0)
         check_placement(self.placement, self.decay)
+        check_finite("strength", self.strength)
 
+    @checked
     def at(self: Intervened, placement: Positions, decay: float | None = None) -> Intervened:
         """Return the same intervention at other positions.
 

@@ -5,12 +5,15 @@ The paper is not known to have them (standing: ours).
 
 import torch
 
+from saif_helpers._internal.arguments import seed_number
+from saif_helpers._internal.checked import checked
 from saif_helpers.model.saes import SAE
 from saif_helpers.ranking import LatentRanking
 from saif_helpers.vector_rules import saif_vector
 from saif_helpers.vectors import SteeringVector
 
 
+@checked
 def random_latents_vector(
     ranking: LatentRanking,
     sae: SAE,
@@ -52,7 +55,7 @@ def random_latents_vector(
             f"only {len(pool)} latents outside the top {k} were ever active; "
             f"ask for a k of at most {len(pool)} or rank on more samples"
         )
-    generator = torch.Generator().manual_seed(seed)
+    generator = torch.Generator().manual_seed(seed_number(seed))
     drawn = pool[torch.randperm(len(pool), generator=generator)[:k]].to(W_dec.device)
     strengths = (ranking.mean[top] + beta * ranking.std[top]).to(W_dec)
     vector = (strengths @ W_dec[drawn]).to(ranking.mean.device)
@@ -60,6 +63,7 @@ def random_latents_vector(
     return SteeringVector(like.layer, vector, f"random latents, k = {k}, seed {seed}")
 
 
+@checked
 def random_direction_vector(like: SteeringVector, *, seed: int) -> SteeringVector:
     """Build a control: a random direction at the layer, positions and norm of another vector.
 
@@ -72,7 +76,7 @@ def random_direction_vector(like: SteeringVector, *, seed: int) -> SteeringVecto
     Returns:
         The steering vector, drawn evenly over all directions.
     """
-    generator = torch.Generator().manual_seed(seed)
+    generator = torch.Generator().manual_seed(seed_number(seed))
     direction = torch.randn(like.vector.shape, generator=generator).to(like.vector)
     vector = direction * (like.vector.norm() / direction.norm())
     words = f"random direction, seed {seed}"

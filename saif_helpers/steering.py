@@ -11,6 +11,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from saif_helpers._internal.arguments import several, whole_number
+from saif_helpers._internal.checked import checked
 from saif_helpers.generation.decoding import Sampling, generate_batch
 from saif_helpers.generation.interventions import (
     BatchEdits,
@@ -29,6 +30,7 @@ from saif_helpers.placements import PLACEMENTS, Placement, position_scales
 __all__ = ["PLACEMENTS", "Intervention", "Placement", "generate", "log_probabilities"]
 
 
+@checked
 def generate(
     model: ModelWithSAEs,
     prompts: Sequence[str],
@@ -85,8 +87,7 @@ def generate(
             for each prompt, or latents are clamped of two SAEs of one layer or in a remote model.
     """
     sizes = {"max_new_tokens": max_new_tokens, "batch_size": batch_size}
-    ends = several(stop)
-    if "" in ends:
+    if "" in (ends := several(stop)):
         raise ValueError("an empty text given in stop; give texts that an output can hold")
     written = generate_ids(model, prompts, steering, sampling=sampling, **sizes)
     return [_until(text_of(model, ids), ends) for ids in written]
@@ -194,6 +195,7 @@ def batch_edits(
     return BatchEdits(edits, [position_scales(counted, padding, one.placements) for one in edits])
 
 
+@checked
 def log_probabilities(
     model: ModelWithSAEs, prompt: str, output: str, steering: Steering = None
 ) -> Float[Tensor, "tokens"]:

@@ -5,7 +5,6 @@ added to the residual stream (standing: stated); alpha_j = mu_j + beta * sigma_j
 alpha_j W_dec[j] over the top k latents (standing: ours).
 """
 
-import warnings
 from collections.abc import Mapping
 from typing import Literal
 
@@ -13,6 +12,9 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from saif_helpers._internal.arguments import check_finite
+from saif_helpers._internal.checked import checked
+from saif_helpers._internal.pairs import streams_at
+from saif_helpers._internal.warn import warn
 from saif_helpers.latents import layer_to_steer, sum_of_directions
 from saif_helpers.model.saes import SAE, check_decoder_units, n_latents
 from saif_helpers.ranking import LatentRanking
@@ -21,6 +23,7 @@ from saif_helpers.vectors import ClampedLatents, SteeringVector
 LatentRule = Literal["signed latents", "paper"]
 
 
+@checked
 def clamped_latents(
     ranking: LatentRanking, sae: SAE, k: int, beta: float = 0.0, *, layer: int | None = None
 ) -> ClampedLatents:
@@ -54,6 +57,7 @@ def clamped_latents(
     )
 
 
+@checked
 def steering_vector(
     ranking: LatentRanking,
     sae: SAE,
@@ -96,6 +100,7 @@ def steering_vector(
     return signed_latents_vector(ranking, sae, k, layer=layer)
 
 
+@checked
 def saif_vector(
     ranking: LatentRanking, sae: SAE, k: int, beta: float = 0.0, *, layer: int | None = None
 ) -> SteeringVector:
@@ -128,6 +133,7 @@ def saif_vector(
     )
 
 
+@checked(but=("positive", "negative"))
 def mean_difference_vector(
     positive: Mapping[int, Float[Tensor, "pairs d_model"]],
     negative: Mapping[int, Float[Tensor, "other_pairs d_model"]],
@@ -150,28 +156,11 @@ def mean_difference_vector(
     Raises:
         ValueError: If the layer was not captured, or there are not two samples of each kind.
     """
-    for given in (positive, negative):
-        if not isinstance(given, Mapping) or layer not in given:
-            there = sorted(given) if isinstance(given, Mapping) else f"a {type(given).__name__}"
-            raise ValueError(
-                f"the difference in means of layer {layer} asked for, and residual stream of "
-                f"{there} given; give both halves of what capture_pairs(model, pairs, [{layer}]) "
-                "returns"
-            )
-    with_it, without_it = positive[layer], negative[layer]
-    if min(len(with_it), len(without_it)) < 2:
-        raise ValueError(
-            f"{len(with_it)} positive and {len(without_it)} negative samples given; give at least "
-            "two of each"
-        )
-    if with_it.ndim != 2 or without_it.ndim != 2 or with_it.shape[1] != without_it.shape[1]:
-        raise ValueError(
-            f"residual streams of shapes {tuple(with_it.shape)} and {tuple(without_it.shape)} "
-            "given; give a row for each sample, of one model"
-        )
+    with_it, without_it = streams_at(positive, negative, layer)
     return SteeringVector(layer, with_it.mean(0) - without_it.mean(0), "difference in means")
 
 
+@checked
 def signed_latents_vector(
     ranking: LatentRanking, sae: SAE, k: int, *, layer: int | None = None
 ) -> SteeringVector:
@@ -212,10 +201,9 @@ def _warn_of_insensitive(ranking: LatentRanking, k: int) -> None:
     """Warn if the first k latents are not all switched on by the instruction."""
     sensitive = int((ranking.sensitivity[ranking.order[:k]] > 0).sum())
     if sensitive < k:
-        warnings.warn(
+        warn(
             f"k = {k} latents asked for, and only {sensitive} of them are ever switched on by the "
             "instruction; the others are active without it too: take a smaller k",
-            stacklevel=3,
         )
 
 

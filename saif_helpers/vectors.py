@@ -15,7 +15,9 @@ from jaxtyping import Float, Int
 from torch import Tensor
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
-from saif_helpers._internal.arguments import check_finite
+from saif_helpers._internal.arguments import check_finite, check_ids, check_same_lengths
+from saif_helpers._internal.checked import checked
+from saif_helpers._internal.tensors import as_tensor
 from saif_helpers.export.hooks import steered
 from saif_helpers.export.model_identity import Model
 from saif_helpers.export.steering_vectors import to_steering_vectors
@@ -25,6 +27,7 @@ from saif_helpers.model.saes import SAE, check_decoder_units, n_latents
 from saif_helpers.placements import Placed, Positions
 
 
+@checked(but=("vector",))
 @dataclass(frozen=True, eq=False)
 class SteeringVector(Placed):
     """A direction to add to the residual stream after a layer, and at which positions.
@@ -50,24 +53,26 @@ class SteeringVector(Placed):
     def __post_init__(self) -> None:
         """Take lists and arrays of numbers as well, and refuse what is no vector."""
         super().__post_init__()
-        if not isinstance(self.vector, Tensor):
-            object.__setattr__(self, "vector", torch.as_tensor(self.vector, dtype=torch.float32))
-        if self.vector.ndim != 1 or not self.vector.is_floating_point():
+        vector = as_tensor("vector", self.vector)
+        if vector.ndim != 1 or not vector.is_floating_point() or not len(vector):
             raise ValueError(
-                f"a steering vector of shape {tuple(self.vector.shape)} and {self.vector.dtype} "
+                f"a steering vector of shape {tuple(vector.shape)} and {vector.dtype} "
                 "given; give one floating-point number for each entry of the residual stream"
             )
+        object.__setattr__(self, "vector", vector)
 
     @property
     def norm(self) -> float:
         """Length of the vector."""
         return self.vector.norm().item()
 
+    @checked
     def scaled(self, strength: float) -> "SteeringVector":
         """Return the vector times `strength`, which must be finite."""
         check_finite("strength", strength)
         return replace(self, vector=strength * self.vector, strength=strength * self.strength)
 
+    @checked
     def save(
         self,
         path: str | Path,
@@ -91,6 +96,7 @@ class SteeringVector(Placed):
         save_vector(path, self, model, settings)
 
     @classmethod
+    @checked
     def load(cls, path: str | Path, model: Model | None = None) -> "SteeringVector":
         """Read a vector that `save` wrote, exactly as it was.
 
@@ -112,6 +118,7 @@ class SteeringVector(Placed):
         vector, fields = load_vector(path, model)
         return cls(vector=vector, **fields)
 
+    @checked
     def apply(
         self, model: Any, tokenizer: PreTrainedTokenizerBase | None = None
     ) -> AbstractContextManager[PreTrainedModel]:
@@ -145,6 +152,7 @@ class SteeringVector(Placed):
         return to_steering_vectors(self)
 
     @classmethod
+    @checked
     def from_latents(
         cls,
         sae: SAE,
@@ -172,14 +180,9 @@ class SteeringVector(Placed):
             ValueError: If there is no such latent or no latent at all, a strength is not finite,
                 the SAE's decoder is not in residual-stream units, or the layer is not known.
         """
-        strengths = dict(latents) if isinstance(latents, Mapping) else dict.fromkeys(latents, 1.0)
         check_decoder_units(sae)
-        d_sae = n_latents(sae)
-        unknown = [latent for latent in strengths if not 0 <= latent < d_sae]
-        if unknown or not strengths:
-            raise ValueError(
-                f"latents {list(strengths)} asked for; give one or more from 0 to {d_sae - 1}"
-            )
+        check_ids("latent", [*latents], n_latents(sae))
+        strengths = dict(latents) if isinstance(latents, Mapping) else dict.fromkeys(latents, 1.0)
         for latent, strength in strengths.items():
             check_finite(f"strength of latent {latent}", strength)
         at = layer_to_steer(sae, layer)
@@ -189,6 +192,7 @@ class SteeringVector(Placed):
         return cls(at, vector, f"latents {words}", placement=placement)
 
 
+@checked
 @dataclass(frozen=True, eq=False)
 class ClampedLatents(Placed):
     """Latents to set to given activations after a layer, instead of adding to what they have.
@@ -217,6 +221,13 @@ class ClampedLatents(Placed):
     values: Float[Tensor, "k"]
     description: str = "clamped latents"
 
+    def __post_init__(self) -> None:
+        """Refuse latents that there are not, and another layer's SAE."""
+        super().__post_init__()
+        check_ids("latent", self.latents.tolist(), n_latents(self.sae))
+        check_same_lengths(latents=self.latents, values=self.values)
+        layer_to_steer(self.sae, self.layer)
+
     @property
     def vector(self) -> Float[Tensor, "d_model"]:
         """What is added where none of the latents is active."""
@@ -227,6 +238,7 @@ class ClampedLatents(Placed):
         """Length of what is added where none of the latents is active."""
         return self.vector.norm().item()
 
+    @checked
     def scaled(self, strength: float) -> "ClampedLatents":
         """Return the latents set to `strength` (finite) times the values; 0 switches them off."""
         check_finite("strength", strength)

@@ -15,6 +15,8 @@ from nnsight.intervention.interleaver import OutOfOrderError
 from torch import Tensor
 from transformers import DynamicCache
 
+from saif_helpers._internal.arguments import seed_number
+from saif_helpers._internal.checked import checked
 from saif_helpers.cache.entry import digest
 from saif_helpers.generation.interventions import BatchEdits
 from saif_helpers.model.model import ModelWithSAEs
@@ -52,6 +54,7 @@ NOTHING_BUT_GREEDY = {
 """What a model's ``generation_config`` must not decide: the likeliest token is taken, no other."""
 
 
+@checked
 @dataclass(frozen=True)
 class Sampling:
     """How tokens are drawn, in place of taking the likeliest.
@@ -75,6 +78,7 @@ class Sampling:
             raise ValueError(f"temperature={self.temperature} asked for; give a number above 0")
         if not 0 < self.top_p <= 1:
             raise ValueError(f"top_p={self.top_p} asked for; give a number above 0, at most 1")
+        seed_number(self.seed)
 
     @property
     def options(self) -> dict[str, float | bool | None]:

@@ -262,7 +262,7 @@ def test_the_organism_keeps_results_only_where_one_says(tmp_path, monkeypatch):
 
 
 def clamp(kind="gemma2", value=9.0, seed=1):
-    sae = tiny.sae(seed)
+    sae = tiny.sae(seed, hook_name="blocks.1.hook_resid_post")
     return ClampedLatents(1, sae, torch.tensor([3, 5]), torch.tensor([value, 2.0]), kind)
 
 
