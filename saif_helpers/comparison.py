@@ -8,6 +8,7 @@ from scipy.optimize import brentq
 from scipy.stats import norm
 
 from saif_helpers._internal.arguments import share
+from saif_helpers._internal.checked import checked
 from saif_helpers.grading import Grades, Kind, passed
 from saif_helpers.intervals import Interval
 
@@ -29,6 +30,7 @@ def check_distinct(contents: Iterable[str]) -> None:
             )
 
 
+@checked
 def paired_difference(
     first: Grades, second: Grades, kind: Kind, confidence: float = 0.95
 ) -> Interval:

@@ -5,6 +5,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from saif_helpers._internal.checked import checked
 from saif_helpers._internal.paths import DATA
 from saif_helpers._internal.types import Corpus
 from saif_helpers.graders.grader import Item
@@ -13,6 +14,7 @@ from saif_helpers.instructions import InstructionType
 SENTENCES = {"grammar": "sentences.jsonl", "natural": "natural.jsonl"}
 
 
+@checked
 @dataclass(frozen=True)
 class Content:
     """A sentence that an instruction can be about.
@@ -41,11 +43,13 @@ class Content:
                 if not isinstance(text, str):
                     raise ValueError(f"{name} {key!r} of {self.text!r} is {text!r}; give a text")
 
+    @checked
     def item(self, instruction: InstructionType) -> Item:
         """Return what an output for this content under `instruction` is graded against."""
         return Item(self.text, self.references.get(instruction.name), self.slots)
 
 
+@checked
 def load_contents(
     split: str, corpus: Corpus = "grammar", path: Path | None = None
 ) -> list[Content]:

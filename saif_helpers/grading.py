@@ -10,6 +10,8 @@ from typing import Literal
 
 import pandas as pd
 
+from saif_helpers._internal.arguments import check_same_lengths
+from saif_helpers._internal.checked import checked
 from saif_helpers.contents import Content
 from saif_helpers.graders.broken import is_broken
 from saif_helpers.graders.grader import Item
@@ -19,10 +21,12 @@ from saif_helpers.instructions import InstructionType
 from saif_helpers.intervals import Interval, wilson
 
 Kind = Literal["strict", "loose", "broken"]
+PER_OUTPUT = ("items", "outputs", "strict", "loose", "broken")  # what grades have for each
 GradeOutputs = Callable[[Sequence[str], Sequence[Item], InstructionType], "Grades"]
 """What grades outputs: `grade`, by the instruction's rules, or the ``grade`` of a `Judge`."""
 
 
+@checked
 @dataclass(frozen=True)
 class Grades:
     """The grades of a list of outputs.
@@ -48,10 +52,12 @@ class Grades:
     broken: tuple[bool, ...] = ()
 
     def __post_init__(self) -> None:
-        """Fill in the default."""
+        """Fill in the default, and refuse grades that are not of the same outputs."""
         if not self.broken:
             object.__setattr__(self, "broken", (False,) * len(self.outputs))
+        check_same_lengths(**{name: getattr(self, name) for name in PER_OUTPUT})
 
+    @checked
     def proportion(self, kind: Kind, confidence: float = 0.95) -> Interval:
         """Return the share of outputs that pass, with its Wilson interval.
 
@@ -86,6 +92,7 @@ class Grades:
         )
 
 
+@checked
 def grade(outputs: Sequence[str], items: Sequence[Item], instruction: InstructionType) -> Grades:
     """Grade outputs of one instruction; a broken output passes nothing, whatever its checks say.
 
@@ -160,6 +167,7 @@ def check_lengths(outputs: Sequence[str], items: Sequence[Item]) -> None:
         )
 
 
+@checked
 def check_grader(instruction: InstructionType, content: Content) -> None:
     """Try an instruction's grader on a content, so that a bad one fails before anything runs.
 
@@ -188,6 +196,7 @@ def check_grader(instruction: InstructionType, content: Content) -> None:
             )
 
 
+@checked
 def pool_grades(several: Sequence[Grades]) -> Grades:
     """Put the grades of several runs together, for example of one control with several seeds.
 
@@ -210,8 +219,7 @@ def pool_grades(several: Sequence[Grades]) -> Grades:
         raise ValueError(
             f"pool_grades was given grades for {names or 'nothing'}; give one instruction's"
         )
-    fields = ("items", "outputs", "strict", "loose", "broken")
-    joined = {name: sum((getattr(grades, name) for grades in several), ()) for name in fields}
+    joined = {name: sum((getattr(grades, name) for grades in several), ()) for name in PER_OUTPUT}
     return Grades(names[0], **joined)
 
 

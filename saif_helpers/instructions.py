@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
 
+from saif_helpers._internal.checked import checked
 from saif_helpers._internal.paths import DATA
 from saif_helpers._internal.types import Corpus
 from saif_helpers._internal.wordings import check_held_out, check_wordings
@@ -34,6 +35,7 @@ FILES_OF = {
 }
 
 
+@checked
 @dataclass(frozen=True)
 class InstructionType:
     """A kind of instruction, for example "translate into French".
@@ -83,6 +85,7 @@ class InstructionType:
         check_wordings(self.name, self.wordings, self.slots)
         check_held_out(self.name, self.wordings, self.held_out_language, self.held_out_wordings)
 
+    @checked
     def select(
         self, wordings: Wordings = "all", languages: Sequence[str] | None = None
     ) -> dict[str, list[str]]:
@@ -126,6 +129,7 @@ class InstructionType:
             )
         return chosen if languages is None else {key: chosen[key] for key in languages}
 
+    @checked
     def fill(self, wording: str, slots: Mapping[str, str]) -> str:
         """Put a content's words into a wording's slots.
 
@@ -151,6 +155,7 @@ class InstructionType:
         return language == self.held_out_language or index in self.held_out_wordings
 
 
+@checked
 def load_instructions(
     corpus: Corpus = "grammar", path: Path | None = None
 ) -> dict[str, InstructionType]:

@@ -5,9 +5,11 @@ from dataclasses import dataclass
 
 from scipy.stats import norm
 
-from saif_helpers._internal.arguments import share
+from saif_helpers._internal.arguments import share, whole_number
+from saif_helpers._internal.checked import checked
 
 
+@checked
 @dataclass(frozen=True)
 class Interval:
     """An estimate with its confidence interval.
@@ -27,11 +29,16 @@ class Interval:
     high: float
     n: int
 
+    def __post_init__(self) -> None:
+        """Refuse a number of outputs that there cannot be."""
+        whole_number("n", self.n, least=0)
+
     def __str__(self) -> str:
         """Write it as ``0.52 [0.38, 0.66]``."""
         return f"{self.value:.2f} [{self.low:.2f}, {self.high:.2f}]"
 
 
+@checked
 def wilson(count: int | float, n: int, confidence: float = 0.95) -> Interval:
     """Return a share with its Wilson interval.
 

@@ -13,6 +13,8 @@ from typing import Literal, Protocol, runtime_checkable
 import jinja2
 from transformers import PreTrainedTokenizerBase
 
+from saif_helpers._internal.arguments import seed_number
+from saif_helpers._internal.checked import checked
 from saif_helpers._internal.types import Style
 from saif_helpers.contents import Content
 from saif_helpers.instructions import InstructionType, Wordings, load_instructions
@@ -21,6 +23,7 @@ from saif_helpers.model.tokens import markers
 Position = Literal["after", "before"]
 
 
+@checked
 @dataclass(frozen=True)
 class PromptPair:
     """One content with and without one wording of an instruction, ready for the tokenizer.
@@ -46,6 +49,7 @@ class PromptPair:
     position: Position
 
 
+@checked
 def render(
     text: str,
     tokenizer: PreTrainedTokenizerBase,
@@ -94,8 +98,6 @@ def render(
                 "which is the text alone; put them into the text, or give style='chat'"
             )
         return (tokenizer.bos_token or "") + text
-    if style != "chat":
-        raise ValueError(f"style {style!r} asked for; give 'chat' or 'plain'")
     if not tokenizer.chat_template:
         raise ValueError(
             "style 'chat' asked for, but the tokenizer has no chat template, as that of a base "
@@ -152,9 +154,10 @@ def _shipped(name: str) -> InstructionType:
     return known[name]
 
 
+@checked
 def make_pairs(
     instruction: InstructionType | str,
-    contents: Sequence[Content | str],
+    contents: Content | str | Sequence[Content | str],
     tokenizer: PreTrainedTokenizerBase | HasTokenizer,
     *,
     position: Position = "after",
@@ -200,9 +203,7 @@ def make_pairs(
         tokenizer = tokenizer.tokenizer
     if not contents:
         raise ValueError("make_pairs was given no contents; give at least one")
-    if position not in ("after", "before"):
-        raise ValueError(f"position {position!r} asked for; give 'after' or 'before'")
-    draw = random.Random(seed)
+    draw = random.Random(seed_number(seed))
     choice = instruction.select(wordings, languages)
     order = draw.sample(list(choice), len(choice))
     choice = {language: draw.sample(choice[language], len(choice[language])) for language in order}

@@ -6,7 +6,7 @@ from string import Formatter
 
 
 def check_wordings(name: str, wordings: Mapping[str, Sequence[str]], slots: Sequence[str]) -> None:
-    """Raise if wordings are no lists, too few, empty, repeated, or have other slots than they say.
+    """Raise if wordings are too few, empty, repeated, or have other slots than they say.
 
     Args:
         name: Name of the instruction, for messages.
@@ -16,12 +16,6 @@ def check_wordings(name: str, wordings: Mapping[str, Sequence[str]], slots: Sequ
     Raises:
         ValueError: If a wording is not as it should be.
     """
-    for language, texts_of_it in wordings.items():
-        if isinstance(texts_of_it, str):
-            raise ValueError(
-                f"instruction {name!r} has the text {texts_of_it!r} in {language!r}; give a list "
-                "of wordings"
-            )
     texts = [text for several in wordings.values() for text in several]
     if len(texts) < 2:
         raise ValueError(

@@ -12,6 +12,7 @@ import unicodedata
 import zlib
 from collections import Counter
 
+from saif_helpers._internal.checked import checked
 from saif_helpers.graders.text import words_of
 
 SHARE_REPEATED = 0.3
@@ -47,6 +48,7 @@ _ENDS = frozenset(".!?…:\"'”»)]}`")  # of a text that is not cut off
 _SPACE = "\t\n\v\f\r\x85"
 
 
+@checked
 def is_broken(text: str) -> bool:
     """Return whether a text is broken, so that it follows no instruction.
 

@@ -10,6 +10,7 @@ import math
 import re
 from collections.abc import Sequence
 
+from saif_helpers._internal.checked import checked
 from saif_helpers.graders.grader import Grader, Item, OutputCheck
 from saif_helpers.graders.text import (
     LANGUAGES,
@@ -33,6 +34,7 @@ def equals_reference(output: str, item: Item) -> bool:
     return exact_match(output, item.reference)
 
 
+@checked
 def language_is(language: str, among: Sequence[str] = LANGUAGES) -> OutputCheck:
     """Make a check that asks for a language and needs no reference.
 
@@ -70,6 +72,7 @@ def translation(language: str, among: Sequence[str] = LANGUAGES) -> Grader:
     return Grader(equals_reference, language_is(language, among))
 
 
+@checked
 def matches(pattern: str) -> OutputCheck:
     """Make a check that asks for a regular expression somewhere in the output.
 
@@ -92,6 +95,7 @@ def matches(pattern: str) -> OutputCheck:
     return lambda output, item: compiled.search(output) is not None
 
 
+@checked
 def word_count(least: int = 1, most: int | None = None) -> OutputCheck:
     """Make a check that asks for a number of words.
 

@@ -7,7 +7,10 @@ asked is recognisably there. The paper's own definitions are not known (standing
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 
+from saif_helpers._internal.checked import checked
 
+
+@checked
 @dataclass(frozen=True)
 class Item:
     """What an output is graded against.
@@ -29,6 +32,7 @@ class Item:
 OutputCheck = Callable[[str, Item], bool]
 
 
+@checked
 @dataclass(frozen=True)
 class Grader:
     """Two checks of an output against its item.

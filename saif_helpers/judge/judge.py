@@ -5,6 +5,7 @@ client, an optional dependency. Nothing is sent before `Judge.grade` or `Judge.a
 and what was answered once is kept on disk (`answers`). See `rubric` for what is asked.
 """
 
+import math
 import os
 import warnings
 from collections.abc import Sequence
@@ -14,6 +15,8 @@ from pathlib import Path
 from typing import Any, NoReturn
 from urllib.parse import urlsplit
 
+from saif_helpers._internal.arguments import seed_number
+from saif_helpers._internal.checked import checked
 from saif_helpers._internal.progress import progress
 from saif_helpers.graders.grader import Item
 from saif_helpers.grading import Grades, broken_outputs, check_lengths
@@ -31,6 +34,7 @@ from saif_helpers.judge.rubric import (
 OPENAI = "https://api.openai.com/v1"
 
 
+@checked
 @dataclass(frozen=True)
 class Judge:
     """A language model that grades outputs, one to a request.
@@ -72,6 +76,9 @@ class Judge:
                 "base_url must be like 'https://api.openai.com/v1', with no name, password or "
                 "query in it; give the key through the environment"
             )
+        seed_number(self.seed)
+        if not 0 < self.timeout < math.inf:
+            raise ValueError(f"timeout={self.timeout} asked for; give seconds, more than 0")
         if min(self.threads, self.attempts) < 1 or self.max_retries < 0:
             raise ValueError(
                 f"threads={self.threads}, attempts={self.attempts}, max_retries="
@@ -80,6 +87,7 @@ class Judge:
         object.__setattr__(self, "base_url", url.rstrip("/"))
         object.__setattr__(self, "cache", Path(self.cache or cache_folder()).expanduser())
 
+    @checked
     def grade(
         self,
         outputs: Sequence[str],
@@ -114,6 +122,7 @@ class Judge:
         )
         return Grades(instruction.name, tuple(items), tuple(outputs), strict, loose, broken)
 
+    @checked
     def answers(
         self,
         outputs: Sequence[str],
@@ -132,6 +141,7 @@ class Judge:
             answers |= self._ask_all(missing, digests)
         return [answers[digest] for digest in digests]
 
+    @checked
     def estimate(
         self,
         outputs: Sequence[str],
@@ -159,6 +169,9 @@ class Judge:
         """
         if (price_in is None) != (price_out is None):
             raise ValueError("one price was given; give price_in and price_out, or neither")
+        for name, price in (("price_in", price_in), ("price_out", price_out)):
+            if price is not None and not 0 <= price < math.inf:
+                raise ValueError(f"{name}={price} given; give dollars, from 0 on")
         _, _, missing = self._look_up(outputs, items, instruction)
         estimate = estimated_cost(missing)
         if price_in is None or price_out is None:

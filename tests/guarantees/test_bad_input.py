@@ -117,7 +117,7 @@ def test_llamas_markers_are_markers_and_so_are_a_templates_that_are_not_listed_a
 @pytest.mark.parametrize(
     ("wordings", "message"),
     [
-        ({"en": "Shout it."}, "has the text 'Shout it.' in 'en'; give a list"),
+        ({"en": "Shout it."}, r"wordings\['en'\]='Shout it.' given, one text; give a list"),
         ({"en": ["Use {word.", "Take {word}."]}, r"'Use \{word\.', whose braces cannot be read"),
         ({"en": ["Use {word}.", "Take word}."]}, r"braces cannot be read .*write a slot as \{name"),
         ({"en": ["Use {word:>9d}.", "Take {word}."]}, r"'Use \{word:>9d\}\.' with a colon"),

@@ -67,7 +67,7 @@ def test_undefined_kappa_says_so():
 
 def test_agreement_is_of_the_same_outputs():
     first, second = raters([[2, 1], [1, 2]])
-    for field in ("items", "outputs"):
-        other = Grades(**vars(second) | {field: getattr(second, field)[:-1]})
+    for field, one in (("items", Item("B.")), ("outputs", "another")):
+        other = Grades(**vars(second) | {field: (one, *getattr(second, field)[1:])})
         with pytest.raises(ValueError, match="grade the same ones with both"):
             agreement(first, other, "strict")
