@@ -11,10 +11,13 @@ from dataclasses import dataclass
 from jaxtyping import Float
 from torch import Tensor
 
+from saif_helpers._internal.arguments import check_some, whole_number
+from saif_helpers._internal.checked import checked
+from saif_helpers._internal.pairs import check_pair_latents
 from saif_helpers.analysis.contexts import Context, top_contexts
 from saif_helpers.analysis.vocabulary import logit_lens, promoted_tokens
 from saif_helpers.model.model import ModelWithSAEs
-from saif_helpers.model.saes import neuronpedia_id
+from saif_helpers.model.saes import n_latents, neuronpedia_id
 
 BAR_HEIGHT = 36
 N_BARS = 12
@@ -103,6 +106,7 @@ def _tokens(tokens: Sequence[str]) -> str:
     )
 
 
+@checked
 def latent_cards(
     model: ModelWithSAEs,
     layer: int,
@@ -140,7 +144,15 @@ def latent_cards(
         ValueError: If the SAE has no such latent, or the model is remote.
     """
     sae = model.saes[layer] if width is None else model.saes[layer, width]
+    check_some(facts=facts)
     latents = list(facts)
+    check_pair_latents(positive, negative, "latent_cards")
+    if positive.shape[1] != n_latents(sae):
+        raise ValueError(
+            f"activations of {positive.shape[1]} latents given; the SAE has {n_latents(sae)}"
+        )
+    n_tokens = whole_number("n_tokens", n_tokens, most=len(model.tokenizer))
+    n_contexts = whole_number("n_contexts", n_contexts, least=0)
     contexts = top_contexts(model, texts, layer, latents, n_contexts, width=width)
     logits = logit_lens(model, sae.W_dec.detach()[latents])
     promoted = promoted_tokens(logits, model.tokenizer, n_tokens)

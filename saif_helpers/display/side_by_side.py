@@ -1,11 +1,13 @@
 """A sentence answered without steering and with it, tokens coloured by what steering changed."""
 
 import html
-import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
+from saif_helpers._internal.arguments import check_some
+from saif_helpers._internal.checked import checked
 from saif_helpers._internal.types import Style
+from saif_helpers._internal.warn import warn
 from saif_helpers.analysis.usual_activations import usual_activations
 from saif_helpers.generation.decoding import Sampling
 from saif_helpers.generation.interventions import Intervention
@@ -93,6 +95,7 @@ def _coloured(token: str, change: float) -> str:
     return " " * (len(token) - len(word)) + shown
 
 
+@checked
 def steer(
     model: ModelWithSAEs,
     text: str,
@@ -138,13 +141,15 @@ def steer(
     """
     if not text.strip():
         raise ValueError("the text is empty; write one for the model to answer")
+    if not isinstance(steering, Intervention):
+        check_some(steering=steering)
     given = _interventions(model, steering)
     if placement is not None:
         given = [one.at(placement) for one in given]
     prompt = render(text, model.tokenizer, style, system=system, history=history)
     options = {"max_new_tokens": max_new_tokens, "sampling": sampling, "stop": stop}
+    (steered,) = generate(model, [prompt], [given], **options)  # first, as it may be refused
     (unsteered,) = generate(model, [prompt], **options)
-    (steered,) = generate(model, [prompt], [given], **options)
     changes = log_probabilities(model, prompt, steered, [given])
     changes = changes - log_probabilities(model, prompt, steered)
     tokens, changes = _pieces(model, steered, changes.tolist())
@@ -180,10 +185,9 @@ def _warn_of_unusual(model: ModelWithSAEs, layer: int, latents: Mapping[int, flo
                 if largest > 0
                 else "it is active on none of the book's sentences"
             )
-            warnings.warn(
+            warn(
                 f"strength {strength:g} for latent {latent} of layer {layer} is far beyond what "
                 f"is usual: {said}",
-                stacklevel=4,
             )
 
 

@@ -11,6 +11,8 @@ from typing import Protocol, runtime_checkable
 
 import pandas as pd
 
+from saif_helpers._internal.checked import checked
+
 SHOW = (
     "const box = this.closest('.frames');"
     "box.querySelectorAll('[data-label]').forEach((frame, i) => {"
@@ -28,6 +30,7 @@ class HasHTML(Protocol):
     def _repr_html_(self) -> str: ...
 
 
+@checked
 @dataclass(frozen=True, eq=False)
 class Frames:
     """Tables, or other things with HTML of their own, under one slider, one shown at a time.

@@ -11,6 +11,7 @@ from pathlib import Path
 import torch
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
+from saif_helpers._internal.checked import checked
 from saif_helpers._internal.paths import DATA
 from saif_helpers._internal.progress import no_loading_bar
 from saif_helpers._internal.types import Remote
@@ -32,6 +33,7 @@ from saif_helpers.model.assemble import combine
 from saif_helpers.model.model import ModelWithSAEs
 
 
+@checked
 def load(
     name: str | Path = "organism",
     size: str | None = None,

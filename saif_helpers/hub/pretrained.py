@@ -1,7 +1,6 @@
 """Models of the Hugging Face Hub, of a folder or of a GGUF file, put together with SAEs."""
 
 import re
-import warnings
 from collections.abc import Callable, Mapping
 from functools import partial
 from pathlib import Path
@@ -11,6 +10,7 @@ from transformers import PreTrainedTokenizerBase
 
 from saif_helpers._internal.paths import DATA
 from saif_helpers._internal.types import Remote
+from saif_helpers._internal.warn import warn
 from saif_helpers.hub.devices import default_device, default_dtype
 from saif_helpers.hub.download import (
     load_causal_lm,
@@ -70,7 +70,7 @@ def load_pretrained(
     for layer in chosen:
         _check_listed(listed, layer, d_sae, name, releases)
     if entry.caution:
-        warnings.warn(f"{name}: {entry.caution}", stacklevel=3)
+        warn(f"{name}: {entry.caution}")
     sae_device = default_device() if device == "auto" else device
     found = {}
     for layer in chosen:

@@ -8,6 +8,7 @@ from collections import Counter
 from collections.abc import Sequence
 
 from saif_helpers._internal.arguments import whole_number
+from saif_helpers._internal.checked import checked
 from saif_helpers.contents import Content
 from saif_helpers.instructions import InstructionType
 from saif_helpers.model.model import ModelWithSAEs
@@ -56,6 +57,7 @@ def most_frequent_first_token(model: ModelWithSAEs, texts: Sequence[str]) -> str
     return Counter(begun).most_common(1)[0][0]
 
 
+@checked
 def force_first_token(
     model: ModelWithSAEs,
     prompts: Sequence[str],
@@ -103,7 +105,7 @@ def force_first_token(
 def _forced_ids(model: ModelWithSAEs, token: str | int | None) -> list[int]:
     """Return the ids of what is to be forced; no special token is."""
     if token is None or isinstance(token, int):
-        ids = [] if token is None else [token]
+        ids = [] if token is None else [whole_number("token", token, 0, len(model.tokenizer) - 1)]
     else:
         ids = model.tokenizer(token, add_special_tokens=False)["input_ids"]
     special = sorted(set(ids) & {*model.tokenizer.all_special_ids, *model.stop_ids})
@@ -115,6 +117,7 @@ def _forced_ids(model: ModelWithSAEs, token: str | int | None) -> list[int]:
     return ids
 
 
+@checked
 def reference_answers(
     model: ModelWithSAEs,
     instruction: InstructionType,
@@ -146,6 +149,7 @@ def reference_answers(
     Raises:
         ValueError: If there is no content, or the instruction has no English wording.
     """
+    max_new_tokens = whole_number("max_new_tokens", max_new_tokens)
     pairs = make_pairs(instruction, contents, model.tokenizer, languages=["en"], seed=seed)
     missing = [p for p in pairs if p.content.references.get(instruction.name) is None]
     prompts = [pair.positive for pair in missing]

@@ -9,11 +9,14 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
+from saif_helpers._internal.arguments import check_finite
+from saif_helpers._internal.checked import checked
 from saif_helpers.intervals import Interval
 
 Verdict = Literal["supported", "not supported", "undecided"]
 
 
+@checked
 @dataclass(frozen=True)
 class Criterion:
     """One measurable part of a claim.
@@ -37,6 +40,7 @@ class Criterion:
         """Refuse a side that there is not."""
         if self.side not in ("above", "below"):
             raise ValueError(f"side={self.side!r} given; give 'above' or 'below'")
+        check_finite("threshold", self.threshold)
 
     @property
     def holds(self) -> bool | None:
@@ -47,6 +51,7 @@ class Criterion:
         return above == (self.side == "above")
 
 
+@checked
 def verdict(checks: Sequence[Criterion]) -> Verdict:
     """Judge a claim: supported if every check holds, not supported if one fails, else undecided.
 

@@ -3,7 +3,7 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from saif_helpers._internal.arguments import check_finite, share
+from saif_helpers._internal.arguments import check_finite, share, whole_number
 from saif_helpers.comparison import check_distinct
 from saif_helpers.contents import Content, load_contents
 from saif_helpers.grading import GradeOutputs, check_grader, grade
@@ -146,6 +146,7 @@ def check_settings(
     fewest = min(model.saes.default_width(layer) for layer in layers)
     if not 1 <= k <= fewest:
         raise ValueError(f"k = {k} asked for; give 1 to {fewest}, the number of latents")
+    whole_number("n_cards", n_cards, least=0)
     if n_cards > fewest:
         raise ValueError(f"n_cards={n_cards} asked for; there are no more than {fewest} latents")
     if not strengths or not decays:

@@ -8,6 +8,8 @@ from dataclasses import dataclass
 
 import pandas as pd
 
+from saif_helpers._internal.arguments import check_some, whole_number
+from saif_helpers._internal.checked import checked
 from saif_helpers._internal.types import Style
 from saif_helpers.contents import Content
 from saif_helpers.generation.interventions import Intervention
@@ -40,6 +42,7 @@ class TestedSetting:
     tried: pd.DataFrame
 
 
+@checked
 def choose_and_test(
     model: ModelWithSAEs,
     instruction: InstructionType,
@@ -79,6 +82,7 @@ def choose_and_test(
     Raises:
         ValueError: As `search`.
     """
+    check_some(test=test)
     options = {"style": style, "max_new_tokens": max_new_tokens, "grader": grader}
     found = {"rounds": rounds, "keep": keep, "test": test} | options
     tried = search(model, instruction, validation, sources, settings, **found)
@@ -87,6 +91,7 @@ def choose_and_test(
     return TestedSetting(setting, setting.vector(model, sources[setting.layer]), graded, tried)
 
 
+@checked
 def norm_matched_controls(
     model: ModelWithSAEs,
     ranking: LatentRanking,
@@ -117,7 +122,12 @@ def norm_matched_controls(
     Raises:
         ValueError: As `random_latents_vector`.
     """
-    sae, layer = model.saes[like.layer], like.layer
+    sae, layer, n = model.saes[like.layer], like.layer, whole_number("n", n)
+    if len(like.vector) != model.d_model:
+        raise ValueError(
+            f"controls of a vector with {len(like.vector)} entries asked for; {model.name} has "
+            f"d_model {model.d_model}: give a vector of this model"
+        )
     drawn = (
         random_latents_vector(ranking, sae, k, beta, seed=seed + i, layer=layer) for i in range(n)
     )

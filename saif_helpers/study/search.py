@@ -11,6 +11,7 @@ from typing import get_args
 
 import pandas as pd
 
+from saif_helpers._internal.checked import checked
 from saif_helpers._internal.types import Corpus, Style
 from saif_helpers.contents import Content, load_contents
 from saif_helpers.graders.text import normalise
@@ -24,9 +25,11 @@ from saif_helpers.study.settings import (
     grade_settings,
 )
 
+MEASURED = ["contents", "strict", "loose", "norm"]  # what a choice goes by, in this order
 TEST_SPLITS = ("test", "devtest")  # the second is FLORES's, see `parallel`
 
 
+@checked
 def sweep(
     model: ModelWithSAEs,
     instruction: InstructionType,
@@ -97,8 +100,7 @@ def check_no_test_leakage(contents: Sequence[Content], test: Sequence[Content] =
 
 @functools.cache
 def _shipped_test() -> frozenset[str]:
-    corpora = get_args(Corpus)
-    return frozenset(_key(content) for name in corpora for content in load_contents("test", name))
+    return frozenset(_key(one) for name in get_args(Corpus) for one in load_contents("test", name))
 
 
 def _key(content: Content) -> str:
@@ -118,6 +120,7 @@ def _table(
     return pd.DataFrame(rows)
 
 
+@checked
 def search(
     model: ModelWithSAEs,
     instruction: InstructionType,
@@ -166,10 +169,8 @@ def search(
     of_each_kind = {"n": keep[0], "per": ["layer", "placement", "decay"]}
     for n, choice in zip(rounds, (None, of_each_kind, {"n": keep[1]}), strict=True):
         if choice:
-            table = _table(model, sources, {setting: graded[setting] for setting in staying})
-            staying = shortlist(table, **choice)
-        new_contents = contents[done:n]
-        more = grade_settings(model, instruction, new_contents, sources, staying, **options)
+            staying = shortlist(_table(model, sources, {s: graded[s] for s in staying}), **choice)
+        more = grade_settings(model, instruction, contents[done:n], sources, staying, **options)
         for setting, new in zip(staying, more, strict=True):
             graded[setting] = pool_grades([graded[setting], new]) if done else new
         done = n
@@ -220,19 +221,18 @@ def shortlist(table: pd.DataFrame, n: int, per: Sequence[str] = ()) -> list[Stee
         The settings, best first. What still ties keeps the table's order.
 
     Raises:
-        ValueError: If the table is empty.
+        ValueError: If the table is empty, or of something else.
     """
     if table.empty:
         raise ValueError("a choice was asked of an empty table; sweep at least one setting")
-    order = table.sort_values(
-        ["contents", "strict", "loose", "norm"],
-        ascending=[False, False, False, True],
-        kind="stable",
-    )
+    if missing := {*SETTING_COLUMNS, *MEASURED} - set(table.columns):
+        raise ValueError(f"the table has no {', '.join(sorted(missing))}; give one of sweep's")
+    order = table.sort_values(MEASURED, ascending=[False, False, False, True], kind="stable")
     best = order.groupby(list(per), sort=False).head(n) if per else order.head(n)
     return [SteeringSetting(**row) for row in best[SETTING_COLUMNS].to_dict("records")]
 
 
+@checked
 def best_setting(table: pd.DataFrame) -> SteeringSetting:
     """Choose the best row of a sweep, see `shortlist`.
 

@@ -8,7 +8,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, fields
 from itertools import product
 
-from saif_helpers._internal.arguments import several
+from saif_helpers._internal.arguments import check_finite, check_some, several, whole_number
+from saif_helpers._internal.checked import checked
 from saif_helpers._internal.types import Style
 from saif_helpers.contents import Content
 from saif_helpers.generation.interventions import Intervention
@@ -25,6 +26,7 @@ from saif_helpers.vector_rules import saif_vector
 VectorSource = LatentRanking | Intervention
 
 
+@checked
 @dataclass(frozen=True)
 class SteeringSetting:
     """One way to steer: a layer, what makes the vector there, and where it is added.
@@ -50,6 +52,14 @@ class SteeringSetting:
     strength: float = 1.0
     decay: float = 0.8
 
+    def __post_init__(self) -> None:
+        """Refuse what there cannot be, before anything is steered."""
+        whole_number("layer", self.layer, least=0)
+        whole_number("k", self.k)
+        check_finite("beta", self.beta)
+        check_finite("strength", self.strength)
+        check_placement(self.placement, self.decay)
+
     def __str__(self) -> str:
         """Name the setting, as in "layer 0, k = 15, beta = 2, decaying by 0.5, strength 4"."""
         return f"layer {self.layer}, k = {self.k}, beta = {self.beta:g}, {self.where}"
@@ -60,6 +70,7 @@ class SteeringSetting:
         placed = describe_placement(self.placement, self.decay)
         return f"{placed}, strength {self.strength:g}"
 
+    @checked
     def vector(self, model: ModelWithSAEs, source: VectorSource) -> Intervention:
         """Build the setting's steering vector, with its placement.
 
@@ -88,6 +99,7 @@ class SteeringSetting:
 SETTING_COLUMNS = [field.name for field in fields(SteeringSetting)]  # as tables hold a setting
 
 
+@checked(but=("placements",))
 def settings_grid(
     layers: int | Iterable[int],
     ks: int | Iterable[int],
@@ -121,14 +133,17 @@ def settings_grid(
     layers, ks, betas, placements, strengths = map(
         several, (layers, ks, betas, placements, strengths)
     )
-    for placement in placements:
-        check_placement(placement, 1.0)
+    for placement, decay in product(placements, decays):
+        check_placement(placement, decay)
+    check_some(layers=layers, ks=ks, betas=betas, placements=placements)
+    check_some(strengths=strengths, decays=decays)
     for *chosen, placement, strength in product(layers, ks, betas, placements, strengths):
         fading = [{"decay": decay} for decay in decays] if placement == "decaying" else [{}]
         grid += [SteeringSetting(*chosen, placement, strength, **decay) for decay in fading]
-    return grid
+    return list(dict.fromkeys(grid))
 
 
+@checked
 def steer_and_grade(
     model: ModelWithSAEs,
     instruction: InstructionType,
@@ -181,6 +196,7 @@ def steer_and_grade(
         raise
 
 
+@checked
 def grade_settings(
     model: ModelWithSAEs,
     instruction: InstructionType,
@@ -215,25 +231,18 @@ def grade_settings(
     Raises:
         ValueError: If a setting's layer has no source.
     """
+    check_some(settings=settings, contents=contents)
     missing = sorted({setting.layer for setting in settings} - set(sources))
     if missing:
         raise ValueError(
             f"settings at layer {missing[0]} given; there are sources for layers "
             f"{', '.join(map(str, sorted(sources))) or 'none'}: rank that layer too"
         )
+    options = {"style": style, "max_new_tokens": max_new_tokens, "batch_size": batch_size}
     found: dict[SteeringSetting, Grades] = {}
     for placement, decay in dict.fromkeys((s.placement, s.decay) for s in settings):
         chosen = [s for s in settings if (s.placement, s.decay) == (placement, decay)]
         vectors = [setting.vector(model, sources[setting.layer]) for setting in chosen]
-        graded = steer_and_grade(
-            model,
-            instruction,
-            contents,
-            vectors,
-            style=style,
-            max_new_tokens=max_new_tokens,
-            batch_size=batch_size,
-            grader=grader,
-        )
+        graded = steer_and_grade(model, instruction, contents, vectors, grader=grader, **options)
         found |= zip(chosen, graded, strict=True)
     return [found[setting] for setting in settings]

@@ -1,8 +1,8 @@
 """The steps of a study that are not those of every steering result: baseline, criteria, cards."""
 
-import warnings
 from collections.abc import Mapping, Sequence
 
+from saif_helpers._internal.warn import warn
 from saif_helpers.activations import capture_pairs
 from saif_helpers.analysis.separation import auroc
 from saif_helpers.comparison import paired_difference
@@ -52,7 +52,7 @@ def steerable(
     if not found:
         raise next(iter(problems.values()))
     for layer, error in problems.items():
-        warnings.warn(f"layer {layer} is left out of the study: {error}", stacklevel=3)
+        warn(f"layer {layer} is left out of the study: {error}")
     return found
 
 
@@ -95,11 +95,10 @@ def baseline_grades(
             f"{prompted[0]!r}. Reword it, mend the grader, or take a model that follows it"
         )
     if not any(grades[PROMPTING].strict):
-        warnings.warn(
+        warn(
             f"not even a prompted output passes the strict check of {instruction.name!r}, for "
             f"example {prompted[0]!r}, so no rule will; does the check compare with a reference "
             "that the contents do not have?",
-            stacklevel=3,
         )
     return grades
 

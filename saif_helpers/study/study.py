@@ -9,6 +9,7 @@ from dataclasses import asdict, dataclass
 import pandas as pd
 from matplotlib.axes import Axes
 
+from saif_helpers._internal.checked import checked
 from saif_helpers.activations import capture_pairs
 from saif_helpers.analysis.reconstruction import reconstruction_table
 from saif_helpers.contents import Content
@@ -105,6 +106,7 @@ class Study:
             ]
         ).set_index("method")
 
+    @checked
     def examples(self, n: int = 5) -> pd.DataFrame:
         """Return the first n test contents with the outputs of each method but the control."""
         columns = {name: g.outputs[:n] for name, g in self.grades.items() if name != RANDOM}
@@ -123,6 +125,7 @@ class Study:
         return interval_bars(pd.DataFrame(bars), "method", "grade", horizontal=True)
 
 
+@checked
 def study_instruction(
     model: ModelWithSAEs,
     instruction: InstructionType,
@@ -192,13 +195,13 @@ def study_instruction(
     """
     bars = Bars(strict_bar, loose_bar, random_bar)
     basis = check_rules(rules, n_random)
+    check_settings(model, k, strengths, decays, n_cards)
     contents = study_contents(model, rounds, identification, validation, test)
     validation, test = contents["validation"], contents["test"]
     asked = make_pairs(instruction, test, model.tokenizer, seed=seed)
     pairs = make_pairs(instruction, contents["identification"], model.tokenizer, seed=seed)
     check_study(model, instruction, contents, [*asked, *pairs], max_new_tokens, grader)
     check_search(validation, rounds, KEEP, test)
-    check_settings(model, k, strengths, decays, n_cards)
     grades = baseline_grades(model, instruction, asked, max_new_tokens, grader)
     layers = model.saes.layers
     reconstruction = reconstruction_table(model, [pair.positive for pair in pairs[:20]], layers)

@@ -10,6 +10,8 @@ from dataclasses import fields, replace
 import ipywidgets as widgets
 from IPython.display import clear_output
 
+from saif_helpers._internal.arguments import check_some, seed_number, whole_number
+from saif_helpers._internal.checked import checked
 from saif_helpers.activations import capture_pairs
 from saif_helpers.contents import load_contents
 from saif_helpers.display.side_by_side import SideBySide, steer
@@ -48,6 +50,7 @@ class Playground(widgets.VBox):
         shown: The answers on view; None where the controls ask for what cannot be shown.
     """
 
+    @checked
     def __init__(
         self,
         model: ModelWithSAEs,
@@ -74,6 +77,11 @@ class Playground(widgets.VBox):
         Raises:
             ValueError: If a layer is to be steered that has no SAE.
         """
+        n_pairs = whole_number("n_pairs", n_pairs)
+        max_new_tokens = whole_number("max_new_tokens", max_new_tokens)
+        seed = seed_number(seed)
+        if instructions is not None:
+            check_some(instructions=instructions)
         self._lm, self._settings = model, settings or {}
         self._instructions = (
             load_instructions(model.corpus) if instructions is None else instructions
