@@ -12,6 +12,7 @@ import torch
 from huggingface_hub.errors import GatedRepoError, LocalEntryNotFoundError
 
 from saif_helpers.activations import capture
+from saif_helpers.hub import devices
 from saif_helpers.hub import download as hub
 from saif_helpers.hub.loading import load
 from saif_helpers.hub.published_saes import pretrained_saes
@@ -264,8 +265,8 @@ def test_the_number_format_is_one_that_the_device_computes_in(
 ):
     monkeypatch.setattr(torch.cuda, "is_available", lambda: capability is not None)
     monkeypatch.setattr(torch.cuda, "get_device_capability", lambda _: capability)
-    assert hub.default_dtype(device, fits) == dtype
-    assert hub.default_device() == ("cpu" if capability is None else "cuda")
+    assert devices.default_dtype(device, fits) == dtype
+    assert devices.default_device() == ("cpu" if capability is None else "cuda")
 
 
 @pytest.mark.parametrize(
@@ -281,7 +282,7 @@ def test_a_cpu_that_computes_in_bfloat16_does(monkeypatch, capabilities, dtype):
     monkeypatch.undo()  # of what conftest sets for all tests
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
     monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: capabilities)
-    assert hub.default_dtype("cpu") == dtype
+    assert devices.default_dtype("cpu") == dtype
 
 
 def test_a_format_too_narrow_for_the_model_is_found_out_when_it_is_loaded(cache, tmp_path):
