@@ -91,7 +91,7 @@ def check_halves(positive: Mapping[int, Tensor], negative: Mapping[int, Tensor])
     Raises:
         ValueError: If there is no layer, or one that only one of them has.
     """
-    if list(positive) != list(negative) or not positive:
+    if positive.keys() != negative.keys() or not positive:
         raise ValueError(
             f"residual stream of the layers {list(positive)} with the instruction and of "
             f"{list(negative)} without it given; give both halves of what capture_pairs returns"
