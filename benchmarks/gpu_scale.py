@@ -11,13 +11,13 @@ import gc
 import json
 import os
 import statistics
+import sys
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
 import pandas as pd
 import torch
-from memory_estimate import GIB, architecture, estimate, sae_widths
 from transformers import AutoConfig
 
 import saif_helpers as saif
@@ -25,9 +25,14 @@ from benchmarks.generation import plain_generate
 from benchmarks.machine import about
 from benchmarks.random_models import TINY, TINY_LATENTS, random_model, random_prompts
 from benchmarks.timing import seconds_by_turns
+from saif_helpers._internal.paths import GIB
 from saif_helpers.model.model import ModelWithSAEs
 from saif_helpers.model.tokens import batches
 from saif_helpers.vectors import SteeringVector
+
+sys.path.append(str(Path(__file__).resolve().parents[1] / "tools"))  # where memory is estimated
+
+from memory_estimate import architecture, estimate, sae_widths
 
 RESULTS = Path(__file__).parent / "results" / "gpu_scale.json"
 MODELS = ["gemma-2-2b", "gemma-2-9b", "llama-3.1-8b"]
