@@ -106,7 +106,7 @@ def test_the_ranking_must_be_of_the_same_sae(ranking):
 def test_an_sae_steers_the_layer_that_it_was_trained_on(ranking, sae):
     named = saif_vector(ranking, sae, 1).layer
     assert saif_vector(ranking, sae, 1, layer=named).layer == named
-    with pytest.raises(ValueError, match=f"layer 7 .* with an SAE of layer {named}"):
+    with pytest.raises(ValueError, match=f"layer 7 .* by an SAE of layer {named}; give its SAE"):
         saif_vector(ranking, sae, 1, layer=7)
 
 
@@ -124,3 +124,39 @@ def test_a_setting_takes_no_vector_of_another_layer():
     assert setting.vector(model, SteeringVector(1, ones, "any")).vector.equal(2 * ones)
     with pytest.raises(ValueError, match=r"layer 1 is to be steered with a vector .* for layer 2"):
         setting.vector(model, SteeringVector(2, ones, "any"))
+
+
+def test_latents_by_their_ids_are_summed_by_their_strengths(sae):
+    vector = SteeringVector.from_latents(sae, {3: 2.0, 0: -0.5})
+    assert vector.vector.tolist() == [-0.5, 0.0, 0.0, 2000.0, 0.0]
+    assert (vector.layer, vector.placement, vector.strength) == (1, "every_position", 1.0)
+    assert vector.description == "latents 2 x 3 + -0.5 x 0"
+    ones = SteeringVector.from_latents(sae, [1, 4], placement="decaying")
+    assert ones.vector.tolist() == [0.0, 10.0, 0.0, 0.0, 10000.0]
+    assert ones.placement == "decaying"
+
+
+@pytest.mark.parametrize(
+    ("wrong", "message"),
+    [
+        ({}, "no latent asked for; the SAE has latents 0-4"),
+        ([], "no latent asked for"),
+        ({3: 1.0, 5: 1.0}, "latent 5 asked for; the SAE has latents 0-4"),
+        ({-1: 1.0}, "latent -1 asked for"),
+        ([2, 0, 2], "latent 2 given 2 times; give each once"),
+    ],
+)
+def test_latents_that_there_are_not_make_no_vector(sae, wrong, message):
+    with pytest.raises(ValueError, match=message):
+        SteeringVector.from_latents(sae, wrong)
+
+
+def test_latents_make_no_vector_of_a_strength_or_a_layer_that_there_is_not(sae):
+    with pytest.raises(ValueError, match="strength of latent 2=nan given; give a finite number"):
+        SteeringVector.from_latents(sae, {1: 1.0, 2: torch.nan})
+    with pytest.raises(ValueError, match=r"layer 7 .* by an SAE of layer 1"):
+        SteeringVector.from_latents(sae, {1: 1.0}, layer=7)
+    sae.cfg.metadata.hook_name = None
+    with pytest.raises(ValueError, match="give layer="):
+        SteeringVector.from_latents(sae, {1: 1.0})
+    assert SteeringVector.from_latents(sae, {1: 1.0}, layer=7).layer == 7
