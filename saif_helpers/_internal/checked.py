@@ -6,6 +6,7 @@ written twice. Numbers out of range and shapes that do not fit are the function'
 
 import functools
 import inspect
+import operator
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from types import NoneType, UnionType
 from typing import Any, Literal, TypeVar, Union, get_args, get_origin
@@ -96,12 +97,14 @@ def read(hint: object, name: str, value: object) -> Any:
     Raises:
         ValueError: If it is no such thing.
     """
-    if get_origin(hint) in (Union, UnionType):
-        return _one_of(get_args(hint), name, value)
-    for fits, reader in READERS:
-        if fits(hint):
-            return reader(hint, name, value)
-    return value
+    reader = _reader_of(hint)
+    return value if reader is None else reader(hint, name, value)
+
+
+@functools.cache
+def _reader_of(hint: object) -> Callable[[Any, str, object], Any] | None:
+    """Find what takes a value for a type; None if anything goes."""
+    return next((reader for fits, reader in READERS if fits(hint)), None)
 
 
 def describe(hint: object, many: bool = False) -> str:
@@ -141,15 +144,15 @@ def _refuse(hint: object, name: str, value: object, also: str = "") -> ValueErro
     return ValueError(f"{name}={shown(value)} given{also}; give {wanted}{how}")
 
 
-def _one_of(hints: Sequence[object], name: str, value: object) -> Any:
+def _one_of(hints: object, name: str, value: object) -> Any:
     """Take a value for the first of several types that it fits."""
     problems = {}
-    for hint in hints:
+    for hint in get_args(hints):
         try:
             return read(hint, name, value)
         except ValueError as error:
             problems[hint] = error
-    others = [hint for hint in hints if hint is not NoneType]
+    others = [hint for hint in problems if hint is not NoneType]
     kind = Mapping if isinstance(value, Mapping) else Literal if isinstance(value, str) else None
     kind = Sequence if isinstance(value, list | tuple) else kind
     for hint in others:
@@ -204,11 +207,19 @@ def _several(hint: object, name: str, value: object) -> Any:
     given = list(parts)
     if origin is tuple and Ellipsis not in inner and len(given) != len(inner):
         raise _refuse(hint, name, value, f", of length {len(given)} in place of {len(inner)}")
-    found = [read(inner[0], f"{name}[{at}]", one) for at, one in enumerate(given)]
+    if not _all_are(inner[0], given):
+        given = [read(inner[0], f"{name}[{at}]", one) for at, one in enumerate(given)]
     if origin is tuple:
-        return tuple(found)
-    same = all(one is other for one, other in zip(found, given, strict=True))
-    return value if same and isinstance(value, list | tuple) else found
+        return tuple(given)
+    same = isinstance(value, list | tuple) and all(map(operator.is_, value, given))
+    return value if same else given
+
+
+def _all_are(hint: object, values: Sequence[object]) -> bool:
+    """Return whether values plainly are what they should be, so that none need be read."""
+    if hint is float or hint in ALSO or not inspect.isclass(hint):  # a float may be NaN
+        return False
+    return all(type(one) is hint for one in values)
 
 
 def _mapping(hint: object, name: str, value: object) -> Any:
@@ -224,6 +235,7 @@ def _mapping(hint: object, name: str, value: object) -> Any:
 
 
 READERS: list[tuple[Callable[[Any], bool], Callable[[Any, str, object], Any]]] = [
+    (lambda hint: get_origin(hint) in (Union, UnionType), _one_of),
     (lambda hint: hint is int, lambda _, name, value: whole_number(name, value, None)),
     (lambda hint: hint is float, lambda _, name, value: number(name, value)),
     (lambda hint: hint is bool, _yes_or_no),
