@@ -41,9 +41,9 @@ STEPS = {
         ["tools/check_in_browser.py"],
     ],
 }
-EDITED_CHAPTER = "10_adapt"
+EDITED_CHAPTER = "12_adapt"
 EDITED_MODULE = "graders/text.py"
-FEW = ("10_adapt", "12_real_models")  # two small ones, to try the program out
+FEW = ("12_adapt", "14_real_models")  # two small ones, to try the program out
 MEMORY_ID = "memory-of-the-kernel"
 MEMORY = (
     inspect.getsource(process_memory)

@@ -3,8 +3,8 @@
 MyST-NB's glue brings no SVG to another page, and no alt text with a picture. So the directive takes
 the figure from the chapter that drew it, picture and alt text as they are there:
 
-    ```{chapter-figure} 03_steering fig-steering-test
-    What to see in it, and {doc}`where it comes from <03_steering>`.
+    ```{chapter-figure} 04_steering fig-steering-test
+    What to see in it, and {doc}`where it comes from <04_steering>`.
     ```
 """
 

@@ -25,7 +25,7 @@ SOURCE = VENV / "source"
 """A clone, as pip makes one on Colab: without what is not committed."""
 KEPT = ("numpy", "torch")
 """What Colab has loaded, or has a build of for its GPUs, so that it must stay as it is."""
-CHAPTERS = ("02", "03", "11")
+CHAPTERS = ("03", "04", "13")
 INSTALL = re.compile(r'%pip install -q \\"(saif-helpers(?:\[[\w,]+])?) @ git\+https://[^"\\]+\\"')
 
 

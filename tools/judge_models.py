@@ -34,13 +34,13 @@ PROVENANCE = (
 )
 RESULTS = ROOT / "book" / "results"
 CHAPTERS = {
-    "C1": "02_finding_the_latents",
-    "C2": "04_semantic_proximity",
-    "C3": "03_steering",
-    "C4": "05_how_many_latents",
-    "C5": "06_final_layer",
-    "C6": "07_instruction_position",
-    "rules": "08_baselines",
+    "C1": "03_finding_the_latents",
+    "C2": "06_semantic_proximity",
+    "C3": "04_steering",
+    "C4": "07_how_many_latents",
+    "C5": "08_final_layer",
+    "C6": "09_instruction_position",
+    "rules": "10_baselines",
 }
 """What is recorded, and the chapter that does; "rules" sets the baselines against the paper's."""
 SIZES = ("S", "S-1", "S-2", "M", "L")

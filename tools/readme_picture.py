@@ -9,7 +9,7 @@ import sys
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[1]
-PAGE = ROOT / "_build/html/book/03_steering.html"
+PAGE = ROOT / "_build/html/book/04_steering.html"
 FIGURE = "fig-steering-test"
 PICTURE = ROOT / "book/_assets/readme-steering.svg"
 

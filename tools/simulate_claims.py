@@ -20,10 +20,10 @@ from saif_helpers.analysis.stability import permute_pairs
 from saif_helpers.intervals import Interval
 from saif_helpers.study.claims import Criterion, bounded_share
 
-CHAPTER = Path(__file__).resolve().parents[1] / "book" / "02_finding_the_latents.ipynb"
+CHAPTER = Path(__file__).resolve().parents[1] / "book" / "03_finding_the_latents.ipynb"
 JUDGES = {"scores", "test_latents", "true", "swapped", "p_value", "table", "kinds", "own"}
 JUDGES |= {"relevant", "distinct", "undecided", "by_chance", "checks"}
-"""What chapter 2 computes on the way from latents to the checks of C1."""
+"""What the chapter on finding computes on the way from latents to the checks of C1."""
 
 Pairs = tuple[Tensor, Tensor]
 
@@ -48,7 +48,7 @@ def states(seed: int, responding: int, pairs: int = 60, latents: int = 64) -> tu
 
 
 def swapped(found: Pairs, tested: Pairs, seed: int) -> tuple[Pairs, Pairs]:
-    """Swap the labels of identification and test pairs, by seeds that chapter 2 does not use."""
+    """Swap the labels of identification and test pairs, by seeds that the chapter does not use."""
     seed = 1_000_000 + 2 * seed
     return permute_pairs(*found, seed=seed), permute_pairs(*tested, seed=seed + 1)
 
@@ -93,7 +93,7 @@ def steering_at_the_bars(generator: np.random.Generator, n: int = 200) -> list[C
 
 
 def margin_misses(n: int, runs: int, mine: float, theirs: float) -> Misses:
-    """Sum up misses of chapter 5's margin: a share less a pooled one, ends taken from both.
+    """Sum up misses of C4's margin: a share less a pooled one, ends taken from both.
 
     Args:
         n: Number of contents.
@@ -148,7 +148,7 @@ def lag_misses(
 
 @functools.cache
 def _chapter() -> tuple[CodeType, CodeType]:
-    """Compile chapter 2's configuration, and its statements from the latents to the checks.
+    """Compile the chapter's configuration, and its statements from the latents to the checks.
 
     What the chapter imports from the package comes with the configuration.
     """
@@ -181,7 +181,7 @@ def _names(node: ast.stmt) -> set[str]:
 
 
 def judge_latents(found: Pairs, tested: Pairs) -> list[Criterion]:
-    """Judge C1 on given latents by the statements of chapter 2 itself.
+    """Judge C1 on given latents by the statements of the chapter itself.
 
     Args:
         found: Latents with the instruction and without it, of the identification pairs.

@@ -19,12 +19,12 @@ MODELS = {"gemma-2-2b-it": 2, "llama-3.1-8b": 2, "gemma-3-270m-it": 3}
 WIDTHS = {"gemma-2-2b-it": "16k", "llama-3.1-8b": "32k", "gemma-3-270m-it": "16k"}
 REAL = "smollm2-135m-instruct"
 WIDTHS[REAL] = "2304"
-QUICK = ("gemma-2-2b-it", "book/03_steering")  # the one that is not slow
+QUICK = ("gemma-2-2b-it", "book/04_steering")  # the one that is not slow
 SMALLER = SMALL_SIZES.replace(f", {SMALL})", ", 6)") + 'MAX_NEW_TOKENS = {"natural": 6}\n'
 # A model of random weights follows no instruction, and may answer all of them in the same words.
 SAID_BY_CHANCE = {
-    "10_adapt": "does not follow the instruction",
-    "04_semantic_proximity": "0 tokens of own vocabulary",
+    "12_adapt": "does not follow the instruction",
+    "06_semantic_proximity": "0 tokens of own vocabulary",
 }
 
 
@@ -47,7 +47,7 @@ def on_model(name, chapter):
             break
     assert n == 1, f"{chapter} does not name its model in one line"
     # With more answers of random weights it is likelier that they have words of their own.
-    more = "04_" in chapter and name != REAL
+    more = "06_" in chapter and name != REAL
     smaller = SMALLER.replace(", 6)", ", 12)") if more else SMALLER
     notebook.cells.insert(config_cell(notebook) + 1, nbformat.v4.new_code_cell(smaller))
     return notebook

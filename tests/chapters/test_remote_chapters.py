@@ -17,7 +17,7 @@ saif.load = lambda name, size, **options: load(name, "S", **options, remote="loc
 
 def numbers_said() -> list[str]:
     """Read in chapter 12 which chapters run there."""
-    notebook = nbformat.read(ROOT / "book" / "12_real_models.ipynb", as_version=4)
+    notebook = nbformat.read(ROOT / "book" / "14_real_models.ipynb", as_version=4)
     (text,) = (cell.source for cell in notebook.cells if cell.id == "real-remote-text")
     return re.findall(r"\d+", re.search(r"So the chapters ([\d, and]+) run there", text)[1])
 

@@ -278,7 +278,7 @@ def test_words_in_a_figure_are_words(tmp_path):
 
 
 # Tables through .style are not escaped by pandas; this one holds the package's own numbers.
-STYLED = {"12_real_models": "shown.style.format(precision=1)"}
+STYLED = {"14_real_models": "shown.style.format(precision=1)"}
 
 
 @pytest.mark.parametrize(

@@ -421,7 +421,7 @@ def test_clearing_the_store_leaves_the_answers_that_lie_in_it(tmp_path):
 
 
 def test_the_chapters_example_works_as_it_is_written(judge, server, capsys):
-    chapter = nbformat.read(ROOT / "book" / "12_real_models.ipynb", as_version=4)
+    chapter = nbformat.read(ROOT / "book" / "14_real_models.ipynb", as_version=4)
     (text,) = (cell.source for cell in chapter.cells if cell.id == "real-judge-text")
     saif = types.SimpleNamespace(Judge=lambda model: judge(model=model), agreement=agreement)
     graded = grade(OUTPUTS, ITEMS, FRENCH)  # by the reference, and in the chapter by rules too
