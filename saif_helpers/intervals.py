@@ -15,7 +15,7 @@ class Interval:
     """An estimate with its confidence interval.
 
     >>> print(saif.Interval(0.52, 0.38, 0.66, n=50))
-    0.52 [0.38, 0.66]
+    52% [38, 66]
 
     Attributes:
         value: The estimate.
@@ -34,8 +34,15 @@ class Interval:
         whole_number("n", self.n, least=0)
 
     def __str__(self) -> str:
-        """Write it as ``0.52 [0.38, 0.66]``."""
-        return f"{self.value:.2f} [{self.low:.2f}, {self.high:.2f}]"
+        """Write it as ``52% [38, 66]``."""
+        return format(self, "")
+
+    def __format__(self, spec: str) -> str:
+        """Write it in percent; ``+`` writes the sign, for differences: ``+12% [+5, +19]``."""
+        value, low, high = (
+            f"{100 * each:{spec}z.0f}" for each in (self.value, self.low, self.high)
+        )
+        return f"{value}% [{low}, {high}]"
 
 
 @checked
@@ -46,7 +53,7 @@ def wilson(count: int | float, n: int, confidence: float = 0.95) -> Interval:
     least 5 of 40 to 400 trials are expected to pass and to fail, up to 15 % nearer to 0 or 1.
 
     >>> print(saif.wilson(45, 60))
-    0.75 [0.63, 0.84]
+    75% [63, 84]
 
     Args:
         count: How many of the n; not a whole number where a trial is itself a share.

@@ -46,7 +46,7 @@ def test_the_interval_is_wilsons():
     # 0 of 20: from 0 to z^2 / (n + z^2)
     assert (none.low, none.high) == pytest.approx((0, 3.8415 / 23.8415), abs=1e-4)
     assert none.n == 20
-    assert str(interval) == "0.50 [0.24, 0.76]"
+    assert str(interval) == "50% [24, 76]"
     assert wilson(5, 10) == interval
     for count, n in ((1, 0), (3, 2), (-1, 2)):
         with pytest.raises(ValueError, match=f"{count} of {n} given"):

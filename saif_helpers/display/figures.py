@@ -1,6 +1,6 @@
 """Figures of the book: intervals as bars or lines, curves by rank, and heat maps."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from itertools import cycle
 
 import matplotlib.pyplot as plt
@@ -9,15 +9,22 @@ import pandas as pd
 import seaborn as sns
 from jaxtyping import Float
 from matplotlib.axes import Axes
-from matplotlib.container import BarContainer
-from matplotlib.ticker import FixedLocator, StrMethodFormatter
+from matplotlib.ticker import FixedLocator, PercentFormatter, StrMethodFormatter
 from torch import Tensor
 
-from saif_helpers.display.style import PALETTE, legend_above, share_axis, style
+from saif_helpers.display.style import (
+    PALETTE,
+    colour_of,
+    draw_bars,
+    legend_above,
+    method_colour,
+    share_axis,
+    style,
+)
 
 __all__ = ["PALETTE", "heatmap", "interval_bars", "interval_lines", "sensitivity_curve", "style"]
 
-INK, GREY = "#222832", "#8A8F98"
+GREY = "#8A8F98"
 MARKERS, DASHES = ("o", "s", "^", "D", "v", "P", "X"), ("-", "--", "-.", ":")
 
 
@@ -35,6 +42,9 @@ def interval_bars(
     ax: Axes | None = None,
 ) -> Axes:
     """Draw a bar with its interval for each row, in groups along x.
+
+    Each method has its own colour (`style.METHODS`), where x or hue names one. Where the hue is a
+    grade, bars are filled (strict), hollow (loose) or hatched (broken).
 
     Args:
         frame: A row for each bar; x and hue keep the order in which the rows bring them.
@@ -62,7 +72,8 @@ def interval_bars(
     for index, (name, rows) in enumerate(groups.items()):
         offset = (index - (len(groups) - 1) / 2) * width
         places = [ticks.index(tick) + offset for tick in rows[x]]
-        _bars(ax, places, rows[[value, low, high]], width * 0.92, index, name, horizontal)
+        colours = [method_colour(str(tick)) or colour_of(name, index) for tick in rows[x]]
+        draw_bars(ax, places, rows[[value, low, high]], width * 0.92, colours, name, horizontal)
     axis, shares = (ax.yaxis, ax.xaxis) if horizontal else (ax.xaxis, ax.yaxis)
     axis.set_ticks(range(len(ticks)), [str(tick) for tick in ticks])
     axis.grid(visible=False)
@@ -90,6 +101,9 @@ def interval_lines(
 ) -> Axes:
     """Draw a line with its interval as a band for each hue, along a numeric x.
 
+    Each method has its own colour (`style.METHODS`), where the hue names one; strict and loose
+    shares are solid with filled and dashed with hollow markers.
+
     Args:
         frame: A row for each point.
         x: Column of numbers, such as layers or strengths.
@@ -109,10 +123,11 @@ def interval_lines(
     """
     groups = _checked_groups(frame, x, hue, value, low, high)
     ax = ax or plt.subplots()[1]
-    looks = zip(cycle(PALETTE), cycle(MARKERS), cycle(DASHES), groups.items(), strict=False)
-    for colour, marker, dash, (name, rows) in looks:
-        rows = rows.sort_values(x)
-        ax.plot(rows[x], rows[value], dash, color=colour, marker=marker, label=name)
+    looks = zip(cycle(MARKERS), cycle(DASHES), groups.items(), strict=False)
+    for index, (marker, dash, (name, rows)) in enumerate(looks):
+        rows, colour = rows.sort_values(x), colour_of(name, index)
+        face = "white" if name == "loose" else colour
+        ax.plot(rows[x], rows[value], dash, color=colour, marker=marker, label=name, mfc=face)
         ax.fill_between(rows[x], rows[low], rows[high], color=colour, alpha=0.18, linewidth=0)
     ax.set(xlabel=xlabel or x, ylabel=ylabel)
     ax.xaxis.set_major_locator(FixedLocator(sorted(set(frame[x]))))
@@ -171,7 +186,7 @@ def heatmap(
     label: str = "Share of pairs",
     vmin: float = 0.0,
     vmax: float = 1.0,
-    decimals: int = 2,
+    fmt: str = ".0%",
     ax: Axes | None = None,
 ) -> Axes:
     """Draw a table of numbers as coloured cells with the number written in each.
@@ -181,7 +196,7 @@ def heatmap(
         label: What the numbers are, with their unit.
         vmin: Value of the lightest colour.
         vmax: Value of the darkest colour.
-        decimals: Digits written after the point.
+        fmt: How a number is written, as in a format string.
         ax: Axes to draw into; new ones by default.
 
     Returns:
@@ -195,10 +210,10 @@ def heatmap(
         vmin=vmin,
         vmax=vmax,
         annot=True,
-        fmt=f".{decimals}f",
+        fmt=fmt,
         annot_kws={"fontsize": 9},
         linewidths=0.5,
-        cbar_kws={"label": label},
+        cbar_kws={"label": label} | ({"format": PercentFormatter(1.0)} if "%" in fmt else {}),
         ax=ax,
     )
     ax.tick_params(length=0, labelrotation=0)
@@ -221,22 +236,3 @@ def _checked_groups(
     if hue is None:
         return {"_nolegend_": frame}
     return {str(name): rows for name, rows in frame.groupby(hue, sort=False)}
-
-
-def _bars(
-    ax: Axes,
-    places: Sequence[float],
-    shares: pd.DataFrame,
-    width: float,
-    index: int,
-    name: str,
-    horizontal: bool,
-) -> BarContainer:
-    """Draw the bars of one hue; columns of `shares` are value, low and high."""
-    value, low, high = (shares[column].to_numpy(dtype=float) for column in shares)
-    error = np.stack([value - low, high - value]).clip(min=0)
-    look = {"color": PALETTE[index % len(PALETTE)], "label": name, "ecolor": INK, "capsize": 2.5}
-    look |= {"error_kw": {"elinewidth": 1.2}, "alpha": 0.9}
-    if horizontal:
-        return ax.barh(places, value, width, xerr=error, **look)
-    return ax.bar(places, value, width, yerr=error, **look)

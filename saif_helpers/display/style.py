@@ -5,13 +5,47 @@ goes with each. Figures are drawn on white, the page puts them on a white card i
 `style` makes their files the same from run to run.
 """
 
+from collections.abc import Sequence
+
 import matplotlib as mpl
 import matplotlib.pyplot as plt
+import numpy as np
+import pandas as pd
 from matplotlib.axes import Axes
+from matplotlib.container import BarContainer
 from matplotlib.ticker import PercentFormatter
 
 PALETTE = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
 """Okabe and Ito's colours, the darkest first and without the yellow that white swallows."""
+
+
+INK = "#222832"
+GRADES = ("strict", "loose", "broken")
+"""Filled, hollow and hatched, in the colour of the method."""
+METHODS = {
+    "SAIF": "#0072B2",
+    "prompting": "#222832",
+    "difference in means": "#D55E00",
+    "signed latents": "#009E73",
+    "contrast": "#CC79A7",
+    "first word forced": "#E69F00",
+    "random latents": "#8A8F98",
+    "random direction": "#B4B9C0",
+    "no instruction": "#CFD3D8",
+}
+"""One colour for each method, the same through the whole book; a name may go on after a colon."""
+
+
+def method_colour(name: str) -> str | None:
+    """Return a method's colour: its own, or that of the method its name begins with; else None."""
+    found = [method for method in METHODS if name.startswith(method)]
+    return METHODS[max(found, key=len)] if found else None
+
+
+def colour_of(name: str, index: int) -> str:
+    """Return a method's colour, SAIF's for a grade, for anything else one of the palette."""
+    other = PALETTE[0] if name in GRADES else PALETTE[index % len(PALETTE)]
+    return method_colour(name) or other
 
 
 def style() -> None:
@@ -46,3 +80,24 @@ def legend_above(ax: Axes, title: str) -> None:
         loc="lower left",
         bbox_to_anchor=(0, 1),
     )
+
+
+def draw_bars(
+    ax: Axes,
+    places: Sequence[float],
+    shares: pd.DataFrame,
+    width: float,
+    colours: Sequence[str],
+    name: str,
+    horizontal: bool,
+) -> BarContainer:
+    """Draw the bars of one hue; columns of `shares` are value, low and high."""
+    value, low, high = (shares[column].to_numpy(dtype=float) for column in shares)
+    error = np.stack([value - low, high - value]).clip(min=0)
+    hollow = name in ("loose", "broken")
+    look = {"color": ["white"] * len(places) if hollow else colours, "edgecolor": colours}
+    look |= {"hatch": "////" if name == "broken" else "", "label": name, "linewidth": 1.4}
+    look |= {"ecolor": INK, "capsize": 2.5, "error_kw": {"elinewidth": 1.2}}
+    if horizontal:
+        return ax.barh(places, value, width, xerr=error, **look)
+    return ax.bar(places, value, width, yerr=error, **look)

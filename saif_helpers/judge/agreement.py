@@ -36,9 +36,10 @@ class Agreement:
     note: str = ""
 
     def __str__(self) -> str:
-        """Write it as ``agree 0.70 [0.56, 0.81], kappa 0.40 [0.15, 0.65], n = 50``."""
+        """Write it as ``agree 70% [56, 81], kappa 0.40 [0.15, 0.65], n = 50``."""
         note = f" ({self.note})" if self.note else ""
-        return f"agree {self.raw}, kappa {self.kappa}, n = {self.raw.n}{note}"
+        kappa = f"{self.kappa.value:.2f} [{self.kappa.low:.2f}, {self.kappa.high:.2f}]"
+        return f"agree {self.raw}, kappa {kappa}, n = {self.raw.n}{note}"
 
 
 def agreement(a: Grades, b: Grades, kind: Kind, confidence: float = 0.95) -> Agreement:

@@ -117,9 +117,9 @@ def test_heatmap_writes_each_number_in_its_cell():
     table = pd.DataFrame([[0.0, 1.0], [0.25, float("nan")]], index=["a", "b"], columns=[3, 4])
     ax = figures.heatmap(table.rename_axis(index="placement", columns="layer"))
     written = {text.get_position(): text.get_text() for text in ax.texts}
-    assert written == {(0.5, 0.5): "0.00", (1.5, 0.5): "1.00", (0.5, 1.5): "0.25"}
+    assert written == {(0.5, 0.5): "0%", (1.5, 0.5): "100%", (0.5, 1.5): "25%"}
     light = {text.get_text(): mean(to_rgb(text.get_color())) > 0.5 for text in ax.texts}
-    assert light == {"0.00": False, "1.00": True, "0.25": False}, "light on dark, dark on light"
+    assert light == {"0%": False, "100%": True, "25%": False}, "light on dark, dark on light"
     assert ax.get_ylim()[0] > ax.get_ylim()[1], "the first row must be on top"
     assert (ax.get_xlabel(), ax.get_ylabel()) == ("layer", "placement")
     assert ax.collections[0].get_clim() == (0, 1)

@@ -30,7 +30,7 @@ def test_kappa_of_the_hand_worked_example():
     assert found.kappa.value == pytest.approx(0.4)
     half = 1.959964 * 0.016128**0.5
     assert (found.kappa.low, found.kappa.high) == pytest.approx((0.4 - half, 0.4 + half))
-    assert str(found).startswith("agree 0.70 [0.56, 0.81], kappa 0.40 [0.15, 0.65], n = 50")
+    assert str(found).startswith("agree 70% [56, 81], kappa 0.40 [0.15, 0.65], n = 50")
 
 
 TABLES = [[[a, b], [c, d]] for a, b, c, d in product((0, 1, 4), repeat=4) if a + b + c + d]

@@ -45,8 +45,8 @@ def test_a_claim_without_checks_has_no_verdict():
 def test_the_table_says_what_was_asked_and_what_came_out():
     table = checks_table([check(0.4, 0.5), check(0.2, 0.4, side="below")])
     assert table["outcome"].tolist() == ["holds", "undecided"]
-    assert table["asked for"].tolist() == ["above 0.30", "below 0.30"]
-    assert table["measured"][0] == "0.45 [0.40, 0.50]"
+    assert table["asked for"].tolist() == ["above 30%", "below 30%"]
+    assert table["measured"][0] == "45% [40, 50]"
 
 
 def test_a_number_between_two_bounds_as_a_share():
@@ -79,7 +79,7 @@ def test_a_recorded_verdict_can_be_read_by_the_scorecard(monkeypatch):
     assert all(name.startswith("application/") for output in outputs for name in output["data"])
     kept = dict(extract_glue_data_cell(new_code_cell(outputs=outputs)))
     assert kept["C3-verdict"]["data"]["text/plain"] == "'not supported'"
-    assert "0.45 [0.40, 0.50]" in kept["C3-checks"]["data"]["text/html"]
+    assert "45% [40, 50]" in kept["C3-checks"]["data"]["text/html"]
     left = json.loads(kept["C3-data"]["data"]["text/plain"])
     again = [Criterion(**row | {"interval": Interval(**row["interval"])}) for row in left]
     assert again == checks
