@@ -62,7 +62,7 @@ def test_the_scorecard_asks_for_rates_that_are_measured_and_types_none():
     asked = re.findall(r"guarantees.md::higher than nominal: (.*?):s`", paragraphs)
     assert len(asked) == 1
     assert set(asked) <= {name.replace(": ", ", ") for name in HIGHER}
-    typed = {float(number) for number in re.findall(r"([\d.]+) %", paragraphs)}
+    typed = {float(number) for number in re.findall(r"([\d.]+)%", paragraphs)}
     assert typed == {95, 2.5, 7.5, 1.25}  # nominal ones
 
 
