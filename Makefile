@@ -15,7 +15,7 @@ OFFLINE := HF_HUB_OFFLINE=1 TRANSFORMERS_OFFLINE=1 HF_DATASETS_OFFLINE=1 WANDB_M
   HF_HUB_DISABLE_TELEMETRY=1 DO_NOT_TRACK=1
 
 .PHONY: saes baseline needs help book test test-all check strip organism verdicts picture bench results soak setup python \
-  newest oldest colab audit lock environment repository clean distclean
+  newest oldest wheel colab audit lock environment repository clean distclean
 .DELETE_ON_ERROR:
 .DEFAULT_GOAL := help
 
@@ -122,6 +122,10 @@ newest: python ## run the tests with the newest libraries that pyproject.toml al
 
 oldest: python ## run the tests with the oldest libraries that pyproject.toml allows, in .venv-oldest
 	TORCH="$(TORCH)" tools/test_versions.sh oldest $(PYTHON) $(ARGS)
+
+wheel: setup ## build the package as one file, to upload to Colab: dist/
+	$(PIP) wheel -q --no-deps --wheel-dir dist .
+	@ls dist/saif_helpers-*.whl
 
 colab: ## install among Colab's packages as a chapter does, and run chapters, in .venv-colab
 	$(PYTHON) tools/check_colab_install.py $(ARGS)

@@ -3,7 +3,8 @@
 Run by ``make colab``. It makes a virtual environment with the packages of one of Colab's runtimes
 (``tools/colab/``), asks pip what the set-up cell would change there, installs, and runs chapters at
 small sizes with what is then installed. It fails if pip would replace torch or numpy. The package
-comes from this repository, as last committed, in place of the published one.
+comes from this repository, as last committed: once as the wheel that a reader uploads, once as pip
+installs it from the repository's address.
 
 Two things differ from Colab. torch is the locked version, because that build is at hand, unless
 ``--own-torch`` asks for Colab's version. And Colab has hundreds of packages more: what replacing
@@ -26,7 +27,11 @@ SOURCE = VENV / "source"
 KEPT = ("numpy", "torch")
 """What Colab has loaded, or has a build of for its GPUs, so that it must stay as it is."""
 CHAPTERS = ("03", "04", "13")
-INSTALL = re.compile(r'%pip install -q \\"(saif-helpers(?:\[[\w,]+])?) @ git\+https://[^"\\]+\\"')
+INSTALL = re.compile(
+    r'%pip install -q (?:\\"saif-helpers((?:\[[\w,]+])?) @ git\+https://[^"\\]+\\"'
+    r"|saif_helpers-[\d.]+-py3-none-any\.whl((?:\[[\w,]+])?))"
+)
+"""From the repository's address, or, before there is one, from the wheel that a reader uploads."""
 
 
 def normal(name: str) -> str:
@@ -64,7 +69,7 @@ def requirement(notebooks: list[str]) -> str:
         found = INSTALL.findall(text)
         if len(found) != 1:
             raise ValueError(f"one line that installs the package expected, found {len(found)}")
-        extras |= set(filter(None, found[0].removeprefix("saif-helpers").strip("[]").split(",")))
+        extras |= set(filter(None, "".join(found[0]).strip("[]").split(",")))
     return "saif-helpers" + (f"[{','.join(sorted(extras))}]" if extras else "")
 
 
@@ -146,6 +151,14 @@ def check_install(wanted: str) -> list[str]:
     return kept + conflicts
 
 
+def build_wheel() -> Path:
+    """Build the wheel that a reader uploads to Colab, and return its path."""
+    folder = VENV / "wheel"
+    pip("wheel", "-q", "--no-deps", "--wheel-dir", str(folder), str(SOURCE))
+    (wheel,) = folder.glob("saif_helpers-*.whl")
+    return wheel
+
+
 def run_chapters(chapters: list[str]) -> int:
     """Run chapters at small sizes with what is installed; return pytest's exit status."""
     # -W: on Colab a warning of one of its older packages is no error.
@@ -183,7 +196,11 @@ def main() -> int:
 
     books = [path.read_text(encoding="utf-8") for path in sorted((ROOT / "book").glob("*.ipynb"))]
     subprocess.run(["git", "clone", "--quiet", str(ROOT), str(SOURCE)], check=True)
-    problems = check_install(f"{requirement(books)} @ {SOURCE.as_uri()}")
+    wheel = build_wheel()
+    problems = check_install(f"{requirement(books)} @ {wheel.as_uri()}")
+    if not problems:
+        pip("uninstall", "-y", "-qq", "saif-helpers")
+        problems = check_install(f"{requirement(books)} @ {SOURCE.as_uri()}")
     sys.stdout.flush()
     if not problems and arguments.chapters and run_chapters(arguments.chapters):
         problems = ["a chapter failed, see above"]

@@ -1,8 +1,13 @@
-"""Write the repository's address everywhere that it stands: badges, install lines, citation.
+"""Write the repository's address everywhere: badges, install lines, citation.
 
 Run by ``make repository URL=https://github.com/owner/name``. The address has one place, Repository
-under ``[project.urls]`` in pyproject.toml; the other places repeat what stands there, and a test
-compares them. Files are changed as text, so that a notebook stays as it is otherwise.
+under ``[project.urls]`` in pyproject.toml; the other places repeat it, and a test compares them.
+Files are changed as text, so that a notebook stays as it is otherwise.
+
+Before the first run nothing is published under the address, so the files offer what works: set-up
+cells install the wheel that ``make wheel`` builds and a reader uploads, and badges are comments,
+``<!-- published: ... -->``. The first run opens the comments and lets set-up cells install from the
+address.
 """
 
 import os
@@ -17,6 +22,10 @@ KINDS = {".cff", ".ipynb", ".md", ".py", ".toml", ".yml"}
 MADE = {"_build", "build", "dist"}
 """Folders whose files are made or do not belong to the book."""
 ADDRESS = re.compile(r"https://github\.com/([A-Za-z0-9][A-Za-z0-9-]{0,38}/[\w.-]{1,100})", re.ASCII)
+WHEEL = "saif_helpers-0.1.0-py3-none-any.whl"
+"""What set-up cells install before the book is published; extras may follow in brackets."""
+FROM_WHEEL = re.compile(rf"%pip install -q {re.escape(WHEEL)}((?:\[[\w,]+])?)")
+BADGE = re.compile(r"<!-- published: (.*?) -->")
 HOSTS = ("https://github.com", "https://colab.research.google.com/github")
 
 
@@ -76,11 +85,33 @@ def set_repository(root: Path, url: str) -> list[Path]:
     changed = []
     for path in files(root):
         before = path.read_bytes().decode("utf-8")  # not read_text: line ends stay as they are
-        after = place.sub(rf"\g<1>/{new}", before)
+        after = published(place.sub(rf"\g<1>/{new}", before), path.suffix, url)
         if after != before:
             path.write_bytes(after.encode("utf-8"))
             changed.append(path)
     return changed
+
+
+def published(text: str, suffix: str, url: str) -> str:
+    """Open the badges in a file's text, and let its set-up cells install from an address.
+
+    Args:
+        text: The text.
+        suffix: Ending of the file's name; ``.py`` files, such as this one, stay as they are.
+        url: The address.
+
+    Returns:
+        The text, the same if it offers nothing that waits for an address.
+    """
+    if suffix == ".yml":
+        return text.replace('colab_url: "" # ', "colab_url: ")
+    if suffix not in (".ipynb", ".md"):
+        return text
+    quote = '\\"' if suffix == ".ipynb" else '"'
+    text = BADGE.sub(lambda found: found[1], text)
+    return FROM_WHEEL.sub(
+        lambda found: f"%pip install -q {quote}saif-helpers{found[1]} @ git+{url}{quote}", text
+    )
 
 
 def main(arguments: list[str]) -> int:
@@ -90,7 +121,7 @@ def main(arguments: list[str]) -> int:
         arguments: The address, and nothing else.
 
     Returns:
-        0 if it stands everywhere now, 1 if it is no address.
+        0 if it is written everywhere now, 1 if it is no address.
     """
     try:
         changed = set_repository(ROOT, " ".join(arguments))

@@ -20,7 +20,7 @@ function remembered() {
 
 function addCodeSwitch() {
   if (!document.querySelector(".bd-article .cell_input")) return;
-  const bar = document.querySelector(".header-article-items__end, .header-article__inner");
+  const bar = document.querySelector(".header-article__inner .header-article-items__end, .header-article-items__end");
   if (!bar) return;
   const button = document.createElement("button");
   button.type = "button";

@@ -32,6 +32,8 @@ METHODS = {
     "random latents": "#8A8F98",
     "random direction": "#B4B9C0",
     "no instruction": "#CFD3D8",
+    "rising latents": "#E69F00",
+    "falling latents": "#56B4E9",
 }
 """One colour for each method, the same through the whole book; a name may go on after a colon."""
 
@@ -75,7 +77,7 @@ def legend_above(ax: Axes, title: str) -> None:
     ax.legend(
         handles,
         labels,
-        title=title,
+        title=None if title == "grade" else title,
         ncols=2 if long else min(len(labels), 4),
         loc="lower left",
         bbox_to_anchor=(0, 1),

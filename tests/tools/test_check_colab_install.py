@@ -14,6 +14,7 @@ from packaging.specifiers import SpecifierSet
 ROOT = Path(__file__).parents[2]
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
 RANGES = {r.name: r.specifier for r in map(Requirement, PROJECT["dependencies"])}
+WHEEL = "%pip install -q saif_helpers-0.1.0-py3-none-any.whl{}\\n"
 INSTALL = r"%pip install -q \"saif-helpers{} @ git+https://example.org/book\"\n"
 
 each_runtime = pytest.mark.parametrize(
@@ -49,6 +50,7 @@ def test_extras_of_all_chapters_count():
     texts = [INSTALL.format(extras) for extras in ("", "[test]", "[ifeval,test]")]
     assert requirement(texts) == "saif-helpers[ifeval,test]"
     assert requirement(texts[:1]) == "saif-helpers"
+    assert requirement([WHEEL.format("[ifeval]"), WHEEL.format("")]) == "saif-helpers[ifeval]"
 
 
 @pytest.mark.parametrize("text", ["", INSTALL.format("") * 2])

@@ -1,12 +1,24 @@
 """The repository's address has one place; all others agree with it, and one command changes all."""
 
+import json
 import re
 import shutil
+import tomllib
 from pathlib import Path
 
 import pytest
 import yaml
-from set_repository import ROOT, current, files, main, owner_and_name, set_repository
+from set_repository import (
+    FROM_WHEEL,
+    ROOT,
+    WHEEL,
+    current,
+    files,
+    main,
+    owner_and_name,
+    published,
+    set_repository,
+)
 
 NEW = "/".join(("https://github.com", "another-1", "book.of_SAIF"))  # joined: no file has it
 # A link to the repository where it is meant as ours: badges open it, install lines fetch it.
@@ -21,16 +33,21 @@ def links(root: Path) -> dict[str, list[str]]:
     return {name: OURS.findall(text) for name, text in texts.items() if OURS.search(text)}
 
 
-def assert_all_places_agree(root: Path) -> None:
+def assert_all_places_agree(root: Path, *, published: bool) -> None:
     url, found = current(root), links(root)
     notebooks = {path.relative_to(root).as_posix() for path in (root / "book").glob("*.ipynb")}
     assert notebooks
     for name in notebooks | {"README.md"}:
-        assert len(found.get(name, [])) == 2, f"{name}: one badge and one install line expected"
+        text = (root / name).read_text(encoding="utf-8")
+        assert len(found.get(name, [])) == 1 + published, f"{name}: a badge, and an install line"
+        assert ("<!-- published:" in text) != published
+        if name in notebooks:
+            assert len(FROM_WHEEL.findall(text)) == 1 - published
     assert {name for names in found.values() for name in names} == {owner_and_name(url)}
     config = yaml.safe_load((root / "_config.yml").read_text(encoding="utf-8"))
     citation = yaml.safe_load((root / "CITATION.cff").read_text(encoding="utf-8"))
     assert config["repository"]["url"] == citation["repository-code"] == url
+    assert bool(config["launch_buttons"]["colab_url"]) == published
 
 
 @pytest.fixture
@@ -43,7 +60,12 @@ def copied(tmp_path) -> Path:
 
 
 def test_all_places_agree():
-    assert_all_places_agree(ROOT)
+    assert_all_places_agree(ROOT, published=False)
+
+
+def test_the_wheel_has_the_name_that_set_up_cells_install():
+    version = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))["project"]["version"]
+    assert f"saif_helpers-{version}-py3-none-any.whl" == WHEEL
 
 
 def test_one_command_changes_all_places_and_nothing_else(copied):
@@ -51,12 +73,15 @@ def test_one_command_changes_all_places_and_nothing_else(copied):
     before = {path: path.read_bytes() for path in files(copied)}
     changed = set_repository(copied, NEW)
     assert current(copied) == NEW
-    assert_all_places_agree(copied)
+    assert_all_places_agree(copied, published=True)
     assert not any(old.encode() in path.read_bytes() for path in files(copied))
     there = owner_and_name(old).encode(), owner_and_name(NEW).encode()
     for path, text in before.items():
         assert (path.read_bytes() != text) == (path in changed)
-        assert path.read_bytes().replace(there[1], there[0]) == text
+        opened = published(text.decode(), path.suffix, old).encode()
+        assert path.read_bytes().replace(there[1], there[0]) == opened
+        if path.suffix == ".ipynb":
+            json.loads(path.read_bytes())
     assert set_repository(copied, NEW) == [], "a second run changes nothing"
 
 
