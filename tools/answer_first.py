@@ -10,7 +10,7 @@
 `answer` frames a chapter's answer, with one of the chapter's own figures on its right; in it, a
 bold verdict gets its colour. `stations` draws SAIF from prompts to steering: small, with the named
 stations lit, or large and explained where none is named. The role ``{measured-time}`` writes how
-long the chapter ran in this build.
+long the chapter ran in this build, ``{run-it}`` links the chapter's notebook and how to run it.
 """
 
 from pathlib import Path
@@ -19,6 +19,7 @@ from docutils import nodes
 from docutils.transforms import Transform
 from myst_nb.core.execute import ExecutionResult
 from myst_nb.sphinx_ import SphinxEnvType
+from sphinx.addnodes import pending_xref
 from sphinx.transforms.post_transforms import SphinxPostTransform
 from sphinx.util import logging
 from sphinx.util.docutils import SphinxDirective, SphinxRole
@@ -142,6 +143,27 @@ class MeasuredTimeRole(SphinxRole):
         return [MeasuredTime(page=page)], []
 
 
+class RunItRole(SphinxRole):
+    """``run-it``: the notebook of this page, to download; and how to run it elsewhere."""
+
+    def run(self) -> tuple[list[nodes.Node], list[nodes.system_message]]:
+        """Write both links."""
+        up = "../" * self.env.docname.count("/")
+        address = f"{up}_sources/{self.env.docname}.ipynb"
+        notebook = f'<a href="{address}" download>download this chapter</a>'
+        how = pending_xref(
+            "",
+            nodes.inline("", "run it on Colab"),
+            refdomain="std",
+            reftype="ref",
+            reftarget="on-colab",
+            refexplicit=True,
+            refdoc=self.env.docname,
+            refwarn=True,
+        )
+        return [nodes.raw("", notebook, format="html"), nodes.Text(" and "), how], []
+
+
 class WriteTimes(SphinxPostTransform):
     """Replace each placeholder by the time that MyST-NB kept."""
 
@@ -171,6 +193,7 @@ def setup(app) -> dict[str, bool]:
     app.add_directive("answer", AnswerDirective)
     app.add_directive("stations", StationsDirective)
     app.add_role("measured-time", MeasuredTimeRole())
+    app.add_role("run-it", RunItRole())
     app.add_transform(MoveFigure)
     app.add_post_transform(ColourVerdicts)
     app.add_post_transform(WriteTimes)
