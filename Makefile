@@ -14,7 +14,7 @@ PIP := $(BIN)/python -m pip --disable-pip-version-check --require-virtualenv
 OFFLINE := HF_HUB_OFFLINE=1 TRANSFORMERS_OFFLINE=1 HF_DATASETS_OFFLINE=1 WANDB_MODE=disabled \
   HF_HUB_DISABLE_TELEMETRY=1 DO_NOT_TRACK=1
 
-.PHONY: saes baseline needs help book test test-all check strip organism verdicts picture bench results soak setup python \
+.PHONY: live saes baseline needs help book test test-all check strip organism verdicts picture bench results soak setup python \
   newest oldest wheel colab audit lock environment repository clean distclean
 .DELETE_ON_ERROR:
 .DEFAULT_GOAL := help
@@ -25,12 +25,17 @@ help: ## list the targets
 
 book: setup ## set everything up and build the book into _build/html
 	rm -rf _build/html # or pages that there are no longer would stay
+	$(OFFLINE) $(BIN)/python tools/live_model.py
 	$(OFFLINE) $(BIN)/python tools/execute_chapters.py
 	$(OFFLINE) $(BIN)/jupyter-book build . --all -W -n --keep-going
 	$(BIN)/python tools/check_pages.py
 	$(BIN)/python tools/check_verdicts.py
+	$(OFFLINE) $(BIN)/python tools/check_live.py
 	$(BIN)/python tools/check_in_browser.py
 	@echo "The book: $(CURDIR)/_build/html/index.html"
+
+live: setup ## write what steers the small model in the page; ARGS=--settings chooses anew where to start
+	$(OFFLINE) $(BIN)/python tools/live_model.py $(ARGS)
 
 PYTEST := $(BIN)/python -m pytest --numprocesses auto --maxprocesses 4 --dist worksteal
 

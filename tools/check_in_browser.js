@@ -47,6 +47,31 @@ window.look = {
     for (const button of document.querySelectorAll("button.toggle-button-hidden")) button.click();
   },
 
+  // What a reader meets on a laptop before anything is unfolded: the answer on the first screen, a
+  // figure within three, no code or table that is cut, no letters too small.
+  async reading() {
+    await window.MathJax?.startup?.promise;
+    await document.fonts.ready;
+    const problems = [];
+    const bottom = (box) => Math.round(box.getBoundingClientRect().bottom + scrollY);
+    const answer = document.querySelector(".bd-article .answer");
+    if (answer && bottom(answer) > 800)
+      problems.push(`the answer ends at ${bottom(answer)} px, below the first screen of 800`);
+    const figure = document.querySelector(".bd-article figure");
+    const top = figure && Math.round(figure.getBoundingClientRect().top + scrollY);
+    if (answer && figure && top > 2700) problems.push(`the first figure begins at ${top} px`);
+    const boxes = ".cell_input pre, .cell_output .text_html, .wide-table, .pst-scrollable-table-container";
+    for (const box of document.querySelectorAll(boxes))
+      if (box.checkVisibility() && box.scrollWidth > box.clientWidth + 1)
+        problems.push(`${box.scrollWidth} px are cut to ${box.clientWidth} in ${named(box)} "${short(box.textContent)}"`);
+    for (const picture of document.querySelectorAll("figure img")) {
+      const letters = (12 * picture.getBoundingClientRect().width) / picture.naturalWidth;
+      if (picture.checkVisibility() && letters < 9)
+        problems.push(`letters of ${letters.toFixed(1)} px in the figure "${short(picture.alt)}"`);
+    }
+    return problems;
+  },
+
   theme: () => document.documentElement.dataset.theme,
 
   outside: () =>

@@ -1,8 +1,9 @@
 """Look at the built book as its readers do: every page, in a headless Chromium, with no network.
 
 Whatever a page asks of another machine is refused and counted. Each page is seen wide and narrow,
-light and dark, served and as a file: its mathematics, pictures and sliders must be there and work,
-its text legible (axe-core measures that) and its links to pages of the book must lead somewhere.
+light and dark, served and as a file: its answer must be on the first screen, nothing cut off, its
+mathematics, pictures and sliders must be there and work, its text legible (axe-core measures that)
+and its links to pages of the book must lead somewhere.
 
 Run by ``make book``. Where no Chromium or Chrome is found, it says so and checks nothing.
 """
@@ -143,8 +144,9 @@ class Visit:
         """
         self._set("light", WIDE)
         self.page.goto(self._home + path)
+        cut = self._told("reading")
         self.page.evaluate("look.settle()")
-        return self._told("outside", "mathematics") + self._heard_so_far()
+        return cut + self._told("outside", "mathematics") + self._heard_so_far()
 
     def looked_at(self) -> list[str]:
         """List what is wrong with the open page in either theme, wide and narrow.

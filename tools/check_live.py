@@ -1,0 +1,122 @@
+"""Check that the page's model writes what `saif_helpers.generate` writes, token for token.
+
+Run by ``make book``, in a headless Chromium, on the files of the built book: 200 sentences, every
+placement at three layers and no vector, and the log-probabilities of some answers. Where no
+Chromium or Chrome is found, it says so and checks nothing.
+"""
+
+import base64
+import json
+import sys
+from itertools import cycle, product
+from pathlib import Path
+
+import numpy as np
+import torch
+from check_in_browser import find_browser
+from playwright.sync_api import sync_playwright
+
+import saif_helpers as saif
+from saif_helpers.placements import PLACEMENTS
+
+ROOT = Path(__file__).resolve().parents[1]
+LIVE = ROOT / "_build" / "html" / "_static" / "live"
+LAYERS, DECAY, STRENGTH, MOST = (0, 2, 5), 0.5, 2.0, 40
+N_SENTENCES, CLOSE = 200, 2e-4  # log-probabilities may differ by this, in nats
+WRITE = """([jobs, most]) => {
+  window.model ??= new SAIF.Model(SAIF.data.model);
+  const vectors = SAIF.singles(SAIF.data.vectors.vectors);
+  return jobs.map(({ text, row, layer, placement, decay }) => {
+    const size = model.config.d_model;
+    const vector = row === null ? null : vectors.subarray(row * size, (row + 1) * size);
+    const steering = vector && { layer, placement, decay, vector: vector.map((one) => one * 2) };
+    const { ids, likely } = model.run(model.prompt(text), steering, most);
+    return [ids, Array.from(likely)];
+  });
+}"""
+
+
+def jobs() -> list[dict]:
+    """List what is to be written: a sentence each, with the row of a vector and where to add it."""
+    page = (LIVE / "data" / "vectors.js").read_text(encoding="utf-8")
+    data = json.loads(page[page.index("=") + 1 :].rstrip().rstrip(";"))
+    shape = len(data["instructions"]), len(data["rules"]), len(data["layers"])
+    rows = np.arange(np.prod(shape)).reshape(shape)
+    hows = [None, *product(LAYERS, PLACEMENTS)]
+    found = []
+    contents = saif.load_contents("test", "grammar")[:N_SENTENCES]
+    for number, (content, how) in enumerate(zip(contents, cycle(hows), strict=False)):
+        job = {"text": content.text, "row": None, "layer": 0, "placement": "", "decay": DECAY}
+        if how is not None:
+            layer, placement = how
+            instruction, rule = number % shape[0], number % 3
+            row = rows[instruction, rule, data["layers"].index(layer)]
+            job |= {"row": int(row), "layer": layer, "placement": placement}
+        found.append(job)
+    return found
+
+
+def expected(found: list[dict]) -> list[tuple[list[int], list[float]]]:
+    """Write the same with the package: token ids and their log-probabilities."""
+    page = (LIVE / "data" / "vectors.js").read_text(encoding="utf-8")
+    data = json.loads(page[page.index("=") + 1 :].rstrip().rstrip(";"))
+    model = saif.load("organism", "M", layers=[0])
+    raw = np.frombuffer(base64.b64decode(data["vectors"]), "<f4").reshape(-1, model.d_model)
+    prompts = [saif.render(job["text"], model.tokenizer) for job in found]
+    added = [
+        job["row"] is not None
+        and saif.SteeringVector(
+            job["layer"], torch.from_numpy(raw[job["row"]] * STRENGTH), "page"
+        ).at(job["placement"], job["decay"])
+        for job in found
+    ]
+    texts = saif.generate(model, prompts, [one or None for one in added], max_new_tokens=MOST)
+    answers = []
+    for prompt, text, vector in zip(prompts, texts, added, strict=True):
+        ids = model.tokenizer(text, add_special_tokens=False)["input_ids"]
+        likely = saif.log_probabilities(model, prompt, text, vector or None) if ids else []
+        answers.append((ids, [float(one) for one in likely]))
+    return answers
+
+
+def problems(found: list[dict], written: list, wanted: list) -> list[str]:
+    """Compare what the page wrote with what the package wrote."""
+    said = []
+    for job, (ids, likely), (own_ids, own_likely) in zip(found, written, wanted, strict=True):
+        where = f"layer {job['layer']}, {job['placement'] or 'no vector'}: {job['text']}"
+        if ids != own_ids:
+            said.append(f"{where}: the page writes {ids}, the package {own_ids}")
+        elif max((abs(a - b) for a, b in zip(likely, own_likely, strict=True)), default=0) > CLOSE:
+            said.append(f"{where}: log-probabilities differ by more than {CLOSE} nats")
+    return said
+
+
+def main() -> int:
+    """Compare and print what differs.
+
+    Returns:
+        0 if nothing differs or there is no browser, else 1.
+    """
+    executable = find_browser()
+    if executable is None:
+        print("The model in the page was not tried: no Chromium or Chrome was found")
+        return 0
+    found = jobs()
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=executable)
+        page = browser.new_page()
+        page.goto((LIVE / ".." / ".." / "index.html").resolve().as_uri())
+        for name in ("organism.js", "data/model.js", "data/vectors.js"):
+            page.add_script_tag(path=LIVE / name)
+        written = page.evaluate(WRITE, [found, MOST])
+        browser.close()
+    said = problems(found, written, expected(found))
+    for one in said:
+        print(one, file=sys.stderr)
+    if not said:
+        print(f"{len(found)} answers, in the page as in Python, token for token")
+    return int(bool(said))
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,228 @@
+"""Write what the page needs to steer the small model in a browser: weights, vectors, examples.
+
+Run by ``make book`` (``make live`` by itself) into ``book/_assets/live/data``, from the weights and
+SAEs that are shipped. The files are scripts, as a page that is opened as a file may load nothing
+else: each puts an object of numbers in base64 where ``organism.js`` finds it. They are made and
+not committed, so that they cannot be other than their sources; ``manifest.json`` has the SHA-256 of
+both, and nothing is made again while those of the sources are the same.
+
+``make live ARGS=--settings`` also chooses anew at which layer, placement and strength each
+instruction and rule starts, on validation sentences, and writes ``book/live_settings.json``.
+"""
+
+import base64
+import hashlib
+import json
+import sys
+from dataclasses import asdict
+from pathlib import Path
+
+import numpy as np
+from safetensors.torch import load_file
+
+import saif_helpers as saif
+from saif_helpers._internal.paths import DATA
+
+ROOT = Path(__file__).resolve().parents[1]
+SOURCE = DATA / "organism" / "M"
+OUT = ROOT / "book" / "_assets" / "live" / "data"
+SETTINGS = ROOT / "book" / "live_settings.json"
+N_PAIRS, K, N_SENTENCES, MOST = 100, 15, 12, 40
+RULES = ("SAIF", "signed latents", "difference in means", "random latents")
+PARTS = {  # the names of the weights in the engine and in the shipped file
+    "before attention": "input_layernorm",
+    "q": "self_attn.q_proj",
+    "k": "self_attn.k_proj",
+    "v": "self_attn.v_proj",
+    "o": "self_attn.o_proj",
+    "after attention": "post_attention_layernorm",
+    "before feed-forward": "pre_feedforward_layernorm",
+    "gate": "mlp.gate_proj",
+    "up": "mlp.up_proj",
+    "down": "mlp.down_proj",
+    "after feed-forward": "post_feedforward_layernorm",
+}
+
+
+def encoded(numbers: np.ndarray, dtype: str) -> str:
+    """Return numbers as base64 of little-endian floats."""
+    return base64.b64encode(np.ascontiguousarray(numbers, dtype).tobytes()).decode()
+
+
+def model_data() -> dict:
+    """Return the model for the engine: configuration, tokenizer, template and weights."""
+    config = json.loads((SOURCE / "config.json").read_text(encoding="utf-8"))
+    tokenizer = json.loads((SOURCE / "tokenizer.json").read_text(encoding="utf-8"))
+    weights = load_file(SOURCE / "model.safetensors")
+    named = {
+        "embedding": weights["model.embed_tokens.weight"],
+        "norm": weights["model.norm.weight"],
+    }
+    for layer in range(config["num_hidden_layers"]):
+        for part, name in PARTS.items():
+            named[f"{layer}.{part}"] = weights[f"model.layers.{layer}.{name}.weight"]
+    vocabulary = tokenizer["model"]["vocab"]
+    before, after = saif.render("|", saif.load("organism", "M", layers=[0]).tokenizer).split("|")
+    return {
+        "config": {
+            "d_model": config["hidden_size"],
+            "d_mlp": config["intermediate_size"],
+            "layers": config["num_hidden_layers"],
+            "heads": config["num_attention_heads"],
+            "kv_heads": config["num_key_value_heads"],
+            "head_dim": config["head_dim"],
+            "query_scale": config["query_pre_attn_scalar"] ** -0.5,
+            "attention_cap": config["attn_logit_softcapping"],
+            "logit_cap": config["final_logit_softcapping"],
+            "epsilon": config["rms_norm_eps"],
+            "theta": config["rope_parameters"]["rope_theta"],
+            "vocabulary": config["vocab_size"],
+            "ends": config["eos_token_id"],
+        },
+        "tokenizer": {
+            "vocabulary": sorted(vocabulary, key=vocabulary.get),
+            "merges": [" ".join(pair) for pair in tokenizer["model"]["merges"]],
+            "special": [one["content"] for one in tokenizer["added_tokens"] if one["special"]],
+        },
+        "template": [before, after],
+        "shapes": [[name, tensor.numel()] for name, tensor in named.items()],
+        "weights": encoded(np.concatenate([t.numpy().ravel() for t in named.values()]), "<f2"),
+    }
+
+
+def vectors_of(model: saif.ModelWithSAEs, name: str) -> dict[str, dict[int, saif.SteeringVector]]:
+    """Return an instruction's vector by each rule at each layer, at strength 1."""
+    instruction = saif.load_instructions(model.corpus)[name]
+    contents = saif.load_contents("identification", model.corpus)[:N_PAIRS]
+    pairs = saif.make_pairs(instruction, contents, model.tokenizer)
+    layers = model.saes.layers
+    positive, negative = saif.capture_pairs(model, pairs, layers)
+    rankings = saif.rank_captured(model, positive, negative)
+    saes, found = model.saes, {rule: {} for rule in RULES}
+    for at in layers:
+        own = saif.saif_vector(rankings[at], saes[at], K, layer=at)
+        (control,) = saif.norm_matched_controls(model, rankings[at], own, K, n=1, seed=0)
+        found["SAIF"][at] = own
+        found["signed latents"][at] = saif.signed_latents_vector(
+            rankings[at], saes[at], K, layer=at
+        )
+        found["difference in means"][at] = saif.mean_difference_vector(positive, negative, at)
+        found["random latents"][at] = control
+    return found
+
+
+def choose(model: saif.ModelWithSAEs, name: str, vectors: dict[int, saif.SteeringVector]) -> dict:
+    """Choose where a rule starts, on validation sentences."""
+    placements, strengths = ["every_position", "decaying"], [1.0, 2.0, 4.0, 8.0]
+    grid = saif.settings_grid(model.saes.layers, [K], [0.0], placements, strengths, [0.5, 0.8])
+    contents = saif.load_contents("validation", model.corpus)
+    found = saif.choose_and_test(
+        model,
+        saif.load_instructions(model.corpus)[name],
+        vectors,
+        grid,
+        validation=contents[:20],
+        test=saif.load_contents("test", model.corpus)[:1],
+        rounds=(4, 8, 20),
+        max_new_tokens=MOST,
+    )
+    keep = ("layer", "placement", "strength", "decay")
+    return {key: asdict(found.setting)[key] for key in keep}
+
+
+def sources_digest() -> str:
+    """Hash everything that the files are made from: weights, SAEs, sentences, settings, this."""
+    files = [*SOURCE.rglob("*"), *DATA.glob("*.json*"), SETTINGS, Path(__file__)]
+    hashed = hashlib.sha256()
+    for path in sorted(path for path in files if path.is_file()):
+        hashed.update(path.name.encode() + path.read_bytes())
+    return hashed.hexdigest()
+
+
+def write(name: str, data: dict) -> str:
+    """Write a script that hands its data to the engine, and return its SHA-256."""
+    script = f"SAIF.data[{json.dumps(name)}] = {json.dumps(data, separators=(',', ':'))};\n"
+    (OUT / f"{name}.js").write_text(script, encoding="utf-8")
+    return hashlib.sha256(script.encode()).hexdigest()
+
+
+def words(sentences: list[str]) -> list[str]:
+    """List the words of the grammar's sentences in lower case."""
+    return sorted({word.strip(".,?!'\"").lower() for text in sentences for word in text.split()})
+
+
+def examples(model: saif.ModelWithSAEs, vectors: dict, settings: dict) -> list[dict]:
+    """Steer one sentence towards each instruction, for pages without JavaScript."""
+    text, found = saif.load_contents("test", model.corpus)[0].text, []
+    for name, by_rule in vectors.items():
+        how = settings[name]["SAIF"]
+        vector = by_rule["SAIF"][how["layer"]].scaled(how["strength"])
+        shown = saif.steer(model, text, vector.at(how["placement"], how["decay"]))
+        title = saif.load_instructions(model.corpus)[name].title
+        found.append({"instruction": title, "sentence": text, "unsteered": shown.unsteered})
+        found[-1] |= {"steered": shown.steered, "steering": shown.steering}
+    return found
+
+
+def main(arguments: list[str]) -> int:
+    """Make the files, unless they are there already.
+
+    Args:
+        arguments: ``--settings`` to choose the settings anew too.
+
+    Returns:
+        0.
+    """
+    manifest = OUT / "manifest.json"
+    again = "--settings" in arguments
+    made = json.loads(manifest.read_text(encoding="utf-8")) if manifest.is_file() else {}
+    if made.get("sources") == sources_digest() and not again:
+        print("the model for the page is there")
+        return 0
+    OUT.mkdir(parents=True, exist_ok=True)
+    model = saif.load("organism", "M")
+    instructions = saif.load_instructions(model.corpus)
+    vectors = {name: vectors_of(model, name) for name in instructions}
+    if again:
+        rules = RULES[:3]
+        chosen = {n: {r: choose(model, n, vectors[n][r]) for r in rules} for n in instructions}
+        SETTINGS.write_text(json.dumps(chosen, indent=1) + "\n", encoding="utf-8")
+    settings = json.loads(SETTINGS.read_text(encoding="utf-8"))
+    sums = {"model": write("model", model_data())}
+    numbers = [
+        vectors[name][rule][layer].vector.numpy()
+        for name in instructions
+        for rule in RULES
+        for layer in model.saes.layers
+    ]
+    sentences = [
+        content.text
+        for split in ("identification", "validation", "test")
+        for content in saif.load_contents(split, model.corpus)
+    ]
+    sums["vectors"] = write(
+        "vectors",
+        {
+            "instructions": {name: one.title for name, one in instructions.items()},
+            "rules": RULES,
+            "layers": model.saes.layers,
+            "settings": settings,
+            "sentences": [c.text for c in saif.load_contents("test", model.corpus)[:N_SENTENCES]],
+            "words": words(sentences),
+            "vectors": encoded(np.stack(numbers), "<f4"),
+        },
+    )
+    for layer in model.saes.layers:
+        directions = model.saes[layer].W_dec.detach().numpy()
+        sums[f"latents_{layer}"] = write(f"latents_{layer}", {"W_dec": encoded(directions, "<f2")})
+    shown = json.dumps(examples(model, vectors, settings), indent=1, ensure_ascii=False)
+    (OUT / "examples.json").write_text(shown + "\n", encoding="utf-8")
+    size = sum((OUT / f"{name}.js").stat().st_size for name in sums)
+    made = {"sources": sources_digest(), "bytes": size, "sha256": sums}
+    manifest.write_text(json.dumps(made, indent=1) + "\n", encoding="utf-8")
+    print(f"the model for the page: {size / 1e6:.1f} MB in {len(sums)} files")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

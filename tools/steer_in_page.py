@@ -1,0 +1,60 @@
+"""Sphinx extension of the book: steer the small model in the page.
+
+    ```{steer-in-page}
+    ```
+
+The directive shows answers that `live_model` has computed, which is all that a page without
+JavaScript shows, and a button that loads the model (``book/_assets/live``).
+"""
+
+import json
+from html import escape
+from pathlib import Path
+
+from docutils import nodes
+from sphinx.util.docutils import SphinxDirective
+
+DATA = Path(__file__).resolve().parents[1] / "book" / "_assets" / "live" / "data"
+SHOWN = 3  # examples
+
+
+class SteerInPage(SphinxDirective):
+    """``steer-in-page``: has no arguments."""
+
+    def run(self) -> list[nodes.Node]:
+        """Write the examples, the button and the place of the answers."""
+        if not (DATA / "examples.json").is_file():
+            raise self.error("the model for the page is missing: run make live")
+        examples = json.loads((DATA / "examples.json").read_text(encoding="utf-8"))[:SHOWN]
+        size = json.loads((DATA / "manifest.json").read_text(encoding="utf-8"))["bytes"]
+        rows = "".join(
+            f"<tr><th scope=row>{escape(one['instruction'])}</th>"
+            f"<td>{escape(one['steered'])}</td></tr>"
+            for one in examples
+        )
+        static = "../" * self.env.docname.count("/") + "_static/live/page.js"
+        html = (
+            '<div class="live" id="live"><div class="live-example">'
+            f"<p>The small model reads “{escape(examples[0]['sentence'])}” and answers "
+            f"“{escape(examples[0]['unsteered'])}” With SAIF's vector for an instruction added, "
+            "and nothing else in the prompt:</p>"
+            f"<table><tbody>{rows}</tbody></table></div>"
+            f'<p><button type="button" hidden>Steer it yourself (loads {size / 1e6:.0f} MB)'
+            "</button></p>"
+            '<div class="live-results" aria-live="polite"></div>'
+            f'<script src="{static}"></script></div>'
+        )
+        return [nodes.raw("", html, format="html")]
+
+
+def setup(app) -> dict[str, bool]:
+    """Connect the extension to Sphinx.
+
+    Args:
+        app: The Sphinx application.
+
+    Returns:
+        What Sphinx wants to know about parallel reading and writing.
+    """
+    app.add_directive("steer-in-page", SteerInPage)
+    return {"parallel_read_safe": True, "parallel_write_safe": True}
