@@ -173,7 +173,8 @@ class WriteTimes(SphinxPostTransform):
         """Write the times of one page."""
         env: SphinxEnvType = self.env
         for node in list(self.document.findall(MeasuredTime)):
-            found: ExecutionResult | None = env.nb_metadata.get(node["page"], {}).get("exec_data")
+            known = getattr(env, "nb_metadata", {}).get(node["page"], {})
+            found: ExecutionResult | None = known.get("exec_data")
             seconds = (found or {}).get("runtime")
             text = "not measured" if seconds is None else f"{seconds:.0f} s"
             node.replace_self(nodes.Text(text))
