@@ -1,4 +1,4 @@
-"""The sentences that instructions are about, in three splits."""
+"""The sentences that instructions apply to, in three splits."""
 
 import json
 from collections.abc import Mapping
@@ -17,7 +17,7 @@ SENTENCES = {"grammar": "sentences.jsonl", "natural": "natural.jsonl"}
 @checked
 @dataclass(frozen=True)
 class Content:
-    """A sentence that an instruction can be about.
+    """A sentence that an instruction can be applied to.
 
     >>> content = saif.Content("The cat sleeps.", references={"french": "Le chat dort."})
     >>> content.item(french).reference
@@ -25,9 +25,9 @@ class Content:
 
     Attributes:
         text: The sentence.
-        references: Instruction name to the right answer.
-        slots: What fills an instruction's slots, for example ``{"keyword": "garden"}``.
-        split: ``"identification"``, ``"validation"`` or ``"test"``, where it comes from the shipped
+        references: Instruction name to the correct answer.
+        slots: Values of an instruction's slots, for example ``{"keyword": "garden"}``.
+        split: ``"identification"``, ``"validation"`` or ``"test"``, if it comes from the shipped
             data.
     """
 
@@ -37,7 +37,7 @@ class Content:
     split: str = ""
 
     def __post_init__(self) -> None:
-        """Refuse what is not text, which would fail far from here."""
+        """Raise if a reference or slot is not a string."""
         for name, texts in (("reference", self.references), ("slot", self.slots)):
             for key, text in texts.items():
                 if not isinstance(text, str):
@@ -63,14 +63,14 @@ def load_contents(
         split: ``"identification"``, ``"validation"`` or ``"test"``.
         corpus: ``"grammar"``, the organism's sentences, with exact references; or ``"natural"``,
             English sentences written for this book, for real models, without references.
-        path: A file of the same layout (one JSON object a line) to read instead of the package's.
+        path: A file with the same layout (one JSON object per line) to read instead.
 
     Returns:
         The contents, in the file's order.
 
     Raises:
-        ValueError: If the corpus is unknown, a line of the file is not as it should be, or the file
-            has no line of this split.
+        ValueError: If the corpus is unknown, a line of the file is not valid, or the file has no
+            line of this split.
     """
     if corpus not in SENTENCES:
         raise ValueError(f"corpus {corpus!r} asked for; give 'grammar' or 'natural'")

@@ -1,7 +1,7 @@
-"""Arguments by their types: what is clearly meant is taken, anything else is refused in words.
+"""Validation of arguments against type annotations, with conversion where the intent is clear.
 
-`checked` goes on what readers of the book call. It reads the types in a signature, so nothing is
-written twice. Numbers out of range and shapes that do not fit are the function's own to refuse.
+`checked` decorates the public functions. It reads the annotations, so types are declared once.
+Each function checks ranges and matching shapes itself.
 """
 
 import functools
@@ -24,16 +24,16 @@ MADE_BY = {
     "ModelWithSAEs": "load",
     "PromptPair": "make_pairs",
 }
-"""Classes to the function that returns one, for messages."""
+"""Class name to the function that returns an instance, for messages."""
 ALSO: dict[type, Callable[[Any], None]] = {}
-"""What else has to hold for an object of a class: the function that raises if it does not."""
+"""Class to a function that raises if an instance is not valid."""
 
 
 def checked(target: T | None = None, *, but: Sequence[str] = ()) -> T:
-    """Read the arguments of a function, or the fields of a class, by their types.
+    """Validate the arguments of a function, or the fields of a class, against their annotations.
 
-    A whole number may be written as a float (15.0), a list may be a tuple, an array or a generator,
-    and a tensor a list or an array of numbers.
+    Integral floats (15.0) are accepted as integers; tuples, arrays and generators as lists; lists
+    and arrays of numbers as tensors.
 
     >>> @checked
     ... def repeat(text: str, times: int) -> str:
@@ -43,10 +43,10 @@ def checked(target: T | None = None, *, but: Sequence[str] = ()) -> T:
 
     Args:
         target: A function, a method or a class.
-        but: Arguments that it reads itself.
+        but: Arguments that the function validates itself.
 
     Returns:
-        The same, which raises a ValueError for an argument that is of another type.
+        The same object, which now raises a ValueError for an argument of the wrong type.
     """
     if target is None:
         return functools.partial(checked, but=but)
@@ -70,7 +70,7 @@ def _reading(function: Callable, but: Sequence[str]) -> Callable:
     def call(*args: Any, **kwargs: Any) -> Any:
         try:
             bound = signature.bind(*args, **kwargs)
-        except TypeError:  # Python says it better: an argument is missing, or unknown
+        except TypeError:  # an argument is missing or unknown: let Python report it
             return function(*args, **kwargs)
         given = bound.arguments
         for name in given.keys() & hints.keys():
@@ -83,18 +83,18 @@ def _reading(function: Callable, but: Sequence[str]) -> Callable:
 
 
 def read(hint: object, name: str, value: object) -> Any:
-    """Take a value for a type.
+    """Validate a value against an annotation.
 
     Args:
-        hint: The type, as an annotation has it.
-        name: What the caller calls the value.
-        value: What was given.
+        hint: The annotation.
+        name: Name of the argument.
+        value: The value.
 
     Returns:
-        The value, as the type has it.
+        The value, converted if necessary.
 
     Raises:
-        ValueError: If it is no such thing.
+        ValueError: If the value does not match.
     """
     if get_origin(hint) in (Union, UnionType):
         return _one_of(get_args(hint), name, value)
@@ -105,14 +105,14 @@ def read(hint: object, name: str, value: object) -> Any:
 
 
 def describe(hint: object, many: bool = False) -> str:
-    """Write in words what is asked for, as in "a list of texts".
+    """Describe a type for a message, as in "a list of texts".
 
     Args:
         hint: The type.
-        many: Whether to speak of several.
+        many: Whether to use the plural.
 
     Returns:
-        The words.
+        The description.
     """
     origin, args = get_origin(hint), get_args(hint)
     if origin in (Union, UnionType):
@@ -142,7 +142,7 @@ def _refuse(hint: object, name: str, value: object, also: str = "") -> ValueErro
 
 
 def _one_of(hints: Sequence[object], name: str, value: object) -> Any:
-    """Take a value for the first of several types that it fits."""
+    """Validate a value against the first of several types that it matches."""
     problems = {}
     for hint in hints:
         try:
@@ -163,7 +163,7 @@ def _class(hint: type, name: str, value: object) -> Any:
         raise _refuse(hint, name, value)
     if hint in ALSO:
         ALSO[hint](value)
-    return str(value) if hint is str else value  # numpy's texts are of a class of their own
+    return str(value) if hint is str else value  # NumPy has its own string class
 
 
 def _yes_or_no(hint: type, name: str, value: object) -> bool:
@@ -189,7 +189,7 @@ def _choice(hint: object, name: str, value: object) -> Any:
 
 
 def _several(hint: object, name: str, value: object) -> Any:
-    """Take anything that can be gone through in order, and look at each of its parts."""
+    """Validate an ordered iterable and each of its items."""
     inner, origin = get_args(hint), get_origin(hint)
     unordered = isinstance(value, set | frozenset) and len(value) > 1
     mapping = isinstance(value, Mapping) and origin is not Iterable
@@ -234,4 +234,4 @@ READERS: list[tuple[Callable[[Any], bool], Callable[[Any, str, object], Any]]] =
     (lambda hint: hasattr(hint, "dim_str"), read_tensor),
     (lambda hint: inspect.isclass(hint) and hint not in (object, Any), _class),
 ]
-"""What a type must be, and what takes a value for it; the first that suits is asked."""
+"""Predicates on annotations with the readers for them; the first match is used."""

@@ -1,4 +1,4 @@
-"""Activations of prompt pairs, which have to be of both samples of each pair."""
+"""Checks of activations of prompt pairs, which must cover both samples of each pair."""
 
 from collections.abc import Mapping
 
@@ -10,16 +10,16 @@ from saif_helpers._internal.tensors import as_tensor
 
 
 def check_pair_latents(positive: Tensor, negative: Tensor, asker: str) -> None:
-    """Refuse what are not the latents of both samples of each pair.
+    """Raise unless these are the latents of both samples of each pair.
 
     Args:
         positive: Latents of the positive samples.
         negative: Latents of the negative samples.
-        asker: What needs them, for the message.
+        asker: The function that needs them, for the message.
 
     Raises:
-        ValueError: If there is no pair, the shapes differ, or an activation is not finite, or is
-            negative as a residual stream's.
+        ValueError: If there are no pairs, the shapes differ, or an activation is negative or not
+            finite.
     """
     if len(positive) == 0:
         raise ValueError(f"{asker} was given no pairs; give at least one")
@@ -29,9 +29,9 @@ def check_pair_latents(positive: Tensor, negative: Tensor, asker: str) -> None:
             f"{positive.shape[-1]} and {negative.shape[-1]} latents given; give the latents of "
             "both samples of each pair"
         )
-    for latents in () if positive.is_meta else (positive, negative):  # a dry run has no values
+    for latents in () if positive.is_meta else (positive, negative):  # no values on the meta device
         lowest, highest = latents.aminmax()
-        if not lowest >= 0 or not highest.isfinite():  # not a number is below nothing
+        if not lowest >= 0 or not highest.isfinite():  # NaN fails every comparison
             raise ValueError(
                 f"the latents have activations from {lowest:g} to {highest:g}; a latent's are "
                 "finite and never negative: give what `encode` returns, not the residual stream"
@@ -51,10 +51,10 @@ def streams_at(
         layer: The layer.
 
     Returns:
-        Both, at least two rows each, in float32 or finer.
+        Both, at least two rows each, in float32 or higher precision.
 
     Raises:
-        ValueError: If the layer was not captured, or there are not two samples of each kind.
+        ValueError: If the layer was not captured, or there are fewer than two samples of each kind.
     """
     for given in (positive, negative):
         if not isinstance(given, Mapping) or layer not in given:
@@ -77,19 +77,19 @@ def streams_at(
             f"{len(found[0])} positive and {len(found[1])} negative samples given; give at least "
             "two of each"
         )
-    fine = promote_types(found[0].dtype, float32)  # means in 16 bits would be coarse
+    fine = promote_types(found[0].dtype, float32)  # 16-bit means would be imprecise
     return found[0].to(fine), found[1].to(fine)
 
 
 def check_halves(positive: Mapping[int, Tensor], negative: Mapping[int, Tensor]) -> None:
-    """Refuse residual streams that are not of the same layers.
+    """Raise unless both residual streams cover the same layers.
 
     Args:
         positive: Layer to residual stream with the instruction.
         negative: The same without it.
 
     Raises:
-        ValueError: If there is no layer, or one that only one of them has.
+        ValueError: If there are no layers, or only one of them has a layer.
     """
     if positive.keys() != negative.keys() or not positive:
         raise ValueError(
@@ -101,10 +101,10 @@ def check_halves(positive: Mapping[int, Tensor], negative: Mapping[int, Tensor])
 def check_ranking(
     numbers: Mapping[str, Tensor], order: Int[Tensor, "d_sae"], layer: int | None
 ) -> None:
-    """Refuse a ranking whose numbers are not of the same latents, or whose order leaves some out.
+    """Raise if a ranking's statistics differ in length, or its order is not a permutation.
 
     Args:
-        numbers: Name to what is known of each latent.
+        numbers: Name to a statistic of each latent.
         order: Latent indices.
         layer: The layer, if it is known.
 

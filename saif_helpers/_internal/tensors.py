@@ -1,4 +1,4 @@
-"""Tensors that a caller may write as a list or an array of numbers."""
+"""Conversion of lists and arrays of numbers to tensors."""
 
 from typing import Any
 
@@ -8,20 +8,20 @@ from saif_helpers._internal.arguments import shown
 
 
 def as_tensor(name: str, value: object, floating: bool = True) -> Any:
-    """Take a tensor as it is, and make one of a list or an array of numbers.
+    """Return a tensor unchanged, or convert a list or an array of numbers to one.
 
     Args:
-        name: What the caller calls it.
-        value: What was given.
-        floating: Whether floating-point numbers are asked for; whole ones in a list count as such.
+        name: Name of the argument.
+        value: The value.
+        floating: Whether to convert integers in a list or array to floating point.
 
     Returns:
         The tensor.
 
     Raises:
-        ValueError: If no tensor can be made of it.
+        ValueError: If it cannot be converted.
     """
-    import torch  # here, since some modules that use this one do without it
+    import torch  # here, since some modules that import this one do not need torch
 
     if isinstance(value, torch.Tensor):
         return value
@@ -34,18 +34,18 @@ def as_tensor(name: str, value: object, floating: bool = True) -> Any:
 
 
 def read_tensor(hint: Any, name: str, value: object) -> Any:
-    """Take a tensor for a type of jaxtyping's, by its kind of numbers and number of dimensions.
+    """Validate a tensor against a jaxtyping annotation: kind of dtype and number of dimensions.
 
     Args:
-        hint: The type.
-        name: What the caller calls the value.
-        value: What was given, see `as_tensor`.
+        hint: The annotation.
+        name: Name of the argument.
+        value: The value, see `as_tensor`.
 
     Returns:
         The tensor.
 
     Raises:
-        ValueError: If no such tensor can be made of it.
+        ValueError: If it cannot be converted, or has another dtype or number of dimensions.
     """
     kind = next(word for word in ("float", "int", "bool") if word in str(hint.dtypes))
     found = as_tensor(name, value, kind == "float")

@@ -1,4 +1,4 @@
-"""Checks of an instruction's wordings, made when the instruction is made."""
+"""Checks of an instruction's wordings, run when the instruction is created."""
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
@@ -6,7 +6,7 @@ from string import Formatter
 
 
 def check_wordings(name: str, wordings: Mapping[str, Sequence[str]], slots: Sequence[str]) -> None:
-    """Raise if wordings are too few, empty, repeated, or have other slots than they say.
+    """Raise if wordings are too few, empty or repeated, or do not have the declared slots.
 
     Args:
         name: Name of the instruction, for messages.
@@ -14,7 +14,7 @@ def check_wordings(name: str, wordings: Mapping[str, Sequence[str]], slots: Sequ
         slots: The slots that each wording must have.
 
     Raises:
-        ValueError: If a wording is not as it should be.
+        ValueError: If a wording is not valid.
     """
     texts = [text for several in wordings.values() for text in several]
     if len(texts) < 2:
@@ -43,7 +43,7 @@ def check_wordings(name: str, wordings: Mapping[str, Sequence[str]], slots: Sequ
 
 
 def _slots_in(wording: str, name: str) -> set[str]:
-    """Return the names in braces in a wording, and refuse braces that are no slot."""
+    """Return the names in braces in a wording; raise if braces are not a slot."""
     advice = "write a slot as {name}, and a brace that is none as {{ or }}"
     try:
         parts = list(Formatter().parse(wording))
@@ -66,16 +66,16 @@ def check_held_out(
     language: str | None,
     indices: Sequence[int],
 ) -> None:
-    """Raise if what is held out does not exist.
+    """Raise if a held-out language or wording does not exist.
 
     Args:
         name: Name of the instruction, for messages.
         wordings: Language to wordings.
-        language: The language that is held out, or None.
-        indices: Indices of the wordings that are held out in every language.
+        language: The held-out language, or None.
+        indices: Indices of the held-out wordings, the same in every language.
 
     Raises:
-        ValueError: If there is no such language, or no such wording in each language.
+        ValueError: If there is no such language, or a language has no such wording.
     """
     if language is not None and language not in wordings:
         raise ValueError(

@@ -1,9 +1,8 @@
 """GGUF files of one direction, in the layout that repeng, llama.cpp and EasySteer share.
 
-The architecture is ``controlvector``; the tensor ``direction.N``, in float32, is what is added to
-the residual stream after decoder layer N, counted from 0. llama.cpp's loader stores ``direction.N``
-at the place N - 1 of an array that begins with layer 1, and its graph reads layer N from there:
-the two shifts cancel.
+The architecture is ``controlvector``. The float32 tensor ``direction.N`` is added to the residual
+stream after decoder layer N, counted from 0. llama.cpp's loader stores ``direction.N`` at index N -
+1 of an array that starts at layer 1, and its graph reads layer N from there: the two shifts cancel.
 """
 
 import tempfile
@@ -22,13 +21,13 @@ def write_direction(placed: Placed, path: str | Path, model: Model) -> None:
     """Write a vector as a GGUF file.
 
     Args:
-        placed: The vector; where it is added is not written.
+        placed: The vector; its placement is not written.
         path: The file.
         model: The model that the vector steers.
 
     Raises:
-        ValueError: If the vector does not fit the model, or what is added differs from position to
-            position, as that of clamped latents.
+        ValueError: If the vector does not fit the model, or the change depends on the position, as
+            for clamped latents.
         OSError: If the file cannot be written.
     """
     from gguf import GGUFWriter
@@ -57,13 +56,13 @@ def write_direction(placed: Placed, path: str | Path, model: Model) -> None:
 
 
 def check_fixed(placed: Placed) -> None:
-    """Refuse what is no vector.
+    """Raise unless an intervention adds a fixed vector.
 
     Args:
         placed: The intervention.
 
     Raises:
-        ValueError: If what is added depends on the residual stream.
+        ValueError: If the change depends on the residual stream.
     """
     if not placed.fixed:
         raise ValueError(
@@ -73,14 +72,14 @@ def check_fixed(placed: Placed) -> None:
 
 
 def check_every_position(placed: Placed, tool: str) -> None:
-    """Refuse a placement other than ``"every_position"``.
+    """Raise if the placement is not ``"every_position"``.
 
     Args:
         placed: The intervention.
-        tool: Who adds at every position.
+        tool: The tool, which adds at every position.
 
     Raises:
-        ValueError: If the vector is added elsewhere.
+        ValueError: If the placement is another one.
     """
     if placed.placement != "every_position":
         raise ValueError(

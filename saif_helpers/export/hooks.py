@@ -1,7 +1,7 @@
-"""Steering of a plain transformers model: hooks that add a vector, and are gone afterwards.
+"""Steering of a plain transformers model with removable hooks.
 
-The model is neither wrapped nor changed. What is added in each pass is what `steering.generate`
-adds, so that greedy generation gives the same tokens.
+The model is neither wrapped nor modified. Each pass adds the same vectors as `steering.generate`,
+so that greedy generation gives the same tokens.
 """
 
 import inspect
@@ -23,13 +23,13 @@ from saif_helpers.placements import Placed, PositionScales, position_scales, vec
 def steered(
     model: Any, placed: Placed, tokenizer: PreTrainedTokenizerBase | None = None
 ) -> Iterator[PreTrainedModel]:
-    """Steer a transformers model's passes; see `SteeringVector.apply`.
+    """Steer a transformers model within a context; see `SteeringVector.apply`.
 
     Args:
         model: A transformers causal language model.
         placed: The vector, and where it is added.
-        tokenizer: The model's tokenizer; by default the model's configuration says which token
-            begins a sequence.
+        tokenizer: The model's tokenizer; by default the beginning-of-sequence token is taken from
+            the model's configuration.
 
     Yields:
         The model.
@@ -71,7 +71,7 @@ def steered(
 def _added(
     output: Any, vector: Float[Tensor, "d_model"], scale: Float[Tensor, "rows positions"] | None
 ) -> Any:
-    """Return a layer's output, or a tuple that begins with it, with the vector."""
+    """Return a layer's output, or a tuple that starts with it, with the vector added."""
     if scale is None:
         return output
     residual = output[0] if isinstance(output, tuple) else output
@@ -80,7 +80,7 @@ def _added(
 
 
 class _Passes:
-    """Tells the passes of a generation apart, by what is in the cache when a pass begins."""
+    """Tracks the passes of a generation by the state of the cache when each pass begins."""
 
     def __init__(self, placed: Placed, bos_token_id: int | None, use_cache: bool) -> None:
         self._placed, self._bos_token_id, self._use_cache = placed, bos_token_id, use_cache
@@ -88,13 +88,13 @@ class _Passes:
         self._rows, self._prompt_length, self._read = 0, 0, 0
         self._uncached: Int[Tensor, "rows tokens"] | None = None
         self.scale: Float[Tensor, "rows positions"] | None = None
-        """What the vector is multiplied by at each position of the pass that is running."""
+        """Scale of the vector at each position of the current pass."""
 
     def follow(self, module: torch.nn.Module, inputs: tuple, options: dict[str, Any]) -> None:
-        """Return the scale of a pass that is about to begin.
+        """Compute the scale of the pass that is about to begin.
 
         Raises:
-            ValueError: If it cannot be told what the pass reads.
+            ValueError: If the positions of the pass cannot be determined.
         """
         signature = inspect.signature(type(module).forward)
         given = signature.bind_partial(module, *inputs, **options).arguments
@@ -111,7 +111,7 @@ class _Passes:
             self._begin(ids, given)
 
     def _begin(self, ids: Int[Tensor, "rows tokens"], given: Mapping[str, Any]) -> None:
-        """Read prompts."""
+        """Handle the pass over the prompts."""
         asked = given.get("use_cache")
         cached = given.get("past_key_values") is not None
         cached = cached or (self._use_cache if asked is None else asked)
@@ -136,7 +136,7 @@ class _Passes:
         return self._uncached is not None and torch.equal(ids[:, :-1], self._uncached)
 
     def _go_on(self, ids: Int[Tensor, "rows new"], before: int) -> None:
-        """Read one generated token of each prompt."""
+        """Handle a pass over one generated token of each prompt."""
         if before != self._read or ids.shape != (self._rows, 1):
             raise ValueError(
                 f"a pass reads {ids.shape[1]} tokens of {len(ids)} texts after {before} in the "
@@ -149,10 +149,10 @@ class _Passes:
 
 
 def _mask(ids: Int[Tensor, "rows tokens"], mask: Any) -> Int[Tensor, "rows tokens"]:
-    """Return the attention mask of prompts, which must be padded on the left if at all.
+    """Return the attention mask of prompts, in which padding must be on the left.
 
     Raises:
-        ValueError: If it is not one number for each token, or marks padding elsewhere.
+        ValueError: If its shape is wrong, or padding is elsewhere.
     """
     if mask is None:
         mask = torch.ones_like(ids)

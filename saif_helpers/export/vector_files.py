@@ -1,4 +1,4 @@
-"""Files of steering vectors: one safetensors file that says what it holds and of which model."""
+"""Files of steering vectors: safetensors with metadata about the vector and its model."""
 
 import json
 from collections.abc import Mapping
@@ -17,7 +17,7 @@ from saif_helpers.model.model import ModelWithSAEs
 from saif_helpers.placements import Placed, Positions
 
 FORMAT = "saif-vector-1"
-"""Raised by whoever changes what a file holds."""
+"""Increment this when the contents of a file change."""
 
 
 def save_vector(
@@ -32,7 +32,7 @@ def save_vector(
         path: The file.
         placed: The vector, and where it is added.
         model: The model that it steers.
-        settings: What else is to be kept, as JSON can hold it.
+        settings: Other data to save, JSON-serializable.
 
     Raises:
         ValueError: As `SteeringVector.save`.
@@ -55,7 +55,7 @@ def save_vector(
     }
     tensors = {"vector": vector}
     try:
-        about = json.loads(canonical(about))  # keys that are numbers become texts, as in the file
+        about = json.loads(canonical(about))  # numeric keys become strings, as in the file
     except (TypeError, ValueError) as error:
         raise ValueError(
             f"the settings to keep with a vector cannot be written as JSON ({error}); give numbers "
@@ -66,7 +66,7 @@ def save_vector(
 
 
 def _model_facts(model: Model, layer: int) -> dict[str, Any]:
-    """Return what a vector's file says about its model."""
+    """Return the facts about the model that a vector's file records."""
     config = model_config(model)
     paths = model.sae_paths if isinstance(model, ModelWithSAEs) else {}
     return {
@@ -80,7 +80,7 @@ def _model_facts(model: Model, layer: int) -> dict[str, Any]:
 def _package_version() -> str:
     try:
         return version("saif-helpers")
-    except PackageNotFoundError:  # not installed, in a folder of Python's path
+    except PackageNotFoundError:  # not installed, but imported from a folder on Python's path
         return "unknown"
 
 
@@ -91,7 +91,7 @@ def load_vector(
 
     Args:
         path: The file.
-        model: The model to steer; without one nothing is compared.
+        model: The model to steer; if None, nothing is checked.
 
     Returns:
         The vector, and the other arguments of `SteeringVector`.
@@ -111,7 +111,7 @@ def load_vector(
 
 
 def about_vector(path: str | Path) -> dict[str, Any]:
-    """Read what a vector's file says about itself, the settings among it.
+    """Read the metadata of a vector's file, including the settings.
 
     >>> about_vector("french.safetensors")["settings"]
 
@@ -125,13 +125,13 @@ def about_vector(path: str | Path) -> dict[str, Any]:
 
     Raises:
         OSError: If the file cannot be read.
-        ValueError: If it is damaged, or no file of a steering vector.
+        ValueError: If it is damaged, or is not a file of a steering vector.
     """
     return _read(Path(path))[1]
 
 
 def _read(path: Path) -> tuple[Tensor, dict[str, Any]]:
-    """Read a file and check that it is whole."""
+    """Read and verify a file."""
     data = path.read_bytes()
     try:
         tensors = load(data)
@@ -163,7 +163,7 @@ def _read(path: Path) -> tuple[Tensor, dict[str, Any]]:
 
 
 def _check_model(facts: Mapping[str, Any] | None, model: Model, d_model: int, layer: int) -> None:
-    """Refuse a vector of another model."""
+    """Raise if a vector belongs to another model."""
     config, name = model_config(model), model_name(model)
     of = f"the vector is of {facts['name']}" if facts else "the vector's model is not known"
     if d_model != config.hidden_size:

@@ -1,8 +1,8 @@
-"""IFEval's constraints as checks: word counts, keywords, bullet points and more, no reference.
+"""IFEval's constraints as checks without references: word counts, keywords, bullet points.
 
 IFEval (arXiv:2311.07911) is a benchmark of instructions that a program can verify. Its checkers
-come from the library if-verifiable, an optional dependency that is imported on first use and asks
-no other machine for anything.
+come from the library if-verifiable, an optional dependency that is imported on first use and never
+accesses the network.
 """
 
 import random
@@ -14,30 +14,31 @@ from typing import Any
 
 from saif_helpers.graders.grader import OutputCheck
 
-NLTK_DATA = "punkt_tab"  # the one NLTK resource that checkers of IFEval read
+NLTK_DATA = "punkt_tab"  # the only NLTK resource that IFEval's checkers use
 
 
 def follows_ifeval(constraint: str, **arguments: object) -> OutputCheck:
-    """Make a check that asks for one of IFEval's constraints and needs no reference.
+    """Return a check for one of IFEval's constraints, which needs no reference.
 
-    As in IFEval, an empty output follows nothing, and a text whose language cannot be told (a bare
-    number) follows any language; for languages take `language_is`.
+    As in IFEval, an empty output fails every constraint, and a text whose language cannot be
+    identified (a bare number) passes any language; for languages use `language_is`.
 
     >>> brief = follows_ifeval(
     ...     "length_constraints:number_words", num_words=9, relation="less than"
     ... )
 
     Args:
-        constraint: What IFEval calls it, for example ``"punctuation:no_comma"``.
-        **arguments: What the constraint leaves open, all of it: the library would draw the rest.
+        constraint: IFEval's name for it, for example ``"punctuation:no_comma"``.
+        **arguments: All parameters of the constraint; the library would draw missing ones at
+            random.
 
     Returns:
         The check.
 
     Raises:
         ImportError: If the library is not installed.
-        LookupError: If the checker reads NLTK data that are not on this machine.
-        ValueError: If there is no such constraint, or if it cannot work with the arguments.
+        LookupError: If the checker needs NLTK data that is not installed.
+        ValueError: If there is no such constraint, or the arguments are not valid for it.
     """
     checkers = _checkers()
     if constraint not in checkers:
@@ -56,7 +57,7 @@ def follows_ifeval(constraint: str, **arguments: object) -> OutputCheck:
         drawn = random.getstate() != before
         checker.check_following("A probe.")
     except Exception as error:
-        if type(error) is LookupError:  # what NLTK raises; a KeyError is about the arguments
+        if type(error) is LookupError:  # raised by NLTK; a KeyError is about the arguments
             raise LookupError(
                 f"the constraint {constraint!r} splits text by NLTK's data {NLTK_DATA!r}, which "
                 "are not on this machine; fetch them once, where there is a network, with: "
@@ -73,18 +74,18 @@ def follows_ifeval(constraint: str, **arguments: object) -> OutputCheck:
 
 
 def _literal(constraint: str, arguments: Mapping[str, object]) -> dict[str, object]:
-    """Return the arguments with keywords that mean themselves: the library takes them as patterns.
+    """Return the arguments with escaped keywords, since the library treats them as patterns.
 
     Raises:
-        ValueError: If a word that is to be absent cannot be told from its neighbours.
+        ValueError: If a forbidden word has no word boundaries.
     """
     taken = dict(arguments)
     for name in ("keyword", "keywords", "forbidden_words"):
         words = taken.get(name)
         listed = [words] if isinstance(words, str) else words
         if not isinstance(listed, list | tuple) or not all(isinstance(w, str) for w in listed):
-            continue  # refused below
-        bounded = name == "forbidden_words"  # looked for between two ends of words
+            continue  # rejected below
+        bounded = name == "forbidden_words"  # matched between word boundaries
         for word in listed:
             if bounded and not re.fullmatch(r"\w(.*\w)?", word):
                 raise ValueError(
@@ -107,5 +108,5 @@ def _checkers() -> Mapping[str, Any]:
             "install it with: pip install "
             '"saif-helpers[ifeval] @ git+https://github.com/saif-book/saif-book"'
         ) from error
-    langdetect.DetectorFactory.seed = 0  # it samples: without a seed it may answer two ways
+    langdetect.DetectorFactory.seed = 0  # it samples: without a seed it is not deterministic
     return INSTRUCTION_DICT
