@@ -21,7 +21,7 @@ from saif_helpers.model.saes import (
 )
 
 ENCODED_AT_ONCE = 2**26
-"""Activations worked out at once by `encode_parts`: 256 MB, and some times that in between."""
+"""Maximum number of activations in a chunk of `encode_parts`: 256 MB, plus intermediates."""
 
 
 @checked
@@ -37,17 +37,17 @@ def encode(
 
     Args:
         sae: The SAE.
-        residual: What `capture` returns, of which the stream after the SAE's own layer
-            is taken; or that stream alone.
+        residual: The residual stream after the SAE's layer, or the dict from `capture`, from which
+            that layer is taken.
 
     Returns:
-        The latents' activations, none negative, most of them 0; without gradient, in the SAE's
-        dtype and on the device of `residual`.
+        The latents' activations, non-negative and mostly 0; without gradient, in the SAE's dtype
+        and on the device of `residual`.
 
     Raises:
-        ValueError: If the residual stream is not of the SAE's layer or not as wide as the SAE's
-            input, or if the SAE was trained on a scaled input and the scale is not folded into its
-            weights, or if it returns something else than the activation of each latent.
+        ValueError: If the residual stream has another layer or width than the SAE, the SAE was
+            trained on scaled input and the scale is not folded into its weights, or it does not
+            return one activation for each latent.
     """
     if isinstance(residual, Mapping):
         residual = _stream_of(sae, residual)
@@ -66,7 +66,7 @@ def encode(
 def _stream_of(
     sae: SAE, residual: Mapping[int, Float[Tensor, "*rows d_model"]]
 ) -> Float[Tensor, "*rows d_model"]:
-    """Return the stream after an SAE's layer; an SAE without a layer gets the only one there is."""
+    """Return the stream after an SAE's layer; if that is unknown, the only stream given."""
     layer = layer_of(sae)
     if layer is None and len(residual) == 1:
         (layer,) = residual
@@ -86,14 +86,14 @@ def _stream_of(
 def encode_parts(
     sae: SAE, residual: Float[Tensor, "rows d_model"]
 ) -> Iterator[tuple[Float[Tensor, "part d_model"], Float[Tensor, "part d_sae"]]]:
-    """Encode many rows, some at a time, since latents are far wider than the residual stream.
+    """Encode many rows in chunks, since latents are far wider than the residual stream.
 
     Args:
         sae: The SAE.
         residual: As for `encode`.
 
     Yields:
-        Some of the rows, in order, and their latents.
+        Chunks of rows, in order, and their latents.
     """
     for part in residual.split(max(1, ENCODED_AT_ONCE // n_latents(sae))):
         yield part, encode(sae, part)
@@ -144,15 +144,15 @@ def layer_to_steer(sae: SAE, layer: int | None, ranked: int | None = None) -> in
     """Return the layer that an SAE's latents steer.
 
     Args:
-        sae: The SAE, which may name the layer that it was trained on.
-        layer: The layer that the caller asks for, if any.
-        ranked: The layer that the latents were ranked at, if it is known.
+        sae: The SAE, whose configuration may contain its layer.
+        layer: The layer given by the caller, if any.
+        ranked: The layer of the ranking, if known.
 
     Returns:
         The layer.
 
     Raises:
-        ValueError: If none is known, or two differ.
+        ValueError: If no layer is known, or two differ.
     """
     named = layer_of(sae)
     said = {at for at in (named, ranked, layer) if at is not None}

@@ -1,4 +1,4 @@
-"""Prompt pairs: the content with the instruction, and the same content without it.
+"""Prompt pairs: a content with the instruction, and the same content without it.
 
 Paper, latent identification (standing: stated): positive sample = [content] + [instruction],
 negative sample = [content] alone. Content and wording are joined by one space.
@@ -26,7 +26,7 @@ Position = Literal["after", "before"]
 @checked
 @dataclass(frozen=True)
 class PromptPair:
-    """One content with and without one wording of an instruction, ready for the tokenizer.
+    """One content with and without one wording of an instruction, as rendered prompts.
 
     >>> pair = pairs[0]
     >>> pair.wording in pair.positive, pair.wording in pair.negative
@@ -35,10 +35,10 @@ class PromptPair:
     Attributes:
         positive: The rendered prompt with the instruction, special tokens as text.
         negative: The rendered prompt without it.
-        wording: The wording used, its slots filled.
+        wording: The wording, with its slots filled.
         language: The wording's language code.
         content: The content of both.
-        position: Where the instruction is, relative to the content.
+        position: Position of the instruction relative to the content.
     """
 
     positive: str
@@ -59,33 +59,32 @@ def render(
     history: Iterable[tuple[str, str]] = (),
     **template_options: object,
 ) -> str:
-    """Turn a user's text into a prompt, with its special tokens written out.
+    """Render a user's text as a prompt, with special tokens as text.
 
-    The result holds its special tokens as text, so tokenise it with ``add_special_tokens=False``
-    (`tokens.tokenize` does).
+    Tokenise the result with ``add_special_tokens=False``, as `tokens.tokenize` does.
 
     >>> saif.render("The cat sleeps.", organism.tokenizer, "plain")
     '<bos>The cat sleeps.'
 
     Args:
-        text: What the user says.
+        text: The user's message.
         tokenizer: Its chat template and beginning-of-sequence token are used.
-        style: ``"chat"`` puts the turn markers around it and opens the model's turn; ``"plain"``
-            only puts the beginning-of-sequence token in front. By default chat, where the tokenizer
-            has a template for it; base models have none.
-        system: System prompt, where the template has a place for one. By default the template's
-            own, if it writes one (SmolLM2's does).
-        history: Earlier turns of the chat, each the user's text and the model's answer.
-        **template_options: What else the chat template takes, such as ``enable_thinking=False``.
+        style: ``"chat"`` applies the chat template and starts the model's turn; ``"plain"`` only
+            prepends the beginning-of-sequence token. By default chat if the tokenizer has a chat
+            template; base models have none.
+        system: System prompt, if the template supports one. By default the template's own, if any
+            (SmolLM2 has one).
+        history: Earlier turns of the chat: pairs of a user message and its answer.
+        **template_options: Other options of the chat template, such as ``enable_thinking=False``.
 
     Returns:
         The prompt.
 
     Raises:
-        ValueError: If a text is empty, or holds one of the tokenizer's special tokens, which would
-            be read as a marker instead of as text, or a control character; if the style is unknown,
-            or chat without a template; if a system prompt, earlier turns or template options are
-            given without a chat, or the template has no place for a system prompt.
+        ValueError: If a text is empty or contains a control character or a special token of the
+            tokenizer, which the model would read as a marker; if the style is unknown, or chat
+            without a template; if a system prompt, earlier turns or template options are given
+            without chat, or the template does not support a system prompt.
     """
     given, history = [system] if system is not None else [], [*history]
     for said in (text, *given, *(said for turn in history for said in turn)):
@@ -121,7 +120,7 @@ def render(
 
 
 def _check_text(text: str, tokenizer: PreTrainedTokenizerBase) -> None:
-    """Refuse a text that says nothing, or that would not stay inside the user's turn as it is."""
+    """Raise if a text is empty, or would not be preserved inside the user's turn."""
     if not text.strip():
         raise ValueError(f"the text {text!r} is empty; give the model something to read")
     for marker in markers(tokenizer):
@@ -141,13 +140,13 @@ def _check_text(text: str, tokenizer: PreTrainedTokenizerBase) -> None:
 
 @runtime_checkable
 class HasTokenizer(Protocol):
-    """What has a tokenizer, as a model does."""
+    """An object with a tokenizer, such as a model."""
 
     tokenizer: PreTrainedTokenizerBase
 
 
 def _shipped(name: str) -> InstructionType:
-    """Find a shipped instruction; its wordings are the same for every corpus that has it."""
+    """Return a shipped instruction; its wordings do not depend on the corpus."""
     known = load_instructions("grammar") | load_instructions("natural")
     if name not in known:
         raise ValueError(f"instruction {name!r} asked for; there are {', '.join(known)}")
@@ -166,33 +165,33 @@ def make_pairs(
     wordings: Wordings = "seen",
     seed: int = 0,
 ) -> list[PromptPair]:
-    """Make one prompt pair for each content.
+    """Create one prompt pair for each content.
 
-    Pair i takes language i modulo the number of languages and, within a language, its wordings in
-    turn, in an order drawn with `seed`: languages differ by at most one in how often they are used,
-    and so do the wordings of a language.
+    Pairs cycle through the languages and, within a language, through its wordings, both in an order
+    shuffled with `seed`. All languages are used equally often up to a difference of one, and so are
+    all wordings of a language.
 
     >>> (pair,) = saif.make_pairs("french", ["The cat sleeps."], organism, style="plain")
     >>> pair.negative
     '<bos>The cat sleeps.'
 
     Args:
-        instruction: The instruction, or the name of one that the package ships.
-        contents: The contents, one for each pair; or plain texts. Repeat a content to pair it with
+        instruction: The instruction, or the name of a shipped one.
+        contents: The contents, one for each pair, or strings. Repeat a content to pair it with
             several wordings.
         tokenizer: The model's tokenizer, for its chat template; or the model.
         position: Instruction ``"after"`` or ``"before"`` the content.
         style: ``"chat"`` or ``"plain"``, see `render`.
-        languages: Languages of the wordings; by default all that the selection has.
+        languages: Languages of the wordings; by default all of the selection.
         wordings: ``"seen"``, ``"unseen"`` or ``"all"``, see `InstructionType.select`.
-        seed: Decides which content meets which wording.
+        seed: Seed that decides which content gets which wording.
 
     Returns:
         The pairs, in the order of the contents.
 
     Raises:
-        ValueError: If there is no content, an argument is not one of those allowed, or `render`
-            refuses a text.
+        ValueError: If there are no contents, an argument is not valid, or `render` raises for a
+            text.
     """
     if isinstance(instruction, str):
         instruction = _shipped(instruction)

@@ -1,8 +1,8 @@
-"""Ranking of latents by how sensitive they are to an instruction.
+"""Ranking of latents by their sensitivity to an instruction.
 
 Paper, latent identification: latents are scored by their change of state within a pair, and the top
-k kept (standing: stated, in words); C_j = mean over pairs of 1[a_j(positive) > 0 and a_j(negative)
-= 0] (standing: ours).
+k are kept (standing: stated, without a formula); C_j = mean over pairs of 1[a_j(positive) > 0 and
+a_j(negative) = 0] (standing: ours).
 """
 
 from collections.abc import Mapping, Sequence
@@ -25,7 +25,7 @@ from saif_helpers.prompts import PromptPair
 @checked
 @dataclass(frozen=True, eq=False)
 class LatentRanking:
-    """Every latent's sensitivity and mean activation, and the order that they give.
+    """Sensitivity and mean activation of every latent, and the resulting order.
 
     >>> table = ranking.to_frame().head(15)  # the 15 most sensitive latents
     >>> table["latent"].tolist() == ranking.top(15).tolist()
@@ -35,12 +35,11 @@ class LatentRanking:
         sensitivity: C_j, the share of pairs in which latent j is active on the positive sample and
             not on the negative one.
         mean: mu_j, the mean of latent j over all positive samples, zeros included.
-        std: sigma_j, the standard deviation over the same samples (of the population: divided by
-            n).
+        std: sigma_j, the population standard deviation over the same samples (divided by n).
         negative_mean: The mean over all negative samples, zeros included.
-        order: Latent indices from the most sensitive to the least. Ties go to the larger mean, then
-            to the lower index.
-        layer: The layer that the latents are read after, None if it was not said.
+        order: Latent indices from the most to the least sensitive. Ties are broken by the larger
+            mean, then by the lower index.
+        layer: The layer of the latents, None if unknown.
     """
 
     sensitivity: Float[Tensor, "d_sae"]
@@ -51,13 +50,13 @@ class LatentRanking:
     layer: int | None = None
 
     def __post_init__(self) -> None:
-        """Refuse numbers that are not of the same latents, and an order that leaves some out."""
+        """Raise if the fields differ in length, or the order is not a permutation."""
         names = ("sensitivity", "mean", "std", "negative_mean")
         check_ranking({name: getattr(self, name) for name in names}, self.order, self.layer)
 
     @property
     def living(self) -> Bool[Tensor, "d_sae"]:
-        """Which latents are active on at least one sample, positive or negative."""
+        """Mask of the latents that are active on at least one sample, positive or negative."""
         return (self.mean > 0) | (self.negative_mean > 0)
 
     @property
@@ -70,7 +69,7 @@ class LatentRanking:
         """Return the indices of the k most sensitive latents.
 
         Raises:
-            ValueError: If there are not k latents.
+            ValueError: If there are fewer than k latents.
         """
         if not 1 <= k <= len(self.order):
             n = len(self.order)
@@ -79,10 +78,9 @@ class LatentRanking:
 
     @checked
     def by(self, scores: Float[Tensor, "d_sae"]) -> "LatentRanking":
-        """Return the ranking in the order of other scores, the largest first.
+        """Return the ranking sorted by other scores, the largest first.
 
-        Ties keep the order of this ranking, and so do latents without a score (not a number), which
-        go to the end.
+        Ties keep the order of this ranking. Latents whose score is NaN come last.
 
         Raises:
             ValueError: If there is not one score for each latent.
@@ -111,14 +109,14 @@ class LatentRanking:
 def newly_active(
     positive: Float[Tensor, "pairs d_sae"], negative: Float[Tensor, "pairs d_sae"]
 ) -> Bool[Tensor, "pairs d_sae"]:
-    """Return which latents each pair switches on: active with the instruction, not without it.
+    """Return which latents each pair switches on: active only with the instruction.
 
     >>> halves = [saif.encode(sae, half) for half in saif.capture_pairs(organism, pairs, [0])]
     >>> sensitivity = saif.newly_active(*halves).float().mean(0)
 
     Args:
         positive: Latents at the read-out position of the positive samples.
-        negative: Latents of the negative samples, row by row of the same pairs.
+        negative: Latents of the negative samples, in the same order of pairs.
 
     Returns:
         1[a_j(positive) > 0 and a_j(negative) = 0], whose mean over pairs is C_j (standing: ours).
@@ -145,11 +143,11 @@ def rank_latents(
         The ranking.
 
     Raises:
-        ValueError: If there is no pair, not one negative for each positive sample, or an activation
-            that no latent has: not finite, or negative as a residual stream's.
+        ValueError: If there are no pairs, not one negative for each positive sample, or an
+            activation is negative or not finite.
     """
     check_pair_latents(positive, negative, "rank_latents")
-    fine = torch.promote_types(positive.dtype, torch.float32)  # shares in 16 bits would tie
+    fine = torch.promote_types(positive.dtype, torch.float32)  # 16-bit shares would tie
     positive, negative = positive.to(fine), negative.to(fine)
     sensitivity = newly_active(positive, negative).to(fine).mean(0)
     mean, std = positive.mean(0), positive.std(0, correction=0)
@@ -188,13 +186,13 @@ def rank_captured(
     positive: Mapping[int, Float[Tensor, "pairs d_model"]],
     negative: Mapping[int, Float[Tensor, "pairs d_model"]],
 ) -> dict[int, LatentRanking]:
-    """Rank the latents of several layers whose residual stream was captured already.
+    """Rank the latents of several layers from captured residual streams.
 
     >>> positive, negative = saif.capture_pairs(organism, pairs, layers=[0, 2])
     >>> rankings = saif.rank_captured(organism, positive, negative)
 
     Args:
-        model: The SAEs.
+        model: The model, for its SAEs.
         positive: Layer to residual stream with the instruction, from `capture_pairs`.
         negative: The same without it.
 
@@ -203,7 +201,7 @@ def rank_captured(
 
     Raises:
         KeyError: If a layer has no SAE.
-        ValueError: If there is no layer, or the two are not of the same layers and pairs.
+        ValueError: If there are no layers, or both do not have the same layers and pairs.
     """
     check_halves(positive, negative)
     return {layer: _rank(model.saes[layer], layer, positive, negative) for layer in positive}
@@ -215,7 +213,7 @@ def _rank(
     positive: Mapping[int, Float[Tensor, "pairs d_model"]],
     negative: Mapping[int, Float[Tensor, "pairs d_model"]],
 ) -> LatentRanking:
-    """Rank the latents of one layer, from sums over parts where the latents of all are many."""
+    """Rank the latents of one layer, accumulating sums over chunks if there are many."""
     streams = positive[layer], negative[layer]
     parts = zip(*(encode_parts(sae, stream) for stream in streams), strict=True)
     n, sums = 0, None

@@ -1,4 +1,4 @@
-"""What is known of the shipped models and SAEs: their checksums, and what was measured of them."""
+"""Checksums and recorded measurements of the shipped models and SAEs."""
 
 import hashlib
 import json
@@ -8,11 +8,10 @@ from saif_helpers._internal.paths import DATA
 
 
 def check_manifest(root: Path, size: str) -> None:
-    """Check that a shipped model's files are exactly those of the manifest, with the same contents.
+    """Raise unless a shipped model's files match the manifest exactly.
 
     Args:
-        root: The folder that holds ``manifest.json`` (path relative to `root` -> sha256) and the
-            sizes.
+        root: The folder with ``manifest.json`` (path relative to `root` -> sha256) and the sizes.
         size: The size to check.
 
     Raises:
@@ -33,15 +32,15 @@ def check_manifest(root: Path, size: str) -> None:
 
 
 def shipped_record(name: str) -> dict:
-    """Read what was recorded of shipped SAEs when they were made: settings, text and quality.
+    """Read the record of shipped SAEs: settings, text and quality.
 
     >>> shipped_record("S")["saes"][0]["explained_variance"]
 
     Args:
-        name: A size of the organism, or the name of another model that SAEs are shipped for.
+        name: A size of the organism, or the name of another model with shipped SAEs.
 
     Returns:
-        The record, whose ``"saes"`` has an entry for each SAE; with no entry if none are shipped.
+        The record, whose ``"saes"`` has an entry for each SAE; empty if none are shipped.
     """
     files = [DATA / kind / name / "quality.json" for kind in ("organism", "saes")]
     for file in files:

@@ -1,9 +1,9 @@
-"""Larger sets of sentences with reference translations, through Hugging Face's library datasets.
+"""Parallel corpora with reference translations, loaded with Hugging Face's library datasets.
 
-The default is FLORES+, about a thousand English sentences a split ("dev", "devtest"), translated by
-people into some 200 languages. It is gated: accept its conditions on its page, then log in. Nothing
-of it is shipped with this book. A data set of this layout has one configuration for each language,
-whose rows share an identifier. Code that a data set brings along is not run.
+The default is FLORES+: about a thousand English sentences per split ("dev", "devtest"), translated
+by people into some 200 languages. It is gated: accept its conditions on its page, then log in. It
+is not shipped with this book. A data set with this layout has one configuration per language, whose
+rows share an identifier. Code in data set repositories is never run.
 """
 
 from collections.abc import Mapping
@@ -25,28 +25,27 @@ def load_parallel(
 ) -> list[Content]:
     """Load sentences with reference translations.
 
-    The contents have no slots, so they do for the instructions that they have references for, and
-    for others without slots.
+    The contents have no slots, so they suit only instructions without slots.
 
     Args:
         source: Configuration of the content's language, for example ``"eng_Latn"``.
         targets: Instruction name to the configuration of its references, for example
             ``{"french": "fra_Latn"}``.
-        split: A split of the data set: ``"dev"`` or ``"devtest"`` for FLORES+. The second counts as
-            a test split: no setting is chosen on it, see `search.check_no_test_leakage`.
-        dataset: The data set's name on the Hugging Face Hub, which is asked for it, or the path of
-            a local folder of the same layout.
+        split: A split of the data set: ``"dev"`` or ``"devtest"`` for FLORES+. The latter counts as
+            a test split: no setting can be chosen on it, see `search.check_no_test_leakage`.
+        dataset: The data set's name on the Hugging Face Hub, or the path of a local folder with
+            the same layout.
         text_column: Column with the sentence.
-        id_column: Column that says which rows of two configurations belong together.
+        id_column: Column that identifies corresponding rows of two configurations.
 
     Returns:
         The contents, in the order of the source.
 
     Raises:
         ImportError: If the library is not installed.
-        OSError: If the data set cannot be had: no network, no such name, or it is gated.
-        ValueError: If there is no target, or no such configuration, split or column, or the rows of
-            two configurations do not belong together.
+        OSError: If the data set cannot be loaded: no network, no such name, or it is gated.
+        ValueError: If there are no targets, there is no such configuration, split or column, or the
+            rows of two configurations do not correspond.
     """
     if not targets:
         raise ValueError(
@@ -72,7 +71,7 @@ def load_parallel(
 def _texts(
     dataset: str, configuration: str, split: str, columns: tuple[str, str]
 ) -> dict[object, str]:
-    """Return one language's sentences by their identifier."""
+    """Return one language's sentences by identifier."""
     rows = _rows(dataset, configuration, split)
     unknown = [name for name in columns if name not in rows.column_names]
     if unknown:

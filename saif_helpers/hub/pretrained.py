@@ -1,4 +1,4 @@
-"""Models of the Hugging Face Hub, of a folder or of a GGUF file, put together with SAEs."""
+"""Models from the Hugging Face Hub, a folder or a GGUF file, combined with SAEs."""
 
 import re
 from collections.abc import Callable, Mapping
@@ -37,7 +37,7 @@ from saif_helpers.model.model import ModelWithSAEs
 from saif_helpers.model.saes import SAE, sae_facts
 
 SHIPPED = DATA / "saes"
-"""SAEs that the package ships for models that it does not."""
+"""Shipped SAEs for models that are not shipped."""
 SAESources = Mapping[int, tuple[str, str] | Path] | Path
 """Layer to release and id or to a folder; or a folder of ``layer_N_width_W`` folders."""
 
@@ -52,7 +52,7 @@ def load_pretrained(
     dtype: torch.dtype | None,
     remote: Remote,
 ) -> ModelWithSAEs:
-    """Check everything that can be known without the weights, then load."""
+    """Validate everything that does not need the weights, then load."""
     name, place = _place(name)
     entry = ZOO.get(place) or _unlisted(place, named=saes is not None or bool(release))
     d_sae, releases = width_of(size or entry.width), (release,) if release else entry.releases
@@ -79,10 +79,10 @@ def load_pretrained(
         found[layer, d_sae] = ({"d_sae": d_sae}, loader, str(sae))
     for key, where in (saes or {}).items():
         loader, path = _named_sae(where, sae_device)
-        if isinstance(key, tuple):  # from a folder's name; the SAE is checked when it is loaded
+        if isinstance(key, tuple):  # from a folder's name; checked when the SAE is loaded
             found[key] = ({"d_sae": key[1]}, loader, path)
             continue
-        cfg = sae_facts(loader())  # and the SAE is let go: many would not fit with the model
+        cfg = sae_facts(loader())  # the SAE is not kept: many would not fit into memory
         found[key, cfg["d_sae"]] = (cfg, loader, path)
     tokenizer = load_tokenizer(entry.repo_id)
     if remote is True:
@@ -95,7 +95,7 @@ def load_pretrained(
 
 
 def _place(name: str | Path) -> tuple[str, str]:
-    """Return a model's name, and the name, repository or folder that it is loaded from."""
+    """Return a model's name, and the zoo name, repository or folder to load it from."""
     if name == SMOLLM2:
         return str(name), str(smollm2_folder())
     if str(name).endswith(".gguf"):
@@ -106,12 +106,12 @@ def _place(name: str | Path) -> tuple[str, str]:
 def trained_saes(
     folder: Path, size: str | None, layers: Layers, n_layers: int, name: str
 ) -> dict[tuple[int, int], Path]:
-    """List the SAEs of a folder that ``make saes`` wrote.
+    """List the SAEs of a folder written by ``make saes``.
 
     Args:
-        folder: Holds a folder ``layer_N_width_W`` for each SAE.
+        folder: A folder with a subfolder ``layer_N_width_W`` for each SAE.
         size: Width (number of latents, or a label such as ``"16k"``); by default every width.
-        layers: The layers; ``"all"`` and ``"spread"`` stand for those that have SAEs.
+        layers: The layers; ``"all"`` and ``"spread"`` mean all that have SAEs.
         n_layers: Number of layers of the model.
         name: The model's name, for messages.
 
@@ -119,7 +119,7 @@ def trained_saes(
         Layer and width to the SAE's folder.
 
     Raises:
-        ValueError: If the folder has no SAEs, or none of a layer or width.
+        ValueError: If the folder has no SAEs, or none for a layer or width.
     """
     found = {}
     for path in sorted(folder.glob("layer_*")):
@@ -143,7 +143,7 @@ def trained_saes(
 
 
 def _unlisted(name: str, named: bool) -> PretrainedModel:
-    """Describe a model that the zoo does not list, if it can be one."""
+    """Return an entry for a model outside the zoo; raise if it cannot be one."""
     if not (Path(name).is_dir() or name.count("/") == 1):
         raise ValueError(
             f"model {name!r} asked for; there are organism, {SMOLLM2}, {', '.join(ZOO)}, or "
@@ -174,7 +174,7 @@ def _check_listed(
 
 
 def _named_sae(where: tuple[str, str] | Path, device: str) -> tuple[Callable[[], SAE], str]:
-    """Return what loads an SAE that was named explicitly, and say where it lies."""
+    """Return a loader of an explicitly given SAE, and its location."""
     if isinstance(where, tuple):
         release, sae_id = where
         return partial(load_sae, release, sae_id, device), resolved(release, sae_id)
@@ -182,7 +182,7 @@ def _named_sae(where: tuple[str, str] | Path, device: str) -> tuple[Callable[[],
 
 
 def _check_finite(model: torch.nn.Module, tokenizer: PreTrainedTokenizerBase, name: str) -> None:
-    """Run one short prompt, so that a dtype that is too narrow is found out at once."""
+    """Run one short prompt, to detect overflow of the dtype early."""
     tokens = tokenizer("The quick brown fox jumps over the lazy dog.", return_tensors="pt")
     ids = tokens["input_ids"].to(next(model.parameters()).device)
     with torch.no_grad():

@@ -1,7 +1,7 @@
-"""Files of others hold numbers and settings; what would run as code is refused, in plain words.
+"""Protection against code in downloaded files, with readable errors.
 
-Pickles and a model's own Python files are what could run. The libraries that read the files refuse
-them too, but advise to switch that protection off, or do not say which file is meant.
+Pickles and Python files in model repositories could run code. The libraries that read the files
+reject them too, but advise to disable that protection, or do not name the file.
 """
 
 from collections.abc import Iterator
@@ -13,7 +13,7 @@ from safetensors import SafetensorError
 
 @contextmanager
 def forbid_code_execution(what: str) -> Iterator[None]:
-    """Read files that may come from anyone.
+    """Read untrusted files, raising if one could run code.
 
     Args:
         what: What is being read: a repository, a release and an id, or a folder.
@@ -22,7 +22,7 @@ def forbid_code_execution(what: str) -> Iterator[None]:
         Nothing.
 
     Raises:
-        ValueError: If a file could run code, or is not in the format that its name says.
+        ValueError: If a file could run code, or does not have the format of its extension.
     """
     try:
         yield
@@ -30,7 +30,7 @@ def forbid_code_execution(what: str) -> Iterator[None]:
         reason = _reason(error)
         if reason is None:
             raise
-        raise ValueError(f"{what} {reason}") from None  # the library's advice stays out of sight
+        raise ValueError(f"{what} {reason}") from None  # hides the library's advice
 
 
 def _reason(error: Exception) -> str | None:

@@ -1,13 +1,13 @@
-"""SAEs that were published as torch files: converted once to safetensors, which `load` reads.
+"""SAEs published as torch files, converted once to safetensors for `load`.
 
 A file of ``torch.save`` is a pickle, which could run any code, so `download.load_sae` never opens
-one. Whoever wants such an SAE converts it, by a decision of their own::
+one. Such an SAE must be converted explicitly::
 
     python -m saif_helpers.hub.torch_files goodfire-llama-3.1-8b-instruct layer_19
 
-The file is read in a process of its own, which asks no other machine and is given no keys, with
-torch's loader for weights alone, and refused if it holds anything but tensors. SAE-Lens then turns
-them into its own format.
+The file is read in a separate process, offline and without credentials, with
+``weights_only=True``, and rejected if it contains anything but tensors. SAE-Lens then converts them
+to its own format.
 """
 
 import argparse
@@ -33,17 +33,17 @@ TORCH_FILES = {
     "goodfire",
     "qwen_scope",
 }
-"""SAE-Lens' loaders that read files of `torch.save`, by the names in its list of releases."""
+"""Names of SAE-Lens' loaders that read files of `torch.save`."""
 NOTE = "conversion.json"
-"""What a converted folder holds last, so that one without it is not whole."""
+"""Record that is written last, so that a folder without it is incomplete."""
 REFUSED = 3
-"""Exit status of the process that refuses a file."""
+"""Exit status of the subprocess if it rejects a file."""
 _CHILD = "import sys; from saif_helpers.hub.torch_files import _convert_here as c; c(*sys.argv[1:])"
 _SECRET = re.compile("TOKEN|KEY|SECRET|PASSW|CREDENTIAL", re.IGNORECASE)
 
 
 def converted_folder(release: str, sae_id: str) -> Path:
-    """Return where the converted SAE is, or would be.
+    """Return the folder of a converted SAE, which may not exist yet.
 
     Args:
         release: A release of SAE-Lens' list.
@@ -56,7 +56,7 @@ def converted_folder(release: str, sae_id: str) -> Path:
 
 
 def is_converted(release: str, sae_id: str) -> bool:
-    """Return whether an SAE was converted already, see `convert`."""
+    """Return whether an SAE has been converted, see `convert`."""
     return (converted_folder(release, sae_id) / NOTE).is_file()
 
 
@@ -66,22 +66,22 @@ def conversion_command(release: str, sae_id: str) -> str:
 
 
 def convert(release: str, sae_id: str) -> Path:
-    """Convert a published SAE from a torch file to safetensors, unless that was done already.
+    """Convert a published SAE from a torch file to safetensors, unless already done.
 
     >>> folder = convert("goodfire-llama-3.1-8b-instruct", "layer_19")  # doctest: +SKIP
     >>> load("meta-llama/Llama-3.1-8B-Instruct", saes={19: folder})  # doctest: +SKIP
 
     Args:
-        release: A release of SAE-Lens' list, whose files are those of ``torch.save``.
+        release: A release of SAE-Lens' list with files of ``torch.save``.
         sae_id: The SAE's id there.
 
     Returns:
         The folder of the SAE, with ``cfg.json`` and ``sae_weights.safetensors`` in float32.
 
     Raises:
-        OSError: If the file cannot be fetched or the result not written.
-        ValueError: If there is no such SAE or its files are safetensors, it does not read the
-            residual stream after a layer, or the file holds anything but tensors.
+        OSError: If the file cannot be downloaded or the result not written.
+        ValueError: If there is no such SAE, its files are safetensors, it does not read the
+            residual stream after a layer, or the file contains anything but tensors.
     """
     from saif_helpers.hub.errors import readable_hub_errors
 
@@ -98,7 +98,7 @@ def convert(release: str, sae_id: str) -> Path:
         files = {path.name: sha256_of(path) for path in sorted(unfinished.iterdir())}
         note = {"source": f"{repo_id}/{file_name}", "sha256": sha256_of(file), "files": files}
         (unfinished / NOTE).write_text(json.dumps(note, indent=1) + "\n", encoding="utf-8")
-        with contextlib.suppress(OSError):  # another process was first
+        with contextlib.suppress(OSError):  # another process finished first
             unfinished.rename(target)
     finally:
         shutil.rmtree(unfinished, ignore_errors=True)
@@ -108,7 +108,7 @@ def convert(release: str, sae_id: str) -> Path:
 
 
 def _source(release: str, sae_id: str) -> tuple[str, str]:
-    """Return repository and name of the torch file."""
+    """Return the repository and the name of the torch file."""
     from sae_lens.loading.pretrained_saes_directory import get_pretrained_saes_directory
 
     listed = get_pretrained_saes_directory().get(release)
@@ -125,7 +125,7 @@ def _source(release: str, sae_id: str) -> tuple[str, str]:
 
 
 def _fetched(release: str, sae_id: str, repo_id: str, file_name: str) -> Path:
-    """Fetch what SAE-Lens reads of an SAE, its configuration first."""
+    """Download the files of an SAE, its configuration first."""
     import huggingface_hub
     from sae_lens.loading.pretrained_sae_loaders import load_sae_config_from_huggingface
 
@@ -137,7 +137,7 @@ def _fetched(release: str, sae_id: str, repo_id: str, file_name: str) -> Path:
 
 
 def _run_child(release: str, sae_id: str, file: Path, folder: Path) -> None:
-    """Let another process read the file and write the folder."""
+    """Read the file and write the folder in a subprocess."""
     import huggingface_hub
 
     kept = {name: value for name, value in os.environ.items() if not _SECRET.search(name)}
@@ -160,7 +160,7 @@ def _run_child(release: str, sae_id: str, file: Path, folder: Path) -> None:
 
 
 def _convert_here(release: str, sae_id: str, file: str, folder: str) -> None:
-    """Read a torch file and write an SAE's folder; runs in a process of its own."""
+    """Read a torch file and write an SAE's folder; runs in the subprocess."""
     problem = _what_is_wrong(file)
     if problem:
         print(problem, file=sys.stderr)
@@ -174,7 +174,7 @@ def _convert_here(release: str, sae_id: str, file: str, folder: str) -> None:
 
 
 def _what_is_wrong(file: str) -> str | None:
-    """Return why a torch file is refused, or None."""
+    """Return why a torch file is rejected, or None."""
     from pickle import UnpicklingError
 
     import torch
@@ -194,7 +194,7 @@ def _what_is_wrong(file: str) -> str | None:
 
 
 def main() -> None:
-    """Convert an SAE, and say where it is."""
+    """Convert an SAE, and print its folder."""
     parser = argparse.ArgumentParser(prog=COMMAND, description=__doc__.splitlines()[0])
     parser.add_argument("release", help="a release of SAE-Lens' list")
     parser.add_argument("sae_id", help="the SAE's id in the release")

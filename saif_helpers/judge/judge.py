@@ -1,8 +1,8 @@
-"""A language model as judge, in place of the rules (paper: GPT-4o-mini; reported).
+"""A language model as judge, in place of rules (paper: GPT-4o-mini; reported).
 
-The judge is asked through any endpoint that speaks OpenAI's chat completions, with the official
-client, an optional dependency. Nothing is sent before `Judge.grade` or `Judge.answers` is called,
-and what was answered once is kept on disk (`answers`). See `rubric` for what is asked.
+The judge can be any endpoint with OpenAI's chat completions API, accessed with the official client,
+an optional dependency. Only `Judge.grade` and `Judge.answers` send requests, and answers are cached
+on disk (`answers`). See `rubric` for the prompt.
 """
 
 import math
@@ -37,23 +37,22 @@ OPENAI = "https://api.openai.com/v1"
 @checked
 @dataclass(frozen=True)
 class Judge:
-    """A language model that grades outputs, one to a request.
+    """A language model that grades outputs, one per request.
 
     >>> judge = saif.Judge("gpt-4o-mini", cache="answers")
     >>> print(judge.estimate(outputs, items, french).requests)
     4
 
     Attributes:
-        model: The model, as the endpoint calls it.
-        base_url: The endpoint; by default ``$OPENAI_BASE_URL``, else OpenAI's own.
-        cache: Folder of the kept answers; by default `answers.cache_folder`.
-        key_name: Environment variable or Colab secret that holds the key for the endpoint.
-        seed: Seed of the first request for an output; a bad answer is asked again with the next.
-        threads: Requests on their way at once.
-        attempts: How often an output is asked about until its answer has the form asked for.
-        max_retries: How often the client repeats a request after 429, 5xx or a timeout, waiting
-            longer each time.
-        timeout: Seconds that a request may take.
+        model: The endpoint's name of the model.
+        base_url: The endpoint; by default ``$OPENAI_BASE_URL``, or else OpenAI's.
+        cache: Folder of cached answers; by default `answers.cache_folder`.
+        key_name: Environment variable or Colab secret with the API key.
+        seed: Seed of the first request for an output; each further attempt uses the next.
+        threads: Number of concurrent requests.
+        attempts: Maximum number of attempts to get a valid answer for an output.
+        max_retries: Number of retries after 429, 5xx or a timeout, with exponential backoff.
+        timeout: Timeout of a request in seconds.
     """
 
     model: str = "gpt-4o-mini"
@@ -67,7 +66,7 @@ class Judge:
     timeout: float = 60.0
 
     def __post_init__(self) -> None:
-        """Fill in endpoint and folder, and refuse what cannot work."""
+        """Set the defaults, and raise for invalid values."""
         url = self.base_url or os.environ.get("OPENAI_BASE_URL") or OPENAI
         parts = urlsplit(url)
         address = parts.scheme in ("http", "https") and parts.hostname
@@ -95,24 +94,24 @@ class Judge:
         instruction: InstructionType,
         limit: int | None = None,
     ) -> Grades:
-        """Grade outputs of one instruction, like `grade`, by asking the judge.
+        """Grade outputs of one instruction with the judge, like `grade`.
 
         Args:
             outputs: Generated texts.
             items: What each is graded against, in the same order.
             instruction: The instruction; its grader is not used.
-            limit: Most outputs to ask about; those whose answers are kept do not count.
+            limit: Maximum number of requests; cached answers do not count.
 
         Returns:
             The grades.
 
         Raises:
             ImportError: If the client is not installed.
-            JudgeError: If the judge cannot be asked or gives no usable answer; the answers that
-                did come are kept.
+            JudgeError: If requests fail or get no valid answer; answers received before are
+                cached.
             LookupError: If there is no key.
-            ValueError: If there is nothing to grade, not one item for each output, or more to ask
-                than `limit`.
+            ValueError: If there is nothing to grade, not one item for each output, or more
+                requests than `limit`.
         """
         answers = self.answers(outputs, items, instruction, limit)
         broken = broken_outputs(outputs, items)
@@ -130,7 +129,7 @@ class Judge:
         instruction: InstructionType,
         limit: int | None = None,
     ) -> list[Answer]:
-        """Return the judge's answers, with their reasons; for arguments and errors see `grade`."""
+        """Return the judge's answers with their reasons; see `grade` for arguments and errors."""
         digests, answers, missing = self._look_up(outputs, items, instruction)
         if limit is not None and len(missing) > limit:
             raise ValueError(
@@ -150,22 +149,23 @@ class Judge:
         price_in: float | None = None,
         price_out: float | None = None,
     ) -> JudgeCost:
-        """Estimate what `grade` would cost, without asking anybody.
+        """Estimate the cost of `grade` without sending a request.
 
-        Requests that fail and are repeated come on top.
+        Retries are not included.
 
         Args:
             outputs: Generated texts.
             items: What each is graded against, in the same order.
             instruction: The instruction.
-            price_in: Dollars for a million tokens sent, as the endpoint's price list has them.
-            price_out: Dollars for a million tokens of answers.
+            price_in: Dollars per million input tokens.
+            price_out: Dollars per million output tokens.
 
         Returns:
             The estimate.
 
         Raises:
-            ValueError: If there is nothing to grade, not one item for each output, or one price.
+            ValueError: If there is nothing to grade, not one item for each output, or only one
+                price.
         """
         if (price_in is None) != (price_out is None):
             raise ValueError("one price was given; give price_in and price_out, or neither")
@@ -182,7 +182,7 @@ class Judge:
     def _look_up(
         self, outputs: Sequence[str], items: Sequence[Item], instruction: InstructionType
     ) -> tuple[list[str], dict[str, Answer], dict[str, Body]]:
-        """Return each output's digest, the kept answers, and the requests without one."""
+        """Return each output's digest, the cached answers, and the other requests."""
         check_lengths(outputs, items)
         bodies = [
             request_body(self.model, self.seed, judge_messages(output, item, instruction))
@@ -200,7 +200,7 @@ class Judge:
         return AnswerCache(Path(str(self.cache)))
 
     def _ask_all(self, missing: dict[str, Body], digests: Sequence[str]) -> dict[str, Answer]:
-        """Ask for what is missing, several at once; stop at what would fail for all."""
+        """Send the missing requests concurrently; stop at errors that would affect all."""
         text = f"judge: {estimated_cost(missing)}"
         client = open_client(str(self.base_url), self.key_name, self.max_retries, self.timeout)
         with client, ThreadPoolExecutor(self.threads) as pool:
@@ -224,7 +224,7 @@ class Judge:
         answer, model = ask(client, body, self.attempts)
         try:
             self._cache.write(digest, answer, model)
-        except OSError as error:  # the answer was paid for
+        except OSError as error:  # do not lose a paid answer
             warnings.warn(
                 f"answers cannot be kept in {self.cache} ({error}); grading goes on, but they will "
                 "be asked for again another time: free space there or give another cache",
@@ -235,7 +235,7 @@ class Judge:
     def _report(
         self, errors: dict[str, BaseException], wanted: int, kept: int, digests: Sequence[str]
     ) -> NoReturn:
-        """Raise what went wrong: what stopped everything rather than one output's bad answer."""
+        """Raise the most relevant error: one that stopped all requests, if any."""
         digest = min(errors, key=lambda digest: isinstance(errors[digest], BadAnswerError))
         if not isinstance(errors[digest], JudgeError):
             raise errors[digest]

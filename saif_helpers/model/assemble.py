@@ -1,4 +1,4 @@
-"""Put a model and its SAEs together, checked against each other before anything runs."""
+"""Combine a model with SAEs, and check that they match."""
 
 from collections.abc import Callable, Mapping
 from dataclasses import replace
@@ -28,23 +28,23 @@ def wrap(
     remote: Remote = False,
     store: Store | None = None,
 ) -> ModelWithSAEs:
-    """Put a model, its tokenizer and its SAEs together, from objects in memory.
+    """Combine a model, its tokenizer and SAEs from objects in memory.
 
     >>> mine = saif.wrap(organism.lm, organism.tokenizer, {0: sae}, name="mine")
 
     Args:
-        model: A transformers causal language model built like Gemma or Llama, GPT-2 or Pythia; for
-            ``remote=True`` what `remote.meta_model` returns.
+        model: A transformers causal language model with the architecture of Gemma, Llama, GPT-2 or
+            Pythia; for ``remote=True`` the result of `remote.meta_model`.
         tokenizer: Its tokenizer. Its padding side is set to the left.
-        saes: An SAE for each layer, or for each pair of layer and width: one of SAE-Lens, or any
-            object with ``encode``, ``decode`` and ``W_dec``, see `saes.SAE`.
-        name: What to call the model.
-        corpus: The shipped sentences that suit it, see `ModelWithSAEs`.
+        saes: Layer, or pair of layer and width, to an SAE: one of SAE-Lens, or any object with
+            ``encode``, ``decode`` and ``W_dec``, see `saes.SAE`.
+        name: Name of the model.
+        corpus: The matching shipped sentences, see `ModelWithSAEs`.
         remote: Where the model runs, see `ModelWithSAEs`.
-        store: Where to keep finished captures and generations.
+        store: Store for finished captures and generations.
 
     Returns:
-        All of them, checked against each other.
+        The model with its SAEs.
 
     Raises:
         ValueError: If an SAE does not fit the model or its key.
@@ -66,19 +66,19 @@ def combine(
     corpus: Corpus,
     remote: Remote,
 ) -> ModelWithSAEs:
-    """Put everything together; what is not known of an SAE yet is checked when it is loaded.
+    """Combine everything; facts about an SAE that are not known yet are checked on loading.
 
     Args:
         model: As in `wrap`.
         tokenizer: As in `wrap`.
-        saes: Layer and width to what is known of the SAE's configuration, what loads the SAE, and
-            where it lies.
+        saes: Layer and width to the known part of the SAE's configuration, its loader and its
+            location.
         name: As in `wrap`.
         corpus: As in `wrap`.
         remote: As in `wrap`.
 
     Returns:
-        All of them.
+        The model with its SAEs.
 
     Raises:
         ValueError: If an SAE does not fit the model or its key.
@@ -113,7 +113,7 @@ def combine(
         paths[layer, width] = path
     lm = model
     if not isinstance(model, TransformersModel):
-        # A model spread over several devices has its place already.
+        # A model with a device map is already placed.
         place = {} if getattr(model, "hf_device_map", None) else {"device": model.device}
         lm = TransformersModel(model.eval(), tokenizer=tokenizer, task="text-generation", **place)
     limit = SAE_BYTES if corpus == "natural" else None

@@ -1,4 +1,4 @@
-"""What a study needs before it runs: its contents, and the refusal of what could not work."""
+"""Preparation of a study: its contents, and validation of its arguments."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -21,9 +21,9 @@ class Bars:
     """Thresholds of a study's verdicts, each between 0 and 1.
 
     Attributes:
-        strict: Least strict share of a rule.
-        loose: Least loose share of a rule, as a share of prompting's.
-        random: Largest strict share of random latents.
+        strict: Minimum strict share of a rule.
+        loose: Minimum loose share of a rule, relative to prompting's.
+        random: Maximum strict share of random latents.
     """
 
     strict: float
@@ -31,23 +31,23 @@ class Bars:
     random: float
 
     def __post_init__(self) -> None:
-        """Refuse what is no share."""
+        """Raise if a threshold is not between 0 and 1."""
         for name, value in vars(self).items():
             share(f"{name}_bar", value)
 
 
 def check_rules(rules: Sequence[Rule], n_random: int) -> Rule:
-    """Raise if a rule is unknown, or if there would be no control.
+    """Raise if a rule is unknown, or there are no controls.
 
     Args:
-        rules: The rules to steer by.
+        rules: The rules.
         n_random: Number of random controls.
 
     Returns:
-        The rule whose vector the controls and the cards belong to.
+        The rule whose vector determines the controls and the cards.
 
     Raises:
-        ValueError: If a rule is unknown, there is none, or there is no control.
+        ValueError: If a rule is unknown, or there are no rules or no controls.
     """
     unknown = [rule for rule in rules if rule not in RULES]
     if unknown or not rules:
@@ -67,8 +67,8 @@ def study_contents(
     """Return the contents of each split: the given ones, or shipped sentences.
 
     Args:
-        model: The model, for the sentences that suit it.
-        rounds: Contents of the three rounds of the search.
+        model: The model, for its corpus.
+        rounds: Number of contents in the three rounds of the search.
         identification: As for `study_instruction`.
         validation: As for `study_instruction`.
         test: As for `study_instruction`.
@@ -77,7 +77,7 @@ def study_contents(
         Split to contents.
 
     Raises:
-        ValueError: If a test content comes twice, or is among the others.
+        ValueError: If a test content is repeated, or occurs in another split.
     """
     given = {"identification": identification, "validation": validation, "test": test}
     parts = {"identification": slice(200), "validation": slice(max(rounds))}
@@ -100,15 +100,15 @@ def check_study(
     max_new_tokens: int,
     grader: GradeOutputs,
 ) -> None:
-    """Raise on contents that a later step of the study would stop at.
+    """Raise for contents that would fail in a later step of the study.
 
     Args:
         model: The model.
-        instruction: The instruction, whose rules are tried on each content if they grade.
+        instruction: The instruction, whose grader is tried on each content if it is used.
         contents: Split to contents.
         pairs: The prompt pairs.
-        max_new_tokens: Most tokens of an output.
-        grader: Grades the outputs.
+        max_new_tokens: Maximum number of tokens of an output.
+        grader: Function that grades outputs.
 
     Raises:
         ValueError: If a prompt leaves no room for its output, or a check of the grader fails.
@@ -128,17 +128,17 @@ def check_settings(
     decays: Sequence[float],
     n_cards: int,
 ) -> None:
-    """Raise on settings that a later step of the study would stop at.
+    """Raise for settings that would fail in a later step of the study.
 
     Args:
         model: The model and its SAEs.
-        k: How many latents.
+        k: Number of latents.
         strengths: Factors on the vector.
-        decays: Factors from token to token.
-        n_cards: Latents to make cards for.
+        decays: Factors from one generated token to the next.
+        n_cards: Number of latent cards.
 
     Raises:
-        ValueError: If there are not so many latents, or a strength or a decay is out of range.
+        ValueError: If there are too few latents, or a strength or a decay is out of range.
     """
     layers = model.saes.layers
     if not layers:
