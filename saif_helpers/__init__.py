@@ -6,8 +6,7 @@ ranked (`ranking`) and summed into a steering vector (`vectors`, `vector_rules`,
 which is added at some positions (`placements`) while the model generates (`steering`); the outputs
 are graded (`grading`) and compared (`intervals`, `comparison`).
 
-The public names are listed in ``__init__.pyi`` and imported on first use, so that ``import
-saif_helpers`` stays light.
+The public names are listed in ``__init__.pyi`` and imported on first use.
 """
 
 import lazy_loader

@@ -12,6 +12,7 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from saif_helpers._internal.checked import checked
+from saif_helpers._internal.errors import ArgumentError
 from saif_helpers.model.batching import Parts, run_batches
 from saif_helpers.model.cached_batches import cached_batches
 from saif_helpers.model.model import ModelWithSAEs
@@ -30,8 +31,7 @@ def capture(
 
     Each batch is one nnsight trace. The forward pass stops after the last requested layer, whose
     MLP is computed for the read-out position only. A remote model returns only these rows, with one
-    request per batch. A row can change by rounding error with the composition of its batch, and
-    with whether a later layer is captured too.
+    request per batch. Rows differ by rounding error between batches and sets of layers.
 
     >>> residual = saif.capture(organism, prompts, layers=[0, 2])
     >>> residual[2].shape == (len(prompts), organism.d_model)
@@ -48,8 +48,7 @@ def capture(
         Layer to residual stream in float32, rows in the order of `prompts`, on the CPU.
 
     Raises:
-        ValueError: If a layer does not exist, there is nothing to capture, or the residual stream
-            overflows the model's dtype.
+        ValueError: If there is no such layer or nothing to capture, or the stream overflows.
     """
     wanted = _checked(model, layers)
     streams = {
@@ -68,9 +67,10 @@ def capture(
             streams[layer][rows] = found[str(layer)].float()
     for layer, stream in streams.items():
         if not stream.isfinite().all():
-            raise ValueError(
-                f"the residual stream of {model.name} after layer {layer} goes beyond "
-                f"{model.lm.dtype}; load the model with dtype=torch.bfloat16 or torch.float32"
+            raise ArgumentError(
+                f"the residual stream of {model.name} after layer {layer} overflows "
+                f"{model.lm.dtype}; load the model with dtype=torch.bfloat16 or torch.float32",
+                "model",
             )
     return {layer: streams[layer] for layer in layers}
 
@@ -167,7 +167,8 @@ def capture_batches(
 def _checked(model: ModelWithSAEs, layers: Sequence[int]) -> list[int]:
     """Validate the layers, and return them sorted and without duplicates."""
     if not layers:
-        raise ValueError(f"no layers asked for; {model.name} has layers 0-{model.n_layers - 1}")
+        known = f"{model.name} has layers 0-{model.n_layers - 1}"
+        raise ArgumentError(f"no layers given; {known}", "layers")
     for layer in layers:
         model.layer(layer)
     return sorted(set(layers))

@@ -7,7 +7,7 @@ from collections.abc import Iterable
 from scipy.optimize import brentq
 from scipy.stats import norm
 
-from saif_helpers._internal.arguments import share
+from saif_helpers._internal.arguments import ArgumentError, share
 from saif_helpers._internal.checked import checked
 from saif_helpers.grading import Grades, Kind, passed
 from saif_helpers.intervals import Interval
@@ -24,9 +24,9 @@ def check_distinct(contents: Iterable[str]) -> None:
     """
     for text, times in Counter(contents).items():
         if times > 1:
-            raise ValueError(
-                f"the content {text!r} comes {times} times, and outputs for one content are not "
-                "independent; give each content that is reported on once"
+            raise ArgumentError(
+                f"the content {text!r} occurs {times} times; give each test content once",
+                "contents",
             )
 
 
@@ -38,8 +38,7 @@ def paired_difference(
 
     The interval is Tango's for paired proportions (doi
     10.1002/(SICI)1097-0258(19980430)17:8<891::AID-SIM780>3.0.CO;2-B): the differences that a score
-    test does not reject. A 95 % interval misses the true value 4.7 % of the time on average and
-    6.6 % at worst (60 to 200 contents).
+    test does not reject. A 95 % interval misses 4.7 to 6.6 % of the time (60 to 200 contents).
 
     >>> unsteered = saif.grade(saif.generate(organism, prompts), items, french)
     >>> print(saif.paired_difference(grades, unsteered, "loose").value)
@@ -58,13 +57,15 @@ def paired_difference(
         ValueError: If they were not graded on the same contents, or a content is repeated.
     """
     if first.instruction != second.instruction:
-        raise ValueError(
-            f"grades for {first.instruction!r} and for {second.instruction!r} given; compare "
-            "methods on one instruction"
+        raise ArgumentError(
+            f"grades for {first.instruction!r} and {second.instruction!r}; compare one instruction",
+            "second",
         )
     share("confidence", confidence)
     if [item.content for item in first.items] != [item.content for item in second.items]:
-        raise ValueError("the two grades are of different contents; grade both on the same ones")
+        raise ArgumentError(
+            "the grades are of different contents; grade both on the same", "second"
+        )
     check_distinct(item.content for item in first.items)
     pairs = list(zip(passed(first, kind), passed(second, kind), strict=True))
     n = len(pairs)

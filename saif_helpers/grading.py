@@ -10,7 +10,7 @@ from typing import Literal
 
 import pandas as pd
 
-from saif_helpers._internal.arguments import check_same_lengths
+from saif_helpers._internal.arguments import ArgumentError, check_same_lengths
 from saif_helpers._internal.checked import checked
 from saif_helpers.contents import Content
 from saif_helpers.graders.broken import is_broken
@@ -40,8 +40,7 @@ class Grades:
         outputs: The outputs.
         strict: Whether each output passes strictly.
         loose: Whether each output passes loosely.
-        broken: Whether each output is broken (`is_broken`), and so passes neither; none by
-            default.
+        broken: Whether each output is broken (`is_broken`), and so passes neither.
     """
 
     instruction: str
@@ -159,11 +158,11 @@ def check_lengths(outputs: Sequence[str], items: Sequence[Item]) -> None:
         ValueError: If there is nothing to grade, or not one item for each output.
     """
     if isinstance(outputs, str):
-        raise ValueError(f"the text {outputs[:40]!r} given; give a list of outputs")
+        raise ArgumentError(f"the string {outputs[:40]!r} given; give a list of outputs", "outputs")
     if len(outputs) != len(items) or not outputs:
-        raise ValueError(
-            f"{len(outputs)} outputs and {len(items)} items given; give at least one output, and "
-            "one item for each"
+        raise ArgumentError(
+            f"{len(outputs)} outputs and {len(items)} items given; give equally many, at least one",
+            "items" if outputs else "outputs",
         )
 
 
@@ -178,8 +177,7 @@ def check_grader(instruction: InstructionType, content: Content) -> None:
         content: A content.
 
     Raises:
-        ValueError: If a check raises, does not return a bool or times out, or if strict passes
-            where loose does not.
+        ValueError: If a check fails as in `grade`, or strict passes where loose does not.
     """
     item = content.item(instruction)
     samples = [item.content, item.content.upper(), "", "?", "{}"]
@@ -190,10 +188,8 @@ def check_grader(instruction: InstructionType, content: Content) -> None:
             for kind in ("strict", "loose")
         }
         if answers["strict"] and not answers["loose"]:
-            raise ValueError(
-                f"the grader of instruction {instruction.name!r} passes {output!r} strictly and "
-                "not loosely; what passes strictly must pass loosely too"
-            )
+            said = f"the grader of instruction {instruction.name!r} passes {output!r} strictly"
+            raise ArgumentError(f"{said} and not loosely; strict must imply loose", "instruction")
 
 
 @checked
@@ -216,8 +212,9 @@ def pool_grades(several: Sequence[Grades]) -> Grades:
     """
     names = sorted({grades.instruction for grades in several})
     if len(names) != 1:
-        raise ValueError(
-            f"pool_grades was given grades for {names or 'nothing'}; give one instruction's"
+        raise ArgumentError(
+            f"pool_grades was given grades for {names or 'nothing'}; give one instruction's",
+            "several",
         )
     joined = {name: sum((getattr(grades, name) for grades in several), ()) for name in PER_OUTPUT}
     return Grades(names[0], **joined)
@@ -226,7 +223,5 @@ def pool_grades(several: Sequence[Grades]) -> Grades:
 def passed(grades: Grades, kind: Kind) -> tuple[bool, ...]:
     """Return which outputs pass, in order; raise if there is no such kind."""
     if kind not in ("strict", "loose", "broken"):
-        raise ValueError(
-            f"grades of the kind {kind!r} asked for; give 'strict', 'loose' or 'broken'"
-        )
+        raise ArgumentError(f"kind={kind!r} given; give 'strict', 'loose' or 'broken'", "kind")
     return getattr(grades, kind)

@@ -1,9 +1,8 @@
 """Instruction types: a request with wordings in several languages, and its grader.
 
 Paper, latent identification (standing: stated): each instruction is reworded syntactically and
-translated, so that the latents found are not tied to one wording. The abstract does not say how
-many wordings and languages; this book uses at least ten wordings in at least six languages
-(standing: ours).
+translated, so that the latents found are not tied to one wording. The numbers are not known;
+this book uses at least ten wordings in at least six languages (standing: ours).
 """
 
 import json
@@ -13,6 +12,7 @@ from pathlib import Path
 from typing import Literal
 
 from saif_helpers._internal.checked import checked
+from saif_helpers._internal.errors import ArgumentError
 from saif_helpers._internal.paths import DATA
 from saif_helpers._internal.types import Corpus
 from saif_helpers._internal.wordings import check_held_out, check_wordings
@@ -104,7 +104,8 @@ class InstructionType:
             ValueError: If a requested language has no such wordings.
         """
         if wordings not in ("seen", "unseen", "all"):
-            raise ValueError(f"wordings={wordings!r} asked for; give 'seen', 'unseen' or 'all'")
+            said = f"wordings={wordings!r} given; give 'seen', 'unseen' or 'all'"
+            raise ArgumentError(said, "wordings")
         chosen = {}
         for language, texts in self.wordings.items():
             kept = [
@@ -115,17 +116,19 @@ class InstructionType:
             if kept:
                 chosen[language] = kept
         if languages is not None and not languages:
-            raise ValueError("an empty list of languages given; give at least one, or None for all")
+            raise ArgumentError("no languages given; give some, or None for all", "languages")
         if not chosen:
-            raise ValueError(
-                f"instruction {self.name!r} has no {wordings} wordings: held_out_language and "
-                "held_out_wordings say which are unseen; set them, or ask for other wordings"
+            raise ArgumentError(
+                f"instruction {self.name!r} has no {wordings} wordings: set held_out_language and "
+                "held_out_wordings, or select other wordings",
+                "wordings",
             )
         missing = [language for language in languages or () if language not in chosen]
         if missing:
-            raise ValueError(
+            raise ArgumentError(
                 f"instruction {self.name!r} has no {wordings} wordings in {', '.join(missing)}; "
-                f"it has them in {', '.join(chosen)}"
+                f"it has them in {', '.join(chosen)}",
+                "languages",
             )
         return chosen if languages is None else {key: chosen[key] for key in languages}
 
@@ -145,9 +148,10 @@ class InstructionType:
         """
         missing = [slot for slot in self.slots if not slots.get(slot, "").strip()]
         if missing:
-            raise ValueError(
+            raise ArgumentError(
                 f"instruction {self.name!r} needs the slots {', '.join(self.slots)}; "
-                f"the content gives no {', '.join(missing)}"
+                f"the content has no {', '.join(missing)}",
+                "slots",
             )
         return wording.format(**{slot: slots[slot] for slot in self.slots})
 
@@ -162,8 +166,7 @@ def load_instructions(
     """Load the shipped instruction types with their graders.
 
     Instructions that both corpora have share their wordings but not their graders. Response
-    language ("answer in French") and response format (Python code, a poem) are only for real
-    models.
+    language ("answer in French") and response format (Python code, a poem) are for real models.
 
     >>> saif.load_instructions()["french"].title
     'Translate into French'
@@ -180,7 +183,7 @@ def load_instructions(
         ValueError: If the corpus is unknown, or there is no grader for an instruction.
     """
     if corpus not in GRADERS_OF:
-        raise ValueError(f"corpus {corpus!r} asked for; give 'grammar' or 'natural'")
+        raise ArgumentError(f"corpus {corpus!r} given; give 'grammar' or 'natural'", "corpus")
     place, graders = GRADERS_OF[corpus]
     files = [path] if path else [DATA / name for name in FILES_OF[corpus]]
     entries = {}
@@ -188,9 +191,10 @@ def load_instructions(
         entries |= json.loads(file.read_text(encoding="utf-8"))
     unknown = [name for name in entries if name not in graders]
     if unknown:
-        raise ValueError(
+        raise ArgumentError(
             f"no grader for the instructions {', '.join(unknown)}; {place} has "
-            f"{', '.join(graders)}; build an InstructionType with a grader of your own instead"
+            f"{', '.join(graders)}; create an InstructionType with your own grader instead",
+            "path",
         )
     return {
         name: InstructionType(name=name, grader=graders[name], **entry)

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 from scipy.stats import norm
 
-from saif_helpers._internal.arguments import share, whole_number
+from saif_helpers._internal.arguments import ArgumentError, share, whole_number
 from saif_helpers._internal.checked import checked
 
 
@@ -58,11 +58,11 @@ def wilson(count: int | float, n: int, confidence: float = 0.95) -> Interval:
         The proportion and its interval.
 
     Raises:
-        ValueError: If `count` is not between 0 and n, n is 0, or the confidence is not between 0
-            and 1.
+        ValueError: If n is 0, `count` is not in 0 to n, or the confidence not in 0 to 1.
     """
     if not 0 <= count <= n or n < 1:
-        raise ValueError(f"{count} of {n} given; give a count from 0 to n and an n of at least 1")
+        said = f"{count} of {n} given; give a count from 0 to n and an n of at least 1"
+        raise ArgumentError(said, "n" if n < 1 else "count")
     z, p = norm.ppf((1 + share("confidence", confidence)) / 2), count / n
     middle, half = p + z**2 / (2 * n), z * math.sqrt(p * (1 - p) / n + z**2 / (4 * n**2))
     low, high = ((middle + sign * half) / (1 + z**2 / n) for sign in (-1, 1))

@@ -10,6 +10,7 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from saif_helpers._internal.checked import checked
+from saif_helpers._internal.errors import ArgumentError
 from saif_helpers.model.saes import (
     SAE,
     check_input_scale,
@@ -37,12 +38,10 @@ def encode(
 
     Args:
         sae: The SAE.
-        residual: The residual stream after the SAE's layer, or the dict from `capture`, from which
-            that layer is taken.
+        residual: The residual stream after the SAE's layer, or the dict from `capture`.
 
     Returns:
-        The latents' activations, non-negative and mostly 0; without gradient, in the SAE's dtype
-        and on the device of `residual`.
+        The non-negative activations, without gradient, in the SAE's dtype, on `residual`'s device.
 
     Raises:
         ValueError: If the residual stream has another layer or width than the SAE, the SAE was
@@ -53,9 +52,10 @@ def encode(
         residual = _stream_of(sae, residual)
     check_input_scale(sae)
     if residual.shape[-1] != input_width(sae):
-        raise ValueError(
+        raise ArgumentError(
             f"the residual stream is {residual.shape[-1]} wide, the SAE reads {input_width(sae)}; "
-            "give the SAE of the model that the residual stream comes from"
+            "give the SAE of the model that the residual stream comes from",
+            "residual",
         )
     with torch.no_grad():
         latents = sae.encode(sae_input(sae, residual.to(sae.W_dec)))
@@ -71,14 +71,16 @@ def _stream_of(
     if layer is None and len(residual) == 1:
         (layer,) = residual
     if layer is None:
-        raise ValueError(
-            f"the SAE does not name the layer it was trained on, and the residual stream of the "
-            f"layers {sorted(residual)} is given; give that of one layer"
+        raise ArgumentError(
+            f"the SAE does not specify its layer, and the residual stream of the "
+            f"layers {sorted(residual)} is given; give that of one layer",
+            "residual",
         )
     if layer not in residual:
-        raise ValueError(
-            f"the SAE was trained on layer {layer}, and the residual stream of the layers "
-            f"{sorted(residual)} is given; give the SAE of one of these, or capture layer {layer}"
+        raise ArgumentError(
+            f"the SAE was trained on layer {layer}, but the residual stream of the layers "
+            f"{sorted(residual)} is given; give the SAE of one of these, or capture layer {layer}",
+            "residual",
         )
     return residual[layer]
 
@@ -118,7 +120,8 @@ def decode(sae: SAE, latents: Float[Tensor, "*rows d_sae"]) -> Float[Tensor, "*r
         ValueError: If there is not one activation for each latent.
     """
     if latents.shape[-1] != n_latents(sae):
-        raise ValueError(f"{latents.shape[-1]} latents given; the SAE has {n_latents(sae)}")
+        said = f"{latents.shape[-1]} latents given; the SAE has {n_latents(sae)}"
+        raise ArgumentError(said, "latents")
     with torch.no_grad():
         return sae.decode(latents.to(sae.W_dec)).to(latents.device)
 
@@ -157,14 +160,15 @@ def layer_to_steer(sae: SAE, layer: int | None, ranked: int | None = None) -> in
     named = layer_of(sae)
     said = {at for at in (named, ranked, layer) if at is not None}
     if not said:
-        raise ValueError("the SAE does not name the layer it was trained on; give layer=")
+        raise ArgumentError("the SAE does not specify its layer; give layer=", "layer")
     if None not in (named, ranked) and named != ranked:
-        raise ValueError(
-            f"the ranking is of the latents of layer {ranked}, the SAE of layer {named}; "
-            "give the SAE of the ranking's layer"
+        raise ArgumentError(
+            f"the ranking is of latents of layer {ranked}, the SAE of layer {named}; give its SAE",
+            "sae",
         )
     if len(said) > 1:
-        raise ValueError(
-            f"layer {layer} is to be steered by an SAE of layer {min(said - {layer})}; give its SAE"
+        raise ArgumentError(
+            f"layer {layer} needs its own SAE; the given one is of layer {min(said - {layer})}",
+            "layer",
         )
     return said.pop()

@@ -12,7 +12,7 @@ import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
 
-from saif_helpers._internal.arguments import check_finite, number, whole_number
+from saif_helpers._internal.arguments import ArgumentError, check_finite, number, whole_number
 from saif_helpers._internal.checked import checked
 
 Placement = Literal["last_prompt_token", "every_position", "generated_tokens", "decaying"]
@@ -41,12 +41,13 @@ def check_placement(placement: Positions, decay: float) -> None:
     span = isinstance(placement, slice) and placement.step in (None, 1)
     span = span and {type(placement.start), type(placement.stop)} <= {int, type(None)}
     if not (named or span or (mask and placement)):
-        raise ValueError(
-            f"placement {placement!r} asked for; give one of {', '.join(PLACEMENTS)}, a slice of "
-            "the prompt's tokens, or a tuple with True or False for each of them"
+        raise ArgumentError(
+            f"placement {placement!r} given; give one of {', '.join(PLACEMENTS)}, a slice of "
+            "the prompt's tokens, or a tuple with True or False for each of them",
+            "placement",
         )
     if not 0 <= number("decay", decay) <= 1:
-        raise ValueError(f"decay={decay} asked for; give a number from 0 to 1")
+        raise ArgumentError(f"decay={decay} given; give a number from 0 to 1", "decay")
 
 
 def describe_placement(placement: Positions, decay: float) -> str:
@@ -146,16 +147,16 @@ def vector_in(
     """
     vector, what = placed.vector, f"the steering vector ({placed.description}"
     if len(vector) != d_model:
-        raise ValueError(f"{what}) has {len(vector)} entries; {name} has d_model {d_model}")
+        said = f"{what}) has {len(vector)} entries; {name} has d_model {d_model}"
+        raise ArgumentError(said, "vector")
     if not vector.isfinite().all():
-        raise ValueError(
-            f"{what}) has entries that are not finite; make it from finite activations"
-        )
+        raise ArgumentError(f"{what}) is not finite; make it from finite activations", "vector")
     cast = vector.to("cpu", dtype)
     if not cast.isfinite().all():
-        raise ValueError(
+        raise ArgumentError(
             f"{what}, strength {placed.strength:g}) is not finite in {dtype}; steer less, or load "
-            "the model with dtype=torch.bfloat16 or torch.float32"
+            "the model with dtype=torch.bfloat16 or torch.float32",
+            "strength",
         )
     return cast
 
@@ -229,9 +230,10 @@ def position_scales(
             marked[padding[row] :] = (chosen & own).float()
         elif isinstance(placement, tuple):
             if len(placement) != len(own):
-                raise ValueError(
+                raise ArgumentError(
                     f"a placement with {len(placement)} entries given for a prompt of {len(own)} "
-                    "tokens; give True or False for each token, the first one included"
+                    "tokens; give True or False for each token, the first one included",
+                    "placement",
                 )
             marked[padding[row] :] = (torch.tensor(placement) & own).float()
         if placement in ("every_position", "generated_tokens", "decaying"):

@@ -13,7 +13,7 @@ from typing import Literal, Protocol, runtime_checkable
 import jinja2
 from transformers import PreTrainedTokenizerBase
 
-from saif_helpers._internal.arguments import seed_number
+from saif_helpers._internal.arguments import ArgumentError, seed_number
 from saif_helpers._internal.checked import checked
 from saif_helpers._internal.types import Style
 from saif_helpers.contents import Content
@@ -72,8 +72,7 @@ def render(
         style: ``"chat"`` applies the chat template and starts the model's turn; ``"plain"`` only
             prepends the beginning-of-sequence token. By default chat if the tokenizer has a chat
             template; base models have none.
-        system: System prompt, if the template supports one. By default the template's own, if any
-            (SmolLM2 has one).
+        system: System prompt, if supported. By default the template's own, if any (SmolLM2's).
         history: Earlier turns of the chat: pairs of a user message and its answer.
         **template_options: Other options of the chat template, such as ``enable_thinking=False``.
 
@@ -92,15 +91,17 @@ def render(
     style = style or ("chat" if tokenizer.chat_template else "plain")
     if style == "plain":
         if given or history or template_options:
-            raise ValueError(
+            raise ArgumentError(
                 "a system prompt, earlier turns or template options are given with style 'plain', "
-                "which is the text alone; put them into the text, or give style='chat'"
+                "which supports only the text; put them into the text, or give style='chat'",
+                "style",
             )
         return (tokenizer.bos_token or "") + text
     if not tokenizer.chat_template:
-        raise ValueError(
-            "style 'chat' asked for, but the tokenizer has no chat template, as that of a base "
-            "model; give 'plain', or take the instruction-tuned model"
+        raise ArgumentError(
+            "style 'chat' given, but the tokenizer has no chat template, like those of base "
+            "models; give 'plain', or use the instruction-tuned model",
+            "style",
         )
     turns = [("system", system)] if system is not None else []
     for asked, answered in history:
@@ -110,11 +111,13 @@ def render(
     try:
         prompt = tokenizer.apply_chat_template(messages, **options)
     except jinja2.TemplateError as error:
-        raise ValueError(f"the chat template refuses these messages: {error}") from error
+        said = f"the chat template rejects these messages: {error}"
+        raise ArgumentError(said, "history") from error
     if system is not None and system.strip() not in prompt:
-        raise ValueError(
-            "the chat template has no place for a system prompt; put it at the beginning of the "
-            "user's text"
+        raise ArgumentError(
+            "the chat template does not support a system prompt; put it at the beginning of the "
+            "user's text",
+            "system",
         )
     return prompt
 
@@ -122,19 +125,21 @@ def render(
 def _check_text(text: str, tokenizer: PreTrainedTokenizerBase) -> None:
     """Raise if a text is empty, or would not be preserved inside the user's turn."""
     if not text.strip():
-        raise ValueError(f"the text {text!r} is empty; give the model something to read")
+        raise ArgumentError(f"the text {text!r} is empty; give a text", "text")
     for marker in markers(tokenizer):
         if marker in text:
-            raise ValueError(
-                f"the text {text!r} holds the special token {marker!r}, which the model would "
-                "read as a marker; remove it from the text"
+            raise ArgumentError(
+                f"the text {text!r} contains the special token {marker!r}, which the model would "
+                "read as a marker; remove it from the text",
+                "text",
             )
     for char in text:
         if unicodedata.category(char) in ("Cc", "Cs") and char not in "\t\n\r":
             kind = "a control character" if char < "\ud800" else "half of a character"
-            raise ValueError(
-                f"the text {text!r} holds U+{ord(char):04X}, {kind}; of control characters only "
-                "tabs and line breaks are allowed: remove it, or read the file in its encoding"
+            raise ArgumentError(
+                f"the text {text!r} contains U+{ord(char):04X}, {kind}; of control characters only "
+                "tabs and line breaks are allowed: remove it, or read the file in its encoding",
+                "text",
             )
 
 
@@ -149,7 +154,8 @@ def _shipped(name: str) -> InstructionType:
     """Return a shipped instruction; its wordings do not depend on the corpus."""
     known = load_instructions("grammar") | load_instructions("natural")
     if name not in known:
-        raise ValueError(f"instruction {name!r} asked for; there are {', '.join(known)}")
+        known = ", ".join(known)
+        raise ArgumentError(f"instruction {name!r} given; there are {known}", "instruction")
     return known[name]
 
 
@@ -168,8 +174,7 @@ def make_pairs(
     """Create one prompt pair for each content.
 
     Pairs cycle through the languages and, within a language, through its wordings, both in an order
-    shuffled with `seed`. All languages are used equally often up to a difference of one, and so are
-    all wordings of a language.
+    shuffled with `seed`. Each is used equally often, up to a difference of one.
 
     >>> (pair,) = saif.make_pairs("french", ["The cat sleeps."], organism, style="plain")
     >>> pair.negative
@@ -177,8 +182,7 @@ def make_pairs(
 
     Args:
         instruction: The instruction, or the name of a shipped one.
-        contents: The contents, one for each pair, or strings. Repeat a content to pair it with
-            several wordings.
+        contents: A content or string for each pair. Repeat one to pair it with several wordings.
         tokenizer: The model's tokenizer, for its chat template; or the model.
         position: Instruction ``"after"`` or ``"before"`` the content.
         style: ``"chat"`` or ``"plain"``, see `render`.
@@ -190,8 +194,7 @@ def make_pairs(
         The pairs, in the order of the contents.
 
     Raises:
-        ValueError: If there are no contents, an argument is not valid, or `render` raises for a
-            text.
+        ValueError: If there are no contents, an argument is not valid, or as `render`.
     """
     if isinstance(instruction, str):
         instruction = _shipped(instruction)
@@ -201,7 +204,7 @@ def make_pairs(
     if isinstance(tokenizer, HasTokenizer):
         tokenizer = tokenizer.tokenizer
     if not contents:
-        raise ValueError("make_pairs was given no contents; give at least one")
+        raise ArgumentError("make_pairs was given no contents; give at least one", "contents")
     draw = random.Random(seed_number(seed))
     choice = instruction.select(wordings, languages)
     order = draw.sample(list(choice), len(choice))

@@ -5,7 +5,7 @@ The abstract does not mention such controls (standing: ours).
 
 import torch
 
-from saif_helpers._internal.arguments import seed_number
+from saif_helpers._internal.arguments import ArgumentError, seed_number
 from saif_helpers._internal.checked import checked
 from saif_helpers.model.saes import SAE
 from saif_helpers.ranking import LatentRanking
@@ -26,8 +26,7 @@ def random_latents_vector(
     """Build the control of `saif_vector`: k random latents instead of the top k, norm-matched.
 
     The latents are drawn from those that are active on at least one sample, positive or negative,
-    and not in the top k. They get the strengths of the top k, in order, and the sum is rescaled to
-    the norm of `saif_vector`.
+    and not in the top k. They get the top k's strengths; the sum gets the norm of `saif_vector`.
 
     >>> control = saif.random_latents_vector(ranking, sae, k=15, seed=0)
 
@@ -51,9 +50,10 @@ def random_latents_vector(
     live[top] = False
     pool = live.nonzero()[:, 0]
     if len(pool) < k:
-        raise ValueError(
+        raise ArgumentError(
             f"only {len(pool)} latents outside the top {k} were ever active; "
-            f"ask for a k of at most {len(pool)} or rank on more samples"
+            f"give k of at most {len(pool)}, or rank on more samples",
+            "k",
         )
     generator = torch.Generator().manual_seed(seed_number(seed))
     drawn = pool[torch.randperm(len(pool), generator=generator)[:k]].to(W_dec.device)

@@ -14,6 +14,7 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from saif_helpers._internal.checked import checked
+from saif_helpers._internal.errors import ArgumentError
 from saif_helpers._internal.pairs import check_halves, check_pair_latents, check_ranking
 from saif_helpers.activations import capture_pairs
 from saif_helpers.latents import encode_parts
@@ -32,13 +33,11 @@ class LatentRanking:
     True
 
     Attributes:
-        sensitivity: C_j, the share of pairs in which latent j is active on the positive sample and
-            not on the negative one.
+        sensitivity: C_j, the share of pairs with latent j active only on the positive sample.
         mean: mu_j, the mean of latent j over all positive samples, zeros included.
         std: sigma_j, the population standard deviation over the same samples (divided by n).
         negative_mean: The mean over all negative samples, zeros included.
-        order: Latent indices from the most to the least sensitive. Ties are broken by the larger
-            mean, then by the lower index.
+        order: Latent indices, most sensitive first; ties go to the larger mean, then lower index.
         layer: The layer of the latents, None if unknown.
     """
 
@@ -73,7 +72,7 @@ class LatentRanking:
         """
         if not 1 <= k <= len(self.order):
             n = len(self.order)
-            raise ValueError(f"k = {k} asked for; give 1 to {n}, the number of latents")
+            raise ArgumentError(f"k = {k} given; give 1 to {n}, the number of latents", "k")
         return self.order[:k]
 
     @checked
@@ -86,9 +85,8 @@ class LatentRanking:
             ValueError: If there is not one score for each latent.
         """
         if scores.shape != self.order.shape:
-            raise ValueError(
-                f"{len(scores)} scores given for {len(self.order)} latents; give one for each"
-            )
+            said = f"{len(scores)} scores given for {len(self.order)} latents; give one for each"
+            raise ArgumentError(said, "scores")
         given = scores.to(self.sensitivity.device)[self.order].nan_to_num(nan=-torch.inf)
         return replace(self, order=self.order[given.sort(descending=True, stable=True).indices])
 
@@ -136,8 +134,7 @@ def rank_latents(
 
     Args:
         positive: Latents at the read-out position of the positive samples.
-        negative: Latents of the negative samples; row i belongs to the same pair as row i of
-            `positive`.
+        negative: Latents of the negative samples, in the same order of pairs.
 
     Returns:
         The ranking.
@@ -228,7 +225,7 @@ def _rank(
         )
         n, sums = n + len(with_it), found if sums is None else sums + found
     if sums is None:
-        raise ValueError("rank_captured was given no pairs; give at least one")
+        raise ArgumentError("rank_captured was given no pairs; give at least one", "positive")
     sensitivity, mean, square, negative_mean = (sums / n).unbind()
     std = (square - mean.square()).clamp(min=0).sqrt()
     order = _order(sensitivity, mean)

@@ -10,7 +10,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from saif_helpers._internal.arguments import several, whole_number
+from saif_helpers._internal.arguments import ArgumentError, several, whole_number
 from saif_helpers._internal.checked import checked
 from saif_helpers.generation.decoding import Sampling, generate_batch
 from saif_helpers.generation.interventions import (
@@ -70,10 +70,8 @@ def generate(
         steering: A vector to add, or latents to clamp; or a list with one intervention, several or
             None for each prompt, so that a sweep can share passes (layers and placements may
             differ); or None for no steering.
-        max_new_tokens: Maximum number of tokens to generate. Generation stops earlier at the end of
-            the turn or of the text.
-        batch_size: Prompts per batch. By default 128, on a GPU as many as fit, see
-            `batching.default_batch_size`.
+        max_new_tokens: Maximum number of tokens, unless the turn or the text ends earlier.
+        batch_size: Prompts per batch; by default 128, on a GPU see `batching.default_batch_size`.
         sampling: Sampling parameters; None for greedy decoding.
         stop: Stop strings, which are not part of the output.
 
@@ -84,12 +82,11 @@ def generate(
     Raises:
         ValueError: If there is nothing to generate or no room for it in the model's context, a
             layer does not exist, a vector does not have d_model entries or is not finite, there is
-            not one entry for each prompt, or latents are clamped with two SAEs of one layer or in a
-            remote model.
+            not one entry per prompt, or latents are clamped with two SAEs of a layer or remotely.
     """
     sizes = {"max_new_tokens": max_new_tokens, "batch_size": batch_size}
     if "" in (ends := several(stop)):
-        raise ValueError("an empty text given in stop; give texts that an output can hold")
+        raise ArgumentError("an empty string given in stop; give non-empty strings", "stop")
     written = generate_ids(model, prompts, steering, sampling=sampling, **sizes)
     return [_until(text_of(model, ids), ends) for ids in written]
 
@@ -139,7 +136,7 @@ def generate_ids(
     """
     max_new_tokens = whole_number("max_new_tokens", max_new_tokens)
     if sampling and model.remote:
-        raise ValueError("sampling from a remote model has no seed; generate greedily there")
+        raise ArgumentError("remote sampling cannot be seeded; generate greedily", "sampling")
     edits = edits_of(model, steering, len(prompts))
     written: list[list[int]] = [[] for _ in prompts]
 
@@ -203,8 +200,7 @@ def log_probabilities(
     """Compute the log-probability of each token of an output, steered as in `generate`.
 
     The model reads prompt and output in one pass, steered at the positions of `generate`. Each
-    token is conditioned on the prompt and the output's preceding tokens, so that the difference
-    between two interventions is their effect on this token.
+    token is conditioned on the prompt and the preceding tokens, to isolate an effect on this token.
 
     >>> with_it = saif.log_probabilities(organism, prompts[0], outputs[0], vector)
     >>> change = with_it - saif.log_probabilities(organism, prompts[0], outputs[0])
@@ -213,8 +209,7 @@ def log_probabilities(
         model: The model.
         prompt: A rendered prompt (see `prompts.render`).
         output: An answer to it, tokenised as plain text.
-        steering: A vector to add or latents to clamp, a list of one entry with several of them,
-            or None.
+        steering: A vector to add or latents to clamp, a list of a list of several, or None.
 
     Returns:
         Natural logarithm of each token's probability, without the end-of-turn token. NaN, with a

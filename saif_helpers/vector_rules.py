@@ -11,7 +11,7 @@ from typing import Literal
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from saif_helpers._internal.arguments import check_finite
+from saif_helpers._internal.arguments import ArgumentError, check_finite
 from saif_helpers._internal.checked import checked
 from saif_helpers._internal.pairs import streams_at
 from saif_helpers._internal.warn import warn
@@ -88,15 +88,14 @@ def steering_vector(
         The steering vector.
 
     Raises:
-        ValueError: As `saif_vector`; or if the rule is unknown, or beta is given for a rule without
-            it.
+        ValueError: As `saif_vector`; or if the rule is unknown, or has no beta.
     """
     if rule == "paper":
         return saif_vector(ranking, sae, k, beta, layer=layer)
     if rule != "signed latents" or beta:
-        raise ValueError(
-            f"rule {rule!r} with beta={beta:g} asked for; give rule='paper', or "
-            "rule='signed latents', which has no beta"
+        raise ArgumentError(
+            f"rule {rule!r} with beta={beta:g} given; give rule='paper', or no beta",
+            "beta" if beta else "rule",
         )
     return signed_latents_vector(ranking, sae, k, layer=layer)
 
@@ -146,8 +145,7 @@ def mean_difference_vector(
     >>> vector = saif.mean_difference_vector(positive, negative, layer=2)
 
     Args:
-        positive: Layer to residual stream at the read-out position with the instruction, from
-            `capture_pairs`.
+        positive: Layer to residual stream with the instruction, from `capture_pairs`.
         negative: The same without it.
         layer: The layer.
 
@@ -188,9 +186,10 @@ def signed_latents_vector(
     ranking.top(k)  # raises if k is out of range
     difference = ranking.mean - ranking.negative_mean
     if not difference.any():
-        raise ValueError(
+        raise ArgumentError(
             "no latent's mean differs between the positive and the negative samples, so there is "
-            "nothing to steer by; take another layer, a wider SAE or more pairs"
+            "no direction to steer in; use another layer, a wider SAE or more pairs",
+            "ranking",
         )
     chosen = difference.abs().sort(descending=True, stable=True).indices[:k]
     vector = _weighted(sae, ranking, chosen, difference[chosen])
@@ -204,18 +203,18 @@ def _warn_of_insensitive(ranking: LatentRanking, k: int) -> None:
     sensitive = int((ranking.sensitivity[ranking.order[:k]] > 0).sum())
     if sensitive < k:
         warn(
-            f"k = {k} latents asked for, and only {sensitive} of them are ever switched on by the "
-            "instruction; the others are active without it too: take a smaller k",
+            f"k = {k} given, but only {sensitive} of them are ever switched on by the "
+            "instruction; the others are active without it too: use a smaller k",
         )
 
 
 def _alphas(ranking: LatentRanking, latents: Int[Tensor, "k"], beta: float) -> Float[Tensor, "k"]:
     check_finite("beta", beta)
     if not ranking.mean.any():
-        raise ValueError(
-            "no latent is active on any positive sample, so there is nothing to steer by; take "
-            "another layer or SAE, or see whether the SAE fits the model "
-            "(latents.reconstruction_table)"
+        raise ArgumentError(
+            "no latent is active on any positive sample, so there is no direction to steer in; "
+            "use another layer or SAE, or check the SAE with reconstruction_table",
+            "ranking",
         )
     return ranking.mean[latents] + beta * ranking.std[latents]
 
@@ -230,7 +229,8 @@ def _weighted(
 def _check_fit(sae: SAE, ranking: LatentRanking) -> None:
     check_decoder_units(sae)
     if len(ranking.mean) != n_latents(sae):
-        raise ValueError(
+        raise ArgumentError(
             f"the ranking has {len(ranking.mean)} latents, the SAE {n_latents(sae)}; "
-            "give the SAE that the ranked activations come from"
+            "give the SAE that the ranked activations come from",
+            "sae",
         )

@@ -17,6 +17,7 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from saif_helpers._internal.arguments import check_finite, check_ids, check_same_lengths
 from saif_helpers._internal.checked import checked
+from saif_helpers._internal.errors import ArgumentError
 from saif_helpers._internal.tensors import as_tensor
 from saif_helpers.export.hooks import steered
 from saif_helpers.export.model_identity import Model
@@ -55,10 +56,8 @@ class SteeringVector(Placed):
         super().__post_init__()
         vector = as_tensor("vector", self.vector)
         if vector.ndim != 1 or not vector.is_floating_point() or not len(vector):
-            raise ValueError(
-                f"a steering vector of shape {tuple(vector.shape)} and {vector.dtype} "
-                "given; give one floating-point number for each entry of the residual stream"
-            )
+            said = f"a steering vector of shape {tuple(vector.shape)} and {vector.dtype} given"
+            raise ArgumentError(f"{said}; give a floating-point number per dimension", "vector")
         object.__setattr__(self, "vector", vector)
 
     @property
@@ -89,8 +88,7 @@ class SteeringVector(Placed):
             settings: Other JSON-serializable data to save; `vector_files.about_vector` reads it.
 
         Raises:
-            ValueError: If the model has another d_model or too few layers, or the settings are not
-                JSON-serializable.
+            ValueError: If the vector does not fit the model, or the settings are not JSON.
             OSError: If the file cannot be written.
         """
         save_vector(path, self, model, settings)
@@ -124,8 +122,7 @@ class SteeringVector(Placed):
     ) -> AbstractContextManager[PreTrainedModel]:
         """Steer a plain transformers model inside a context, with removable hooks.
 
-        Greedy generation gives the same tokens as `steering.generate`. Contexts can be nested. A
-        single forward pass counts as one over a prompt.
+        Greedy generation equals `steering.generate`. A single pass counts as one over a prompt.
 
         >>> tokens = organism.tokenizer(prompts[0], add_special_tokens=False, return_tensors="pt")
         >>> with vector.apply(organism.hf, organism.tokenizer) as hf_model:
@@ -197,8 +194,7 @@ class SteeringVector(Placed):
 class ClampedLatents(Placed):
     """Latents to clamp to given activations after a layer.
 
-    z' = z + sum_j (value_j - a_j(z)) W_dec[j], which preserves the SAE's reconstruction error. It
-    can be used wherever a `SteeringVector` can.
+    z' = z + sum_j (value_j - a_j(z)) W_dec[j], which preserves the SAE's reconstruction error.
 
     >>> top = ranking.top(2)
     >>> print(saif.ClampedLatents(0, sae, top, ranking.mean[top]).at("every_position"))

@@ -6,6 +6,8 @@ from collections.abc import Iterable, Sequence, Sized
 from numbers import Number, Real
 from types import NoneType
 
+from saif_helpers._internal.errors import ArgumentError
+
 LARGEST_SEED = 2**63 - 1
 
 
@@ -69,7 +71,7 @@ def whole_number(name: str, value: object, least: int | None = 1, most: int | No
         return int(value)
     which = "" if least is None else f", at least {least}"
     which = which if most is None else f" from {least} to {most}"
-    raise ValueError(f"{name}={shown(given)} asked for; give a whole number{which}")
+    raise ArgumentError(f"{name}={shown(given)} given; give an integer{which}", name)
 
 
 def seed_number(value: object) -> int:
@@ -102,7 +104,7 @@ def number(name: str, value: object) -> float:
     """
     found = plain(value)
     if not isinstance(found, Real) or isinstance(found, bool):
-        raise ValueError(f"{name}={shown(value)} given; give a number")
+        raise ArgumentError(f"{name}={shown(value)} given; give a number", name)
     return found
 
 
@@ -117,7 +119,7 @@ def check_some(**given: Sized) -> None:
     """
     for name, value in given.items():
         if not len(value):
-            raise ValueError(f"no {name} given; give at least one")
+            raise ArgumentError(f"no {name} given; give at least one", name)
 
 
 def check_same_lengths(**given: Sized) -> None:
@@ -131,7 +133,7 @@ def check_same_lengths(**given: Sized) -> None:
     """
     if len({len(value) for value in given.values()}) > 1:
         lengths = ", ".join(f"{len(value)} {name}" for name, value in given.items())
-        raise ValueError(f"{lengths} given; give as many of each")
+        raise ArgumentError(f"{lengths} given; give equally many of each", [*given][-1])
 
 
 def check_ids(name: str, ids: Sequence[int], size: int) -> None:
@@ -148,10 +150,10 @@ def check_ids(name: str, ids: Sequence[int], size: int) -> None:
     wrong = [one for one in ids if not 0 <= one < size]
     if wrong or not len(ids):
         asked = f"{name} {wrong[0]}" if wrong else f"no {name}"
-        raise ValueError(f"{asked} asked for; the SAE has {name}s 0-{size - 1}")
+        raise ArgumentError(f"{asked} given; the SAE has {name}s 0-{size - 1}", name)
     for one, times in Counter(ids).items():
         if times > 1:
-            raise ValueError(f"{name} {one} given {times} times; give each once")
+            raise ArgumentError(f"{name} {one} given {times} times; give each once", name)
 
 
 def share(name: str, value: object) -> float:
@@ -173,7 +175,9 @@ def share(name: str, value: object) -> float:
     found = plain(value)
     if not isinstance(found, Real) or isinstance(found, bool) or not 0 <= found <= 1:
         hint = f"; {found:g} % is {found / 100:g}" if isinstance(found, Real) and found > 1 else ""
-        raise ValueError(f"{name}={shown(value)} given; give a share between 0 and 1{hint}")
+        raise ArgumentError(
+            f"{name}={shown(value)} given; give a share between 0 and 1{hint}", name
+        )
     return float(found)
 
 
@@ -204,4 +208,4 @@ def check_finite(name: str, value: float) -> None:
         ValueError: If it is not finite.
     """
     if not math.isfinite(value):
-        raise ValueError(f"{name}={value} given; give a finite number")
+        raise ArgumentError(f"{name}={value} given; give a finite number", name)

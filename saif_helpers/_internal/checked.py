@@ -13,10 +13,11 @@ from typing import Any, Literal, TypeVar, Union, get_args, get_origin
 import numpy as np
 
 from saif_helpers._internal.arguments import number, shown, whole_number
+from saif_helpers._internal.errors import ArgumentError
 from saif_helpers._internal.tensors import read_tensor
 
 T = TypeVar("T")
-WORDS = {int: "whole number", float: "number", str: "text", slice: "slice"}
+WORDS = {int: "integer", float: "number", str: "string", slice: "slice"}
 MADE_BY = {
     "Grades": "grade",
     "InstructionType": "load_instructions",
@@ -105,7 +106,7 @@ def read(hint: object, name: str, value: object) -> Any:
 
 
 def describe(hint: object, many: bool = False) -> str:
-    """Describe a type for a message, as in "a list of texts".
+    """Describe a type for a message, as in "a list of strings".
 
     Args:
         hint: The type.
@@ -130,15 +131,15 @@ def describe(hint: object, many: bool = False) -> str:
     word = WORDS.get(hint) or getattr(hint, "__name__", "function")
     if many:
         return f"{word}s" if hint in WORDS else f"{word} objects"
-    return f"{'an' if word[0] in 'AEIO' or word == 'SAE' else 'a'} {word}"
+    return f"{'an' if word[0] in 'AEIOi' or word == 'SAE' else 'a'} {word}"
 
 
-def _refuse(hint: object, name: str, value: object, also: str = "") -> ValueError:
+def _refuse(hint: object, name: str, value: object, also: str = "") -> ArgumentError:
     made_by = MADE_BY.get(getattr(hint, "__name__", ""))
     how = f", as {made_by} returns" if made_by else ""
     texts = get_origin(hint) is Sequence and get_args(hint) == (str,) and name.endswith("s")
     wanted = f"a list of {name}" if texts else describe(hint)
-    return ValueError(f"{name}={shown(value)} given{also}; give {wanted}{how}")
+    return ArgumentError(f"{name}={shown(value)} given{also}; give {wanted}{how}", name)
 
 
 def _one_of(hints: Sequence[object], name: str, value: object) -> Any:
@@ -185,7 +186,7 @@ def _choice(hint: object, name: str, value: object) -> Any:
             return choice
     *others, last = map(repr, choices)
     known = f"{', '.join(others)} or {last}" if others else last
-    raise ValueError(f"{name} {shown(value)} asked for; give {known}")
+    raise ArgumentError(f"{name} {shown(value)} given; give {known}", name)
 
 
 def _several(hint: object, name: str, value: object) -> Any:
@@ -194,7 +195,7 @@ def _several(hint: object, name: str, value: object) -> Any:
     unordered = isinstance(value, set | frozenset) and len(value) > 1
     mapping = isinstance(value, Mapping) and origin is not Iterable
     if isinstance(value, str | bytes):
-        raise _refuse(hint, name, value, ", one text")
+        raise _refuse(hint, name, value, ", a single string")
     if unordered or mapping or hasattr(value, "columns"):
         raise _refuse(hint, name, value, ", which has no order" if unordered else "")
     try:
@@ -203,7 +204,7 @@ def _several(hint: object, name: str, value: object) -> Any:
         raise _refuse(hint, name, value) from None
     given = list(parts)
     if origin is tuple and Ellipsis not in inner and len(given) != len(inner):
-        raise _refuse(hint, name, value, f", of length {len(given)} in place of {len(inner)}")
+        raise _refuse(hint, name, value, f", of length {len(given)} instead of {len(inner)}")
     found = [read(inner[0], f"{name}[{at}]", one) for at, one in enumerate(given)]
     if origin is tuple:
         return tuple(found)

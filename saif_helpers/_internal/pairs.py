@@ -6,6 +6,7 @@ from jaxtyping import Float, Int
 from torch import Tensor, arange, float32, promote_types
 
 from saif_helpers._internal.arguments import check_same_lengths, whole_number
+from saif_helpers._internal.errors import ArgumentError
 from saif_helpers._internal.tensors import as_tensor
 
 
@@ -22,19 +23,22 @@ def check_pair_latents(positive: Tensor, negative: Tensor, asker: str) -> None:
             finite.
     """
     if len(positive) == 0:
-        raise ValueError(f"{asker} was given no pairs; give at least one")
+        raise ArgumentError(f"{asker} was given no pairs; give at least one", "positive")
     if positive.shape != negative.shape:
-        raise ValueError(
+        raise ArgumentError(
             f"{len(positive)} positive and {len(negative)} negative samples with "
             f"{positive.shape[-1]} and {negative.shape[-1]} latents given; give the latents of "
-            "both samples of each pair"
+            "both samples of each pair",
+            "negative",
         )
     for latents in () if positive.is_meta else (positive, negative):  # no values on the meta device
         lowest, highest = latents.aminmax()
         if not lowest >= 0 or not highest.isfinite():  # NaN fails every comparison
-            raise ValueError(
-                f"the latents have activations from {lowest:g} to {highest:g}; a latent's are "
-                "finite and never negative: give what `encode` returns, not the residual stream"
+            raise ArgumentError(
+                f"the latents have activations from {lowest:g} to {highest:g}; those of a "
+                "latent are finite and never negative: give the result of `encode`, not the "
+                "residual stream",
+                "latents",
             )
 
 
@@ -59,23 +63,25 @@ def streams_at(
     for given in (positive, negative):
         if not isinstance(given, Mapping) or layer not in given:
             there = list(given) if isinstance(given, Mapping) else f"a {type(given).__name__}"
-            raise ValueError(
-                f"the difference in means of layer {layer} asked for, and residual stream of "
-                f"{there} given; give both halves of what capture_pairs(model, pairs, [{layer}]) "
-                "returns"
+            raise ArgumentError(
+                f"the difference in means needs layer {layer}, but residual stream of {there} was "
+                f"given; give both halves of what capture_pairs(model, pairs, [{layer}]) returns",
+                "layer",
             )
     found = [as_tensor("residual stream", given[layer]) for given in (positive, negative)]
     shapes = [tuple(stream.shape) for stream in found]
     floating = all(stream.is_floating_point() for stream in found)
     if {*map(len, shapes)} != {2} or shapes[0][1] != shapes[1][1] or not floating:
-        raise ValueError(
+        raise ArgumentError(
             f"residual streams of shapes {shapes[0]} and {shapes[1]} and {found[0].dtype} given; "
-            "give a row for each sample, of one model, in floating-point numbers"
+            "give a row for each sample, of one model, in floating-point numbers",
+            "residual stream",
         )
     if min(map(len, found)) < 2:
-        raise ValueError(
+        raise ArgumentError(
             f"{len(found[0])} positive and {len(found[1])} negative samples given; give at least "
-            "two of each"
+            "two of each",
+            "pairs",
         )
     fine = promote_types(found[0].dtype, float32)  # 16-bit means would be imprecise
     return found[0].to(fine), found[1].to(fine)
@@ -92,9 +98,10 @@ def check_halves(positive: Mapping[int, Tensor], negative: Mapping[int, Tensor])
         ValueError: If there are no layers, or only one of them has a layer.
     """
     if positive.keys() != negative.keys() or not positive:
-        raise ValueError(
+        raise ArgumentError(
             f"residual stream of the layers {list(positive)} with the instruction and of "
-            f"{list(negative)} without it given; give both halves of what capture_pairs returns"
+            f"{list(negative)} without it given; give both halves of what capture_pairs returns",
+            "negative",
         )
 
 
@@ -114,5 +121,7 @@ def check_ranking(
     check_same_lengths(order=order, **numbers)
     ids = arange(len(order), device=order.device)
     if not order.is_meta and not order.sort().values.equal(ids):
-        raise ValueError("the order leaves out latents or repeats them; give each id once")
+        raise ArgumentError(
+            "the order leaves out latents or repeats them; give each id once", "order"
+        )
     whole_number("layer", layer or 0, least=0)

@@ -5,6 +5,7 @@ from typing import Any
 import numpy as np
 
 from saif_helpers._internal.arguments import shown
+from saif_helpers._internal.errors import ArgumentError
 
 
 def as_tensor(name: str, value: object, floating: bool = True) -> Any:
@@ -28,7 +29,9 @@ def as_tensor(name: str, value: object, floating: bool = True) -> Any:
     try:
         made = torch.tensor(np.ascontiguousarray(value) if hasattr(value, "shape") else value)
     except (TypeError, ValueError, RuntimeError):
-        raise ValueError(f"{name}={shown(value)} given; give a tensor of numbers") from None
+        raise ArgumentError(
+            f"{name}={shown(value)} given; give a tensor of numbers", name
+        ) from None
     numbers = made.dtype not in (torch.bool, torch.complex64, torch.complex128)
     return made.float() if floating and numbers and made.dtype != torch.float16 else made
 
@@ -53,9 +56,10 @@ def read_tensor(hint: Any, name: str, value: object) -> Any:
     least = len([dim for dim in dims if not dim.startswith("*")])
     fits = found.ndim == least if least == len(dims) else found.ndim >= least
     if not fits or kind not in str(found.dtype):
-        numbers = {"float": "floating-point numbers", "int": "whole numbers"}.get(kind, "booleans")
-        raise ValueError(
+        numbers = {"float": "floating-point numbers", "int": "integers"}.get(kind, "booleans")
+        raise ArgumentError(
             f"{name} of shape {tuple(found.shape)} and {found.dtype} given; give {numbers}, "
-            f"{' x '.join(dim.lstrip('*') for dim in dims)}"
+            f"{' x '.join(dim.lstrip('*') for dim in dims)}",
+            name,
         )
     return found.long() if kind == "int" else found

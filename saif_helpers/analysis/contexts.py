@@ -14,6 +14,7 @@ from jaxtyping import Float, Int
 from torch import Tensor
 from transformers import PreTrainedTokenizerBase
 
+from saif_helpers._internal.errors import ArgumentError
 from saif_helpers.activations import capture_batches
 from saif_helpers.latents import encode_parts
 from saif_helpers.model.model import ModelWithSAEs
@@ -96,7 +97,9 @@ def top_contexts(
     sae = model.saes[layer] if width is None else model.saes[layer, width]
     wrong = [latent for latent in latents if not 0 <= latent < n_latents(sae)]
     if wrong:
-        raise ValueError(f"latent {wrong[0]} asked for; the SAE has latents 0-{n_latents(sae) - 1}")
+        raise ArgumentError(
+            f"latent {wrong[0]} given; the SAE has latents 0-{n_latents(sae) - 1}", "latents"
+        )
     columns = torch.tensor(list(latents), dtype=torch.long)
     best: dict[int, list[tuple]] = {latent: [] for latent in latents}
     for rows, (tokens, streams) in capture_batches(model, texts, [layer], batch_size):

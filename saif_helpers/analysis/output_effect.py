@@ -12,6 +12,7 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
+from saif_helpers._internal.errors import ArgumentError
 from saif_helpers.analysis.vocabulary import logit_lens
 from saif_helpers.latents import encode
 from saif_helpers.model.batching import run_batches
@@ -51,16 +52,17 @@ def gradient_influence(
             prompts, or the model is remote.
     """
     if len(prompts) != len(answers) or not prompts:
-        raise ValueError(
-            f"{len(answers)} answers given for {len(prompts)} prompts; give one for each prompt"
+        raise ArgumentError(
+            f"{len(answers)} answers given for {len(prompts)} prompts; give one each", "answers"
         )
     ids = model.tokenizer(list(answers), add_special_tokens=False)["input_ids"]
     model.require_local("a gradient")
     empty = [number for number, tokens in enumerate(ids) if not tokens]
     if empty:
-        raise ValueError(
+        raise ArgumentError(
             f"{len(empty)} of {len(ids)} answers are empty, the first of them answer {empty[0]}; "
-            "leave out those prompts, or give answers with at least one token"
+            "leave out those prompts, or give answers with at least one token",
+            "answers",
         )
     first = torch.tensor([tokens[0] for tokens in ids])
     W_dec = sae.W_dec.detach()
@@ -130,7 +132,7 @@ def output_scores(
         ValueError: If there are no prompts, or the model is remote.
     """
     if not prompts:
-        raise ValueError("output_scores was given no prompts; give at least one")
+        raise ArgumentError("output_scores was given no prompts; give at least one", "prompts")
     directions = sae.W_dec.detach()[latents]
     own = logit_lens(model, directions).topk(n_tokens, dim=1).indices
     offsets = factor * ranking.mean[latents].to(directions)[:, None] * directions

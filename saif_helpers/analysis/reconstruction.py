@@ -16,6 +16,7 @@ from torch import Tensor
 
 from saif_helpers._internal.arguments import check_some
 from saif_helpers._internal.checked import checked
+from saif_helpers._internal.errors import ArgumentError
 from saif_helpers._internal.warn import warn
 from saif_helpers.activations import capture, capture_tokens
 from saif_helpers.latents import decode, encode, encode_parts
@@ -128,9 +129,8 @@ def reconstruction_table(
 ) -> pd.DataFrame:
     """Tabulate the reconstruction quality of the SAEs on given prompts, with a verdict.
 
-    Results from an SAE that loses most of the residual stream say little about the model. Check
-    this first, especially when an SAE is used on a model other than its own. Poor SAEs cause a
-    warning.
+    Results from a poor SAE say little about the model. Check this first, especially when an SAE is
+    used on a model other than its own. Poor SAEs cause a warning.
 
     For a remote model only the read-out token of each prompt is measured, since other tokens are
     not downloaded, and the loss is not measured.
@@ -171,8 +171,8 @@ def reconstruction_table(
     poor = [row["layer"] for row in rows if row["in words"].startswith("poor")]
     if poor:
         warn(
-            f"the SAEs of {model.name} for the layers {poor} are poor on these prompts; see the "
-            "table before you believe what is found with them",
+            f"the SAEs of {model.name} for the layers {poor} are poor on these prompts; check "
+            "the table before you trust results from them",
         )
     return pd.DataFrame(rows).set_index("layer")
 
@@ -218,7 +218,7 @@ def error_statistics(
             active += (latents > 0).sum().item()
             fired |= (latents > 0).any(0).cpu()
     if not n:
-        raise ValueError("no token to measure an SAE on; give texts that say something")
+        raise ArgumentError("no tokens to measure an SAE on; give longer texts", "streams")
     variance = squares - total.square().sum().item() / n
     return {
         "n_tokens": n,

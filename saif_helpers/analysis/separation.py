@@ -11,6 +11,7 @@ from jaxtyping import Float, Int
 from scipy.stats import mannwhitneyu
 from torch import Tensor
 
+from saif_helpers._internal.errors import ArgumentError
 from saif_helpers.intervals import Interval, wilson
 
 
@@ -33,8 +34,9 @@ def auroc(
         ValueError: If there are no positive or no negative rows.
     """
     if not len(positive) or not len(negative):
-        raise ValueError(
-            f"{len(positive)} positive and {len(negative)} negative samples given; give both"
+        raise ArgumentError(
+            f"{len(positive)} positive and {len(negative)} negative samples given; give both",
+            "negative",
         )
     samples = (half.double().cpu().numpy() for half in (positive, negative))
     wins = mannwhitneyu(*samples, axis=0, method="asymptotic").statistic
@@ -94,14 +96,16 @@ def enrichment(
             finite, or there are no draws.
     """
     if len(pool) < len(chosen):
-        raise ValueError(
+        raise ArgumentError(
             f"{len(pool)} latents to draw from given; give at least {len(chosen)}, as many as are "
-            "chosen"
+            "chosen",
+            "pool",
         )
     if not len(chosen) or draws < 1 or not scores[chosen].isfinite().all():
-        raise ValueError(
+        raise ArgumentError(
             f"{len(chosen)} latents chosen and draws={draws}; give at least one of each, and a "
-            "finite score for each latent"
+            "finite score for each latent",
+            "chosen",
         )
     generator = torch.Generator().manual_seed(seed)
     drawn = torch.stack(

@@ -11,6 +11,7 @@ from jaxtyping import Float
 from sacrebleu.metrics import CHRF
 from torch import Tensor
 
+from saif_helpers._internal.errors import ArgumentError
 from saif_helpers.model.batching import check_context_length, run_batches_with_oom_retry
 from saif_helpers.model.model import ModelWithSAEs
 from saif_helpers.model.tokens import order_by_length, pad, token_ids
@@ -40,8 +41,8 @@ def output_loss(
             rendered or does not fit into the context with its output, or the model is remote.
     """
     if len(prompts) != len(outputs) or not prompts:
-        raise ValueError(
-            f"{len(outputs)} outputs given for {len(prompts)} prompts; give one for each"
+        raise ArgumentError(
+            f"{len(outputs)} outputs given for {len(prompts)} prompts; give one for each", "outputs"
         )
     model.require_local("the loss of an output")
     asked = token_ids(prompts, model.tokenizer)
@@ -96,8 +97,9 @@ def content_kept(outputs: Sequence[str], references: Sequence[str]) -> Float[Ten
         ValueError: If there is not one reference for each output.
     """
     if len(outputs) != len(references):
-        raise ValueError(
-            f"{len(references)} references given for {len(outputs)} outputs; give one for each"
+        raise ArgumentError(
+            f"{len(references)} references given for {len(outputs)} outputs; give one for each",
+            "references",
         )
     metric = CHRF()
     scores = [

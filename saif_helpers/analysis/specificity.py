@@ -13,6 +13,7 @@ import pandas as pd
 from jaxtyping import Bool, Int
 from torch import Tensor
 
+from saif_helpers._internal.errors import ArgumentError
 from saif_helpers.intervals import wilson
 
 KINDS = ("distinct", "shared", "not relevant", "undecided")
@@ -76,9 +77,10 @@ def classify_latents(table: pd.DataFrame, instruction: str, threshold: float = 0
     """
     names = list(table["instruction"].unique())
     if instruction not in names or len(names) < 2:
-        raise ValueError(
-            f"instruction {instruction!r} asked for; the table has {', '.join(names)}; "
-            "give it and at least one other"
+        raise ArgumentError(
+            f"instruction {instruction!r} given; the table has {', '.join(names)}; "
+            "give it and at least one other",
+            "instruction",
         )
     order = table["latent"].unique()
     low = table.pivot(index="latent", columns="instruction", values="low").loc[order]

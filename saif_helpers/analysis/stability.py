@@ -4,6 +4,8 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
+from saif_helpers._internal.errors import ArgumentError
+
 
 def permute_pairs(
     positive: Float[Tensor, "pairs d_sae"], negative: Float[Tensor, "pairs d_sae"], *, seed: int
@@ -41,5 +43,5 @@ def jaccard(first: Int[Tensor, "latents"], second: Int[Tensor, "other_latents"])
     """
     one, other = set(first.tolist()), set(second.tolist())
     if not one | other:
-        raise ValueError("jaccard was given two empty sets; give at least one latent")
+        raise ArgumentError("jaccard was given two empty sets; give at least one latent", "first")
     return len(one & other) / len(one | other)

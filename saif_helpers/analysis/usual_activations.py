@@ -11,6 +11,7 @@ import torch
 
 from saif_helpers._internal.arguments import check_ids
 from saif_helpers._internal.checked import checked
+from saif_helpers._internal.errors import ArgumentError
 from saif_helpers.activations import capture_tokens
 from saif_helpers.contents import load_contents
 from saif_helpers.latents import encode_parts
@@ -64,7 +65,7 @@ def usual_activations(
         ]
     )
     if not len(active):
-        raise ValueError("the texts hold no token but the first; give texts that say something")
+        raise ArgumentError("the texts have no tokens after the first; give longer texts", "texts")
     times = (active > 0).sum(0)
     found = {
         "mean where active": (active.sum(0) / times.clamp(min=1)).tolist(),

@@ -12,6 +12,7 @@ from jaxtyping import Float, Int
 from torch import Tensor
 from transformers import PreTrainedTokenizerBase
 
+from saif_helpers._internal.errors import ArgumentError
 from saif_helpers.model.architecture import final_norm
 from saif_helpers.model.model import ModelWithSAEs
 
@@ -42,9 +43,10 @@ def _logits(
 ) -> Float[Tensor, "directions vocabulary"]:
     """Compute `logit_lens`, and keep the result on the device of the unembedding."""
     if directions.shape[-1] != model.d_model:
-        raise ValueError(
+        raise ArgumentError(
             f"directions of {directions.shape[-1]} entries given; {model.name} has d_model "
-            f"{model.d_model}"
+            f"{model.d_model}",
+            "directions",
         )
     model.require_local("the logit lens")
     with torch.no_grad():
@@ -75,7 +77,7 @@ def promoted_tokens(
         ValueError: If the vocabulary has fewer than n tokens.
     """
     if not 1 <= n <= logits.shape[1]:
-        raise ValueError(f"n = {n} tokens asked for; the vocabulary has {logits.shape[1]}")
+        raise ArgumentError(f"n = {n} given; the vocabulary has {logits.shape[1]} tokens", "n")
     ids = logits.topk(n, dim=1, largest=not suppressed).indices
     return [[tokenizer.decode([token]) for token in row] for row in ids.tolist()]
 
@@ -102,7 +104,7 @@ def vocabulary_scores(
         ValueError: If the vocabulary is empty, or the model is remote.
     """
     if not len(vocabulary):
-        raise ValueError("0 tokens of own vocabulary given; give at least 1")
+        raise ArgumentError("an empty vocabulary given; give at least one token", "vocabulary")
     scores = []
     for part in directions.split(chunk):
         logits = _logits(model, part)  # sorting dominates, so stay on the GPU
@@ -146,8 +148,9 @@ def characteristic_tokens(
         ValueError: If there are no answers or no other texts.
     """
     if not answers or not others:
-        raise ValueError(
-            f"{len(answers)} answers and {len(others)} other texts given; give at least one of each"
+        raise ArgumentError(
+            f"{len(answers)} answers and {len(others)} other texts given; give some of each",
+            "others" if answers else "answers",
         )
     shares, other_shares = (_token_shares(texts, tokenizer) for texts in (answers, others))
     chosen = [

@@ -9,6 +9,7 @@ from typing import Annotated
 import pandas as pd
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
+from saif_helpers._internal.errors import FileContentError
 from saif_helpers.study.claims import Criterion, verdict
 
 Names = Annotated[dict[str, str], Field(min_length=1)]
@@ -77,9 +78,10 @@ def read_results(file: Path) -> list[Result]:
             f"{'.'.join(map(str, part['loc'])) or 'the file'}: {part['msg']}"
             for part in error.errors(include_url=False)
         ]
-        raise ValueError(
+        raise FileContentError(
             f"{file} is not a result file, and a result that does not say what it was made with is "
-            f"not shown ({'; '.join(problems[:3])}); make one with: make results MODEL=..."
+            f"not shown ({'; '.join(problems[:3])}); make one with: make results MODEL=...",
+            file,
         ) from error
 
 

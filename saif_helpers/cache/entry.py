@@ -104,7 +104,7 @@ def unpack(data: bytes) -> tuple[dict[str, Any], dict[str, Tensor]]:
         raise ValueError(f"damaged: {error}") from error
     total = about.pop("sha256")
     if tensors_digest(tensors, about) != total:
-        raise ValueError("damaged: its sha256 sum does not fit")
+        raise ValueError("damaged: its sha256 sum does not match")
     return about["key"], tensors
 
 
@@ -127,14 +127,14 @@ def read_key(path: Path) -> dict[str, Any]:
 def _header(file: io.BufferedIOBase) -> dict[str, Any]:
     length = int.from_bytes(file.read(8), "little")
     if length > LONGEST_HEADER:
-        raise ValueError("damaged: its header cannot be that long")
+        raise ValueError("damaged: its header is too long")
     try:
         about = json.loads(json.loads(file.read(length))["__metadata__"]["entry"])
         schema, _, _ = about["schema"], about["key"], about["sha256"]
     except (ValueError, KeyError, TypeError, RecursionError) as error:
         raise ValueError(f"damaged, or not an entry: {error!r}") from error
     if schema != SCHEMA:
-        raise ValueError(f"of schema {schema!r}, and this version reads {SCHEMA!r}")
+        raise ValueError(f"it has schema {schema!r}, but this version reads {SCHEMA!r}")
     return about
 
 

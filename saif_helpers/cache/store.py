@@ -118,8 +118,8 @@ class Store:
         except OSError as error:
             if self._writable:
                 warnings.warn(
-                    f"results cannot be kept in {self.folder} ({error}); the work goes on, but "
-                    "what is not kept is lost with this process: free space there or give "
+                    f"results cannot be stored in {self.folder} ({error}); the run continues, "
+                    "but they are lost when this process ends: free space there, or give "
                     "Store(folder) another folder",
                     stacklevel=2,
                 )
@@ -207,7 +207,7 @@ def _read(path: Path, computation: list, rows: Sequence[str]) -> dict[str, Tenso
     try:
         key, tensors = unpack(path.read_bytes())
         if canonical([key.get("kind"), key.get("shared")]) != canonical(computation):
-            raise ValueError("of another computation")
+            raise ValueError("it belongs to another computation")
         at = {digest(row): number for number, row in enumerate(key["rows"])}
         chosen = [at[row] for row in rows]
         return {name: tensor[chosen] for name, tensor in tensors.items()}
@@ -219,4 +219,4 @@ def _read(path: Path, computation: list, rows: Sequence[str]) -> dict[str, Tenso
 
 
 def _warn_about(path: Path, error: Exception) -> None:
-    warnings.warn(f"{path} is left out, and its work is done again: {error}", stacklevel=4)
+    warnings.warn(f"{path} is ignored, and its batch is recomputed: {error}", stacklevel=4)

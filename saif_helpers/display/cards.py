@@ -13,6 +13,7 @@ from torch import Tensor
 
 from saif_helpers._internal.arguments import check_some, whole_number
 from saif_helpers._internal.checked import checked
+from saif_helpers._internal.errors import ArgumentError
 from saif_helpers._internal.pairs import check_pair_latents
 from saif_helpers.analysis.contexts import Context, top_contexts
 from saif_helpers.analysis.vocabulary import logit_lens, promoted_tokens
@@ -148,8 +149,9 @@ def latent_cards(
     latents = list(facts)
     check_pair_latents(positive, negative, "latent_cards")
     if positive.shape[1] != n_latents(sae):
-        raise ValueError(
-            f"activations of {positive.shape[1]} latents given; the SAE has {n_latents(sae)}"
+        raise ArgumentError(
+            f"activations of {positive.shape[1]} latents given; the SAE has {n_latents(sae)}",
+            "positive",
         )
     n_tokens = whole_number("n_tokens", n_tokens, most=len(model.tokenizer))
     n_contexts = whole_number("n_contexts", n_contexts, least=0)

@@ -13,6 +13,7 @@ from matplotlib.container import BarContainer
 from matplotlib.ticker import FixedLocator, StrMethodFormatter
 from torch import Tensor
 
+from saif_helpers._internal.errors import ArgumentError
 from saif_helpers.display.style import PALETTE, legend_above, share_axis, style
 
 __all__ = ["PALETTE", "heatmap", "interval_bars", "interval_lines", "sensitivity_curve", "style"]
@@ -211,13 +212,17 @@ def _checked_groups(
     """Return the rows of each hue, in the order of the frame."""
     keys = [x] if hue is None else [x, hue]
     if frame.empty:
-        raise ValueError("a figure was asked for of an empty table; give at least one row")
+        raise ArgumentError("an empty table given; give at least one row", "frame")
     if frame.duplicated(keys).any():
         double = frame.loc[frame.duplicated(keys), keys].iloc[0].to_dict()
-        raise ValueError(f"more than one row has {double}; give one for each {' and '.join(keys)}")
+        raise ArgumentError(
+            f"more than one row has {double}; give one for each {' and '.join(keys)}", "frame"
+        )
     outside = frame[(frame[low] > frame[value] + 1e-9) | (frame[value] > frame[high] + 1e-9)]
     if len(outside):
-        raise ValueError(f"the interval does not hold the value in the rows {list(outside.index)}")
+        raise ArgumentError(
+            f"the interval does not contain the value in rows {list(outside.index)}", "frame"
+        )
     if hue is None:
         return {"_nolegend_": frame}
     return {str(name): rows for name, rows in frame.groupby(hue, sort=False)}

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 from saif_helpers._internal.arguments import check_some
 from saif_helpers._internal.checked import checked
+from saif_helpers._internal.errors import ArgumentError
 from saif_helpers._internal.types import Style
 from saif_helpers._internal.warn import warn
 from saif_helpers.analysis.usual_activations import usual_activations
@@ -140,7 +141,7 @@ def steer(
             in the model's context; or as `generate`.
     """
     if not text.strip():
-        raise ValueError("the text is empty; write one for the model to answer")
+        raise ArgumentError("the text is empty; write one for the model to answer", "text")
     if not isinstance(steering, Intervention):
         check_some(steering=steering)
     given = _interventions(model, steering)
@@ -186,8 +187,8 @@ def _warn_of_unusual(model: ModelWithSAEs, layer: int, latents: Mapping[int, flo
                 else "it is active on none of the book's sentences"
             )
             warn(
-                f"strength {strength:g} for latent {latent} of layer {layer} is far beyond what "
-                f"is usual: {said}",
+                f"strength {strength:g} for latent {latent} of layer {layer} is far beyond "
+                f"typical values: {said}",
             )
 
 

@@ -12,6 +12,7 @@ from typing import Protocol, runtime_checkable
 import pandas as pd
 
 from saif_helpers._internal.checked import checked
+from saif_helpers._internal.errors import ArgumentError
 
 SHOW = (
     "const box = this.closest('.frames');"
@@ -53,8 +54,9 @@ class Frames:
     def __post_init__(self) -> None:
         """Raise if there is no such label."""
         if self.start not in self.tables:
-            raise ValueError(
-                f"start {self.start!r} asked for; the tables are {', '.join(self.tables) or 'none'}"
+            raise ArgumentError(
+                f"start {self.start!r} given; the tables are {', '.join(self.tables) or 'none'}",
+                "start",
             )
 
     def _repr_html_(self) -> str:

@@ -9,6 +9,7 @@ from typing import Any
 
 from transformers import PreTrainedTokenizerBase
 
+from saif_helpers._internal.errors import ArgumentError
 from saif_helpers.export.gguf_vectors import write_direction
 from saif_helpers.model.model import ModelWithSAEs
 from saif_helpers.placements import Placed
@@ -41,7 +42,9 @@ def easysteer_spec(vector: Placed, path: str | Path, model: ModelWithSAEs) -> di
         OSError: If the file cannot be written.
     """
     if not str(path).endswith(".gguf") or "|" in str(path):
-        raise ValueError(f"path {str(path)!r} given; EasySteer takes a name *.gguf without a |")
+        raise ArgumentError(
+            f"path {str(path)!r} given; EasySteer takes a name *.gguf without a |", "path"
+        )
     apply = _where(vector, model.tokenizer)
     write_direction(vector, path, model)
     one = {"source": str(path), "algorithm": "direct", "scale": 1.0, "normalize": False}
@@ -62,12 +65,15 @@ def _where(vector: Placed, tokenizer: PreTrainedTokenizerBase) -> dict[str, Any]
     if isinstance(placement, slice):
         start, stop = placement.start or 0, placement.stop
         if stop is not None and (start < 0) == (stop < 0) and stop <= start:
-            raise ValueError(f"the vector is added at: {vector.where}, which is nowhere")
+            raise ArgumentError(
+                f"the vector is added at: {vector.where}, which is nowhere", "vector"
+            )
         return {"prompt_window": [start, stop]} | _without_first(tokenizer)
-    raise ValueError(
+    raise ArgumentError(
         f"the vector is added at: {vector.where}; EasySteer knows neither a vector that fades nor "
         "a mask for prompts of one length; export it at another placement, such as "
-        "vector.at('generated_tokens')"
+        "vector.at('generated_tokens')",
+        "vector",
     )
 
 

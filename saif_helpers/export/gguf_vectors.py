@@ -10,6 +10,7 @@ from pathlib import Path
 
 import torch
 
+from saif_helpers._internal.errors import ArgumentError
 from saif_helpers.cache.entry import write
 from saif_helpers.export.model_identity import Model, model_config, model_name
 from saif_helpers.placements import Placed, vector_in
@@ -35,9 +36,10 @@ def write_direction(placed: Placed, path: str | Path, model: Model) -> None:
     check_fixed(placed)
     config, name = model_config(model), model_name(model)
     if not 0 <= placed.layer < config.num_hidden_layers:
-        raise ValueError(
+        raise ArgumentError(
             f"the vector is added after layer {placed.layer}; {name} has layers 0-"
-            f"{config.num_hidden_layers - 1}; give the model that the vector was made for"
+            f"{config.num_hidden_layers - 1}; give the model that the vector was made for",
+            "model",
         )
     vector = vector_in(placed, config.hidden_size, torch.float32, name).detach()
     with tempfile.TemporaryDirectory() as folder:
@@ -65,9 +67,10 @@ def check_fixed(placed: Placed) -> None:
         ValueError: If the change depends on the residual stream.
     """
     if not placed.fixed:
-        raise ValueError(
-            f"{placed.description}: what is added depends on the residual stream, and other tools "
-            "add the same everywhere; give a SteeringVector"
+        raise ArgumentError(
+            f"{placed.description}: the change depends on the residual stream, but other tools "
+            "add a fixed vector; give a SteeringVector",
+            "vector",
         )
 
 
@@ -82,7 +85,8 @@ def check_every_position(placed: Placed, tool: str) -> None:
         ValueError: If the placement is another one.
     """
     if placed.placement != "every_position":
-        raise ValueError(
+        raise ArgumentError(
             f"the vector is added at: {placed.where}; {tool} adds at every position; export "
-            "vector.at('every_position'), if that is what you want"
+            "vector.at('every_position'), if that is what you want",
+            "vector",
         )

@@ -14,6 +14,7 @@ from jaxtyping import Float, Int
 from torch import Tensor
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
+from saif_helpers._internal.errors import ArgumentError
 from saif_helpers.model.architecture import check_architecture, decoder_layers
 from saif_helpers.model.tokens import without_first
 from saif_helpers.placements import Placed, PositionScales, position_scales, vector_in
@@ -39,16 +40,18 @@ def steered(
     """
     if not isinstance(model, PreTrainedModel):
         hint = "its .hf" if hasattr(model, "hf") else "AutoModelForCausalLM.from_pretrained(...)"
-        raise ValueError(
-            f"a vector is to be applied to a {type(model).__name__}; give a model of transformers: "
-            f"{hint}"
+        raise ArgumentError(
+            f"a vector cannot be applied to a {type(model).__name__}; give a transformers model: "
+            f"{hint}",
+            "model",
         )
     name, config = type(model).__name__, model.config.get_text_config()
     layers = decoder_layers(model)
     check_architecture(model, name)
     if not 0 <= placed.layer < len(layers):
-        raise ValueError(
-            f"layer {placed.layer} is to be steered; {name} has layers 0-{len(layers) - 1}"
+        raise ArgumentError(
+            f"layer {placed.layer} cannot be steered; {name} has layers 0-{len(layers) - 1}",
+            "layer",
         )
     vector = vector_in(placed, config.hidden_size, model.dtype, name).detach()
     begins = (tokenizer or config).bos_token_id
@@ -100,9 +103,10 @@ class _Passes:
         given = signature.bind_partial(module, *inputs, **options).arguments
         ids, cache = given.get("input_ids"), given.get("past_key_values")
         if ids is None:
-            raise ValueError(
-                "a steered pass was given no input_ids, which tell the beginning of the sequence; "
-                "give token ids instead of embeddings"
+            raise ArgumentError(
+                "a steered pass has no input_ids, which are needed to find the beginning of the "
+                "sequence; give token ids instead of embeddings",
+                "input_ids",
             )
         before = 0 if cache is None else int(cache.get_seq_length())
         if before:
@@ -116,9 +120,10 @@ class _Passes:
         cached = given.get("past_key_values") is not None
         cached = cached or (self._use_cache if asked is None else asked)
         if not cached and self._repeats_the_last(ids):
-            raise ValueError(
-                "a pass without a cache repeats the last one and one token more: its prompt cannot "
-                "be told from what was generated; generate with use_cache=True"
+            raise ArgumentError(
+                "a pass without a cache repeats the previous one plus one token, so its prompt "
+                "cannot be distinguished from generated tokens; generate with use_cache=True",
+                "use_cache",
             )
         mask = _mask(ids, given.get("attention_mask"))
         tokens = {"input_ids": ids.cpu(), "attention_mask": mask}
@@ -138,11 +143,12 @@ class _Passes:
     def _go_on(self, ids: Int[Tensor, "rows new"], before: int) -> None:
         """Handle a pass over one generated token of each prompt."""
         if before != self._read or ids.shape != (self._rows, 1):
-            raise ValueError(
+            raise ArgumentError(
                 f"a pass reads {ids.shape[1]} tokens of {len(ids)} texts after {before} in the "
                 f"cache, where one token of {self._rows} texts was expected after {self._read}; "
                 "let the steered model read the whole prompt in one pass, and then token by token "
-                "(no cache from before, no prefill_chunk_size, no assistant_model)"
+                "(no cache from before, no prefill_chunk_size, no assistant_model)",
+                "past_key_values",
             )
         self._read += 1
         self.scale = self._scales.at(self._read - self._prompt_length)
@@ -158,13 +164,15 @@ def _mask(ids: Int[Tensor, "rows tokens"], mask: Any) -> Int[Tensor, "rows token
         mask = torch.ones_like(ids)
     if not isinstance(mask, Tensor) or mask.shape != ids.shape:
         shape = tuple(mask.shape) if isinstance(mask, Tensor) else type(mask).__name__
-        raise ValueError(
+        raise ArgumentError(
             f"an attention mask of shape {shape} given for tokens of shape {tuple(ids.shape)}; "
-            "give one number for each token, and generate with the usual cache, which takes it"
+            "give one number for each token, and generate with the usual cache, which takes it",
+            "attention_mask",
         )
     mask = (mask != 0).long().cpu()
     if (mask[:, 1:] < mask[:, :-1]).any():
-        raise ValueError(
-            "prompts with padding behind or inside them given; set tokenizer.padding_side = 'left'"
+        raise ArgumentError(
+            "prompts with padding inside or on the right given; set tokenizer.padding_side='left'",
+            "attention_mask",
         )
     return mask

@@ -2,6 +2,7 @@
 
 from pathlib import Path
 
+from saif_helpers._internal.errors import ArgumentError
 from saif_helpers.export.gguf_vectors import check_every_position, write_direction
 from saif_helpers.export.model_identity import Model
 from saif_helpers.placements import Placed
@@ -30,8 +31,9 @@ def control_vector(vector: Placed, path: str | Path, model: Model) -> None:
     """
     check_every_position(vector, "llama.cpp")
     if vector.layer == 0:
-        raise ValueError(
-            "the vector is added after layer 0, which llama.cpp never steers; make one of a later "
-            "layer"
+        raise ArgumentError(
+            "the vector is added after layer 0, which llama.cpp cannot steer; give a vector of "
+            "a later layer",
+            "vector",
         )
     write_direction(vector, path, model)

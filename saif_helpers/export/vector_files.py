@@ -11,6 +11,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load, save
 from torch import Tensor
 
+from saif_helpers._internal.errors import ArgumentError, FileContentError
 from saif_helpers.cache.entry import canonical, tensors_digest, write
 from saif_helpers.export.model_identity import Model, config_digest, model_config, model_name
 from saif_helpers.model.model import ModelWithSAEs
@@ -57,9 +58,10 @@ def save_vector(
     try:
         about = json.loads(canonical(about))  # numeric keys become strings, as in the file
     except (TypeError, ValueError) as error:
-        raise ValueError(
+        raise ArgumentError(
             f"the settings to keep with a vector cannot be written as JSON ({error}); give numbers "
-            "that are finite, texts, lists and dictionaries"
+            "that are finite, texts, lists and dictionaries",
+            "settings",
         ) from error
     text = canonical(about | {"sha256": tensors_digest(tensors, about)})
     write(Path(path), save(tensors, {"steering_vector": text}))
@@ -105,7 +107,7 @@ def load_vector(
         try:
             _check_model(about["model"], model, len(vector), about["layer"])
         except ValueError as error:
-            raise ValueError(f"{path}: {error}") from None
+            raise ArgumentError(f"{path}: {error}", "model") from None
     fields = {name: about[name] for name in ("layer", "description", "decay", "strength")}
     return vector, fields | {"placement": _placement_from_json(about["placement"])}
 
@@ -137,27 +139,31 @@ def _read(path: Path) -> tuple[Tensor, dict[str, Any]]:
         tensors = load(data)
         header = json.loads(data[8 : 8 + int.from_bytes(data[:8], "little")])
     except (SafetensorError, ValueError, KeyError, TypeError, RuntimeError) as error:
-        raise ValueError(
-            f"{path} is no safetensors file, or was cut off ({error}); give a file that "
-            "SteeringVector.save wrote"
+        raise FileContentError(
+            f"{path} is not a safetensors file, or is truncated ({error}); give a file that "
+            "SteeringVector.save wrote",
+            path,
         ) from error
     try:
         about = json.loads((header.get("__metadata__") or {})["steering_vector"])
         found, total = about["format"], about.pop("sha256")
     except (ValueError, KeyError, TypeError, AttributeError) as error:
-        raise ValueError(
+        raise FileContentError(
             f"{path} is a safetensors file without a steering vector's description; give a file "
-            "that SteeringVector.save wrote"
+            "that SteeringVector.save wrote",
+            path,
         ) from error
     if found != FORMAT:
-        raise ValueError(
-            f"{path} is of the format {found!r}, and this version reads {FORMAT!r}; load it with "
-            f"the version that wrote it ({about.get('package')})"
+        raise FileContentError(
+            f"{path} has the format {found!r}, but this version reads {FORMAT!r}; load it with "
+            f"the version that wrote it ({about.get('package')})",
+            path,
         )
     if tensors_digest(tensors, about) != total:
-        raise ValueError(
-            f"{path} is damaged: its sha256 sum does not fit; save the vector again, or take "
-            "another copy of the file"
+        raise FileContentError(
+            f"{path} is damaged: its sha256 sum does not match; save the vector again, or use "
+            "another copy of the file",
+            path,
         )
     return tensors["vector"], about
 
@@ -165,22 +171,25 @@ def _read(path: Path) -> tuple[Tensor, dict[str, Any]]:
 def _check_model(facts: Mapping[str, Any] | None, model: Model, d_model: int, layer: int) -> None:
     """Raise if a vector belongs to another model."""
     config, name = model_config(model), model_name(model)
-    of = f"the vector is of {facts['name']}" if facts else "the vector's model is not known"
+    of = f"the vector belongs to {facts['name']}" if facts else "the vector's model is unknown"
     if d_model != config.hidden_size:
-        raise ValueError(
+        raise ArgumentError(
             f"{of} and has {d_model} entries; {name} has d_model {config.hidden_size}; give the "
-            "model that the vector was made for"
+            "model that the vector was made for",
+            "model",
         )
     n_layers = facts["n_layers"] if facts else config.num_hidden_layers
     if n_layers != config.num_hidden_layers or not 0 <= layer < config.num_hidden_layers:
-        raise ValueError(
+        raise ArgumentError(
             f"{of}, layer {layer} of {n_layers}; {name} has {config.num_hidden_layers} layers; "
-            "give the model that the vector was made for"
+            "give the model that the vector was made for",
+            "model",
         )
     if facts and facts["config"] != config_digest(model):
-        raise ValueError(
+        raise ArgumentError(
             f"{of}, whose configuration is not that of {name}; give the model that the vector was "
-            "made for, or load it without a model to try it all the same"
+            "made for, or load it without a model to try it all the same",
+            "model",
         )
 
 

@@ -17,6 +17,7 @@ from transformers import DynamicCache
 
 from saif_helpers._internal.arguments import seed_number
 from saif_helpers._internal.checked import checked
+from saif_helpers._internal.errors import ArgumentError
 from saif_helpers.cache.entry import digest
 from saif_helpers.generation.interventions import BatchEdits
 from saif_helpers.model.model import ModelWithSAEs
@@ -75,9 +76,13 @@ class Sampling:
     def __post_init__(self) -> None:
         """Raise if a parameter is out of range."""
         if not 0 < self.temperature < float("inf"):
-            raise ValueError(f"temperature={self.temperature} asked for; give a number above 0")
+            raise ArgumentError(
+                f"temperature={self.temperature} given; give a number above 0", "temperature"
+            )
         if not 0 < self.top_p <= 1:
-            raise ValueError(f"top_p={self.top_p} asked for; give a number above 0, at most 1")
+            raise ArgumentError(
+                f"top_p={self.top_p} given; give a number above 0, at most 1", "top_p"
+            )
         seed_number(self.seed)
 
     @property
@@ -211,7 +216,7 @@ def _end_beyond_range(
     """End rows whose logits are NaN, for which greedy decoding would pick token 0."""
     broken = logits.isnan().any(1)
     if broken.any():
-        ended = f"{int(broken.sum())} outputs end early, which most graders will call a failure"
+        ended = f"{int(broken.sum())} outputs end early, so most graders will fail them"
         model.warn_beyond_range(ended)
         logits[broken] = -torch.inf
         logits[broken, model.stop_ids[0]] = 0

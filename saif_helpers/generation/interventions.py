@@ -11,6 +11,7 @@ from jaxtyping import Bool, Float
 from nnsight import Envoy
 from torch import Tensor
 
+from saif_helpers._internal.errors import ArgumentError
 from saif_helpers.cache.entry import tensors_digest
 from saif_helpers.latents import encode
 from saif_helpers.model.model import ModelWithSAEs
@@ -147,22 +148,25 @@ def for_each_prompt(steering: Steering, n_prompts: int) -> list[list[Interventio
     if steering is None or isinstance(steering, Intervention):
         steering = [steering] * n_prompts
     if isinstance(steering, Mapping | str) or not isinstance(steering, Sequence):
-        raise ValueError(
+        raise ArgumentError(
             f"steering={type(steering).__name__} given; give a SteeringVector, or a list with one "
-            "for each prompt"
+            "for each prompt",
+            "steering",
         )
     if len(steering) != n_prompts:
-        raise ValueError(
+        raise ArgumentError(
             f"{len(steering)} steering vectors given for {n_prompts} prompts; give one for each "
-            "prompt, None for those not to steer, or a single one for all"
+            "prompt, None for unsteered ones, or a single one for all",
+            "steering",
         )
     found = []
     for one in steering:
         several = [] if one is None else [one] if isinstance(one, Intervention) else one
         wrong = [each for each in several if not isinstance(each, Intervention)]
         if wrong:
-            raise ValueError(
-                f"{type(wrong[0]).__name__} given to steer a prompt with; give a SteeringVector"
+            raise ArgumentError(
+                f"{type(wrong[0]).__name__} given as an intervention; give a SteeringVector",
+                "steering",
             )
         found.append(list(several))
     return found
@@ -176,9 +180,10 @@ def _slots(
         here = [[one for one in several if one.layer == layer] for several in given]
         crowded = [one for several in here if len(several) > 1 for one in several]
         if any(isinstance(one, ClampedLatents) for one in crowded):
-            raise ValueError(
+            raise ArgumentError(
                 f"clamped latents and another intervention at layer {layer} for one prompt; clamp "
-                "all latents of a layer by one ClampedLatents"
+                "all latents of a layer with one ClampedLatents",
+                "steering",
             )
         for slot in range(max(map(len, here))):
             yield layer, [one[slot] if slot < len(one) else None for one in here]
@@ -202,7 +207,9 @@ def _clamp(
         return None
     sae = next(iter(clamps.values())).sae
     if any(one.sae is not sae for one in clamps.values()):
-        raise ValueError(f"latents of two SAEs of layer {layer} to clamp in one call; use one SAE")
+        raise ArgumentError(
+            f"latents of two SAEs of layer {layer} given to clamp; use one SAE", "steering"
+        )
     which = torch.zeros(len(chosen), n_latents(sae), dtype=torch.bool)
     for row, one in clamps.items():
         which[row, one.latents.cpu()] = True

@@ -11,6 +11,7 @@ import re
 from collections.abc import Sequence
 
 from saif_helpers._internal.checked import checked
+from saif_helpers._internal.errors import ArgumentError
 from saif_helpers.graders.grader import Grader, Item, OutputCheck
 from saif_helpers.graders.text import (
     LANGUAGES,
@@ -27,9 +28,10 @@ def equals_reference(output: str, item: Item) -> bool:
         ValueError: If the item has no reference.
     """
     if item.reference is None:
-        raise ValueError(
+        raise ArgumentError(
             f"strict grading compares with a reference, and the content {item.content!r} has none "
-            "for this instruction; give one, or give the instruction a grader that needs none"
+            "for this instruction; give one, or give the instruction a grader that needs none",
+            "item",
         )
     return exact_match(output, item.reference)
 
@@ -52,7 +54,9 @@ def language_is(language: str, among: Sequence[str] = LANGUAGES) -> OutputCheck:
         ValueError: If the language is not one of `among`.
     """
     if language not in among:
-        raise ValueError(f"language {language!r} asked for; it must be one of {', '.join(among)}")
+        raise ArgumentError(
+            f"language {language!r} given; it must be one of {', '.join(among)}", "language"
+        )
     return lambda output, item: identify_language(output, among) == language
 
 
@@ -91,7 +95,7 @@ def matches(pattern: str) -> OutputCheck:
     try:
         compiled = re.compile(pattern)
     except re.error as error:
-        raise ValueError(f"the pattern {pattern!r} cannot be read: {error}") from error
+        raise ArgumentError(f"the pattern {pattern!r} is not valid: {error}", "pattern") from error
     return lambda output, item: compiled.search(output) is not None
 
 
@@ -113,6 +117,9 @@ def word_count(least: int = 1, most: int | None = None) -> OutputCheck:
         ValueError: If no number of words can pass.
     """
     if least < 0 or (most is not None and most < least):
-        raise ValueError(f"{least} to {most} words asked for; give 0 <= least <= most")
+        raise ArgumentError(
+            f"{least} to {most} words given; give 0 <= least <= most",
+            "most" if least >= 0 else "least",
+        )
     limit = math.inf if most is None else most
     return lambda output, item: least <= len(words_of(output)) <= limit

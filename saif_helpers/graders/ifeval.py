@@ -12,6 +12,7 @@ from difflib import get_close_matches
 from inspect import signature
 from typing import Any
 
+from saif_helpers._internal.errors import ArgumentError
 from saif_helpers.graders.grader import OutputCheck
 
 NLTK_DATA = "punkt_tab"  # the only NLTK resource that IFEval's checkers use
@@ -43,9 +44,10 @@ def follows_ifeval(constraint: str, **arguments: object) -> OutputCheck:
     checkers = _checkers()
     if constraint not in checkers:
         names = get_close_matches(constraint, checkers) or sorted(checkers)
-        raise ValueError(
-            f"constraint {constraint!r} asked for, which IFEval does not have; give one of "
-            f"{', '.join(names)}"
+        raise ArgumentError(
+            f"constraint {constraint!r} given, which IFEval does not have; give one of "
+            f"{', '.join(names)}",
+            "constraint",
         )
     arguments = _literal(constraint, arguments)
     checker = checkers[constraint](constraint)
@@ -59,17 +61,19 @@ def follows_ifeval(constraint: str, **arguments: object) -> OutputCheck:
     except Exception as error:
         if type(error) is LookupError:  # raised by NLTK; a KeyError is about the arguments
             raise LookupError(
-                f"the constraint {constraint!r} splits text by NLTK's data {NLTK_DATA!r}, which "
-                "are not on this machine; fetch them once, where there is a network, with: "
+                f"the constraint {constraint!r} needs the NLTK data {NLTK_DATA!r}, which is not "
+                "on this machine; download it once with: "
                 f"python -m nltk.downloader {NLTK_DATA}"
             ) from error
-        raise ValueError(f"{refusal}: {error!r}") from error
+        raise ArgumentError(f"{refusal}: {error!r}", "arguments") from error
     if drawn:
-        raise ValueError(f"{refusal}: what is missing or out of range would be drawn at random")
+        raise ArgumentError(
+            f"{refusal}: missing or invalid arguments would be drawn at random", "arguments"
+        )
     taken = checker.get_instruction_args() or {}
     for name, value in arguments.items():
         if isinstance(value, str) and not isinstance(taken[name], str):
-            raise ValueError(f"{refusal}: {name} must be a list, for example [{value!r}]")
+            raise ArgumentError(f"{refusal}: {name} must be a list, for example [{value!r}]", name)
     return lambda output, item: bool(output.strip()) and checker.check_following(output)
 
 
@@ -88,9 +92,10 @@ def _literal(constraint: str, arguments: Mapping[str, object]) -> dict[str, obje
         bounded = name == "forbidden_words"  # matched between word boundaries
         for word in listed:
             if bounded and not re.fullmatch(r"\w(.*\w)?", word):
-                raise ValueError(
+                raise ArgumentError(
                     f"the constraint {constraint!r} cannot look for {word!r}; give words that "
-                    "begin and end with a letter or a digit"
+                    "begin and end with a letter or a digit",
+                    name,
                 )
         escaped = [re.escape(word) for word in listed]
         taken[name] = escaped[0] if isinstance(words, str) else escaped
@@ -104,7 +109,7 @@ def _checkers() -> Mapping[str, Any]:
         from if_verifiable.ifeval import INSTRUCTION_DICT
     except ImportError as error:
         raise ImportError(
-            f"IFEval's constraints come from an optional library, and it is missing ({error}); "
+            f"IFEval's constraints need an optional library, which is missing ({error}); "
             "install it with: pip install "
             '"saif-helpers[ifeval] @ git+https://github.com/saif-book/saif-book"'
         ) from error

@@ -11,6 +11,7 @@ import json
 import re
 import warnings
 
+from saif_helpers._internal.errors import ArgumentError
 from saif_helpers.graders.grader import Grader, Item, OutputCheck
 from saif_helpers.graders.natural import answer
 from saif_helpers.graders.text import without_thought, words_of
@@ -66,7 +67,9 @@ def answers_in(language: str) -> Grader:
         ValueError: If the language is not one of `translation.AMONG`.
     """
     if language not in AMONG:
-        raise ValueError(f"language {language!r} asked for; it must be one of {', '.join(AMONG)}")
+        raise ArgumentError(
+            f"language {language!r} given; it must be one of {', '.join(AMONG)}", "language"
+        )
 
     def strict(output: str, item: Item) -> bool:
         text = answer(output, item)

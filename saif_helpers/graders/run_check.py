@@ -66,16 +66,16 @@ def run_check(
             answer = getattr(grader, kind)(output, item)
     except _OutOfTimeError:
         raise GraderError(
-            f"{about} took longer than {TIME_LIMIT:g} seconds {case}; mend it, or set "
+            f"{about} took longer than {TIME_LIMIT:g} seconds {case}; fix it, or set "
             "saif_helpers.graders.run_check.TIME_LIMIT higher"
         ) from None
     except Exception as error:
         raise GraderError(
-            f"{about} failed {case}: {error!r}; a check must answer True or False for any output"
+            f"{about} failed {case}: {error!r}; a check must return True or False for any output"
         ) from error
     if not isinstance(answer, bool | np.bool_):
         raise GraderError(
-            f"{about} answered {answer!r} {case}; it must answer True or False (wrap it in bool())"
+            f"{about} returned {answer!r} {case}; it must return True or False (wrap it in bool())"
         )
     return bool(answer)
 

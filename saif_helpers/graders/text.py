@@ -8,6 +8,8 @@ from collections.abc import Sequence
 import py3langid
 import regex
 
+from saif_helpers._internal.errors import ArgumentError
+
 LANGUAGES = ("en", "fr", "es", "de")
 _WORD = regex.compile(r"[\w\p{M}]+")  # \w in re excludes marks and would split Hindi words
 _NO_SPACES = regex.compile(
@@ -66,7 +68,9 @@ def contains_word(text: str, word: str) -> bool:
     In scripts without spaces between words, any occurrence counts.
     """
     if not word.strip():
-        raise ValueError("contains_word was given an empty word; give the word to look for")
+        raise ArgumentError(
+            "contains_word was given an empty word; give the word to look for", "word"
+        )
     text, word = (unicodedata.normalize("NFC", part).casefold() for part in (text, word.strip()))
     if _NO_SPACES.fullmatch(word):
         return word in text
@@ -107,8 +111,9 @@ def identify_language(text: str, among: Sequence[str] = LANGUAGES) -> str | None
     scores = dict(py3langid.rank(text))
     unknown = [language for language in among if language not in scores]
     if unknown or not among:
-        raise ValueError(
-            f"languages {list(among)} asked for; give one or more of {', '.join(sorted(scores))}"
+        raise ArgumentError(
+            f"languages {list(among)} given; give one or more of {', '.join(sorted(scores))}",
+            "among",
         )
     if not any(character.isalpha() for character in text):
         return None

@@ -2,6 +2,8 @@
 
 import torch
 
+from saif_helpers._internal.errors import ArgumentError
+
 BFLOAT16_CAPABILITY = 8  # compute capability of NVIDIA GPUs with native bfloat16; a T4 has 7.5
 
 
@@ -24,11 +26,13 @@ def check_device(device: str) -> None:
     try:
         kind = torch.device(device).type
     except RuntimeError as error:
-        raise ValueError(
-            f"device {device!r} asked for; give 'cpu', 'cuda', 'cuda:1' or 'auto'"
+        raise ArgumentError(
+            f"device {device!r} given; give 'cpu', 'cuda', 'cuda:1' or 'auto'", "device"
         ) from error
     if kind == "cuda" and not torch.cuda.is_available():
-        raise ValueError(f"device {device!r} asked for, and there is no GPU here; give 'cpu'")
+        raise ArgumentError(
+            f"device {device!r} given, but there is no GPU here; give 'cpu'", "device"
+        )
 
 
 def cpu_computes_in_bfloat16() -> bool:

@@ -26,6 +26,7 @@ from transformers import (
     PreTrainedTokenizerBase,
 )
 
+from saif_helpers._internal.errors import FileContentError
 from saif_helpers.hub.errors import readable_hub_errors
 from saif_helpers.hub.safe_files import forbid_code_execution
 from saif_helpers.hub.torch_files import (
@@ -148,9 +149,10 @@ def load_sae(release: str, sae_id: str, device: str) -> SAE:
     if loader in TORCH_FILES:  # before anything is downloaded
         if is_converted(release, sae_id):
             return local_sae(converted_folder(release, sae_id), device)
-        raise ValueError(
+        raise FileContentError(
             f"{repo_id}/{sae_id} keeps weights in a pickle (as torch.save does), which could run "
-            f"any code. It was not opened; convert it once: {conversion_command(release, sae_id)}"
+            f"any code. It was not opened; convert it once: {conversion_command(release, sae_id)}",
+            f"{repo_id}/{sae_id}",
         )
     with readable_hub_errors(f"{repo_id}/{sae_id}"), _without_hooked_models():
         converter = _gemma_scope_2 if loader == "gemma_3" else None
@@ -184,7 +186,7 @@ def local_sae(folder: Path, device: str) -> SAE:
     missing = [n for n in ("cfg.json", "sae_weights.safetensors") if not (folder / n).is_file()]
     if missing:
         raise FileNotFoundError(
-            f"{folder} has no {' and no '.join(missing)}; give a folder that sae.save_model made"
+            f"{folder} has no {' and no '.join(missing)}; give a folder written by sae.save_model"
         )
     with forbid_code_execution(str(folder)), _without_hooked_models():
         return SAE.load_from_disk(folder, device=device, dtype="float32")
@@ -218,9 +220,10 @@ def _gemma_scope_2(
     """
     hook = re.search(r"resid_post.*layer_(\d+)", folder_name)
     if hook is None:
-        raise ValueError(
+        raise FileContentError(
             f"{repo_id}/{folder_name} does not read the residual stream after a layer; give one "
-            "of the SAEs whose name has resid_post"
+            "of the SAEs whose name has resid_post",
+            f"{repo_id}/{folder_name}",
         )
 
     file = f"{folder_name}/params.safetensors"

@@ -56,8 +56,8 @@ def _advice(what: str, causes: list[BaseException]) -> str | None:
     repo_id = "/".join(what.split("/")[:2])
     if due_to(GatedRepoError):
         return (
-            f"{what} is there for those who accepted its licence. 1. Accept it on "
-            f"https://huggingface.co/{repo_id} while logged in. 2. Make a token with read access "
+            f"{what} is only available once you have accepted its licence. 1. Accept it on "
+            f"https://huggingface.co/{repo_id} while logged in. 2. Create a token with read access "
             "on https://huggingface.co/settings/tokens. 3. On Colab: click the key on the left, "
             "add the token as HF_TOKEN and allow this notebook; elsewhere: run `hf auth login`. "
             "4. Run this cell again."
@@ -70,6 +70,6 @@ def _advice(what: str, causes: list[BaseException]) -> str | None:
     if due_to(LocalEntryNotFoundError, OfflineModeIsEnabled, ConnectionError):
         return (
             f"{what} is not on this machine and the Hugging Face Hub cannot be reached; connect "
-            "to the network, unset HF_HUB_OFFLINE, or take load('organism'), which needs none"
+            "to the network, unset HF_HUB_OFFLINE, or use load('organism'), which needs none"
         )
     return None

@@ -16,6 +16,7 @@ import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
+from saif_helpers._internal.errors import FileContentError
 from saif_helpers._internal.progress import no_loading_bar
 
 CONVERSION = "saif-gguf-1"
@@ -96,12 +97,13 @@ def converted(file: Path, sha256: str | None = None, folder: Path | None = None)
         OSError: If there is not enough disk space.
     """
     if not file.is_file():
-        raise FileNotFoundError(f"{file} is no file; give the path of a GGUF file")
+        raise FileNotFoundError(f"{file} is not a file; give the path of a GGUF file")
     folder, found = folder or models_folder(), sha256_of(file)
     if sha256 and found != sha256:
-        raise ValueError(
+        raise FileContentError(
             f"{file} is damaged: its sha256 sum is {found}, not {sha256}; delete it and "
-            "get it again"
+            "download it again",
+            file,
         )
     target = folder / f"{file.stem}-{found[:16]}"
     if not is_whole(target):
@@ -143,18 +145,20 @@ def _check_gguf(file: Path, folder: Path) -> None:
 
     with file.open("rb") as opened:
         if opened.read(4) != b"GGUF":
-            raise ValueError(f"{file} is no GGUF file, which begins with the letters GGUF")
+            raise FileContentError(
+                f"{file} is not a GGUF file, which starts with the letters GGUF", file
+            )
     try:
         n_weights = sum(int(tensor.n_elements) for tensor in GGUFReader(file).tensors)
     except (ValueError, IndexError, KeyError, OverflowError) as error:
-        raise ValueError(
-            f"{file} cannot be read ({error}): it was probably cut off; get it again"
+        raise FileContentError(
+            f"{file} cannot be read ({error}): it is probably truncated; download it again", file
         ) from error
     folder.mkdir(parents=True, exist_ok=True)
     need, free = 2 * n_weights + 2**24, shutil.disk_usage(folder).free
     if free < need:
         raise OSError(
-            f"{folder} has {free / 1e6:,.0f} MB free, and the converted model takes "
+            f"{folder} has {free / 1e6:,.0f} MB free, but the converted model needs "
             f"{need / 1e6:,.0f} MB; free space there, or set SAIF_MODELS to another folder"
         )
 
@@ -170,9 +174,10 @@ def _convert(file: Path, folder: Path) -> None:
             tokenizer = AutoTokenizer.from_pretrained(file.parent, **options)
             read = AutoModelForCausalLM.from_pretrained(file.parent, dtype=torch.float32, **options)
     except (ValueError, NotImplementedError, KeyError) as error:
-        raise ValueError(
-            f"transformers cannot read {file.name}: {error}. Take a GGUF file of an architecture "
-            "that it supports, or the original model"
+        raise FileContentError(
+            f"transformers cannot read {file.name}: {error}. Use a GGUF file of an architecture "
+            "that it supports, or the original model",
+            file,
         ) from error
     # transformers cannot save a model read from GGUF, so copy the weights to a new one.
     config = read.config

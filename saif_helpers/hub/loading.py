@@ -12,6 +12,7 @@ import torch
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from saif_helpers._internal.checked import checked
+from saif_helpers._internal.errors import ArgumentError, FileContentError
 from saif_helpers._internal.paths import DATA
 from saif_helpers._internal.progress import no_loading_bar
 from saif_helpers._internal.types import Remote
@@ -104,7 +105,10 @@ def load(
         saes, release = SHIPPED / SMOLLM2 / (release or "saes"), None
     if name == "organism":
         if saes or release:
-            raise ValueError("saes and release name SAEs of other models; the organism has its own")
+            raise ArgumentError(
+                "saes and release are for other models; the organism has its own SAEs",
+                "saes" if saes else "release",
+            )
         device, root = device or "cpu", root or DATA / "organism"
         device = default_device() if device == "auto" else device
         found = _load_organism(size or "M", layers, device, dtype or torch.float32, root, remote)
@@ -130,8 +134,9 @@ def _check_choice(
         chosen |= {"size": size, "layers": layers}
     wrong = [name for name, value in chosen.items() if value is not None]
     if wrong:
-        raise ValueError(
-            f"saes and {' and '.join(wrong)} given, which both choose the SAEs; give one of them"
+        raise ArgumentError(
+            f"saes and {' and '.join(wrong)} given, which both choose the SAEs; give one of them",
+            wrong[0],
         )
 
 
@@ -139,10 +144,14 @@ def _load_organism(
     size: str, layers: Layers, device: str, dtype: torch.dtype, root: Path, remote: Remote
 ) -> ModelWithSAEs:
     if remote is True:
-        raise ValueError("NDIF does not serve the organism; to rehearse, give remote='local'")
+        raise ArgumentError(
+            "NDIF does not serve the organism; to simulate it, give remote='local'", "remote"
+        )
     sizes = sorted(path.parent.name for path in root.glob("*/config.json"))
     if size not in sizes:
-        raise ValueError(f"organism of size {size!r} asked for; there are {', '.join(sizes)}")
+        raise ArgumentError(
+            f"organism of size {size!r} given; there are {', '.join(sizes)}", "size"
+        )
     check_manifest(root, size)
     folder = root / size
     with no_loading_bar():
@@ -161,7 +170,7 @@ def _load_organism(
     for path in sorted((folder / "saes").iterdir()):
         key = re.fullmatch(r"layer_(\d+)_width_(\d+)", path.name)
         if key is None:
-            raise ValueError(f"{path} is not named layer_N_width_W")
+            raise FileContentError(f"{path} is not named layer_N_width_W", path)
         cfg = json.loads((path / "cfg.json").read_text(encoding="utf-8"))
         if int(key[1]) in wanted:
             loader = partial(local_sae, path, device)

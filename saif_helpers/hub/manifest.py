@@ -4,6 +4,7 @@ import hashlib
 import json
 from pathlib import Path
 
+from saif_helpers._internal.errors import FileContentError
 from saif_helpers._internal.paths import DATA
 
 
@@ -20,15 +21,18 @@ def check_manifest(root: Path, size: str) -> None:
     manifest = json.loads((root / "manifest.json").read_text(encoding="utf-8"))
     listed = {path for path in manifest if path.startswith(f"{size}/")}
     there = {p.relative_to(root).as_posix() for p in (root / size).rglob("*") if p.is_file()}
-    advice = f"install the package again, or write the manifest of {root} anew if you changed it"
+    advice = f"reinstall the package, or rewrite the manifest of {root} if you changed it"
     if listed != there:
-        raise ValueError(
+        raise FileContentError(
             f"files missing: {sorted(listed - there)}; "
-            f"not in the manifest: {sorted(there - listed)}; {advice}"
+            f"not in the manifest: {sorted(there - listed)}; {advice}",
+            root / size,
         )
     for path in sorted(listed):
         if hashlib.sha256((root / path).read_bytes()).hexdigest() != manifest[path]:
-            raise ValueError(f"{path} does not have the sha256 sum in the manifest; {advice}")
+            raise FileContentError(
+                f"{path} does not have the sha256 sum in the manifest; {advice}", root / path
+            )
 
 
 def shipped_record(name: str) -> dict:

@@ -9,6 +9,7 @@ rows share an identifier. Code in data set repositories is never run.
 from collections.abc import Mapping
 from typing import Any
 
+from saif_helpers._internal.errors import ArgumentError
 from saif_helpers.contents import Content
 
 FLORES = "openlanguagedata/flores_plus"
@@ -48,9 +49,10 @@ def load_parallel(
             rows of two configurations do not correspond.
     """
     if not targets:
-        raise ValueError(
+        raise ArgumentError(
             "load_parallel was given no targets; give instruction names and configurations, for "
-            "example {'french': 'fra_Latn'}"
+            "example {'french': 'fra_Latn'}",
+            "targets",
         )
     columns = (id_column, text_column)
     texts = _texts(dataset, source, split, columns)
@@ -58,9 +60,10 @@ def load_parallel(
     for name, found in references.items():
         missing = len(texts.keys() - found.keys())
         if missing:
-            raise ValueError(
+            raise ArgumentError(
                 f"{missing} of the {len(texts)} sentences of {source!r} have no row of the same "
-                f"{id_column!r} in {targets[name]!r}; give configurations of one parallel data set"
+                f"{id_column!r} in {targets[name]!r}; give configurations of one parallel data set",
+                "targets",
             )
     return [
         Content(text, {name: found[key] for name, found in references.items()}, split=split)
@@ -75,15 +78,17 @@ def _texts(
     rows = _rows(dataset, configuration, split)
     unknown = [name for name in columns if name not in rows.column_names]
     if unknown:
-        raise ValueError(
-            f"columns {', '.join(unknown)} asked for; {configuration!r} of {dataset!r} has "
-            f"{', '.join(rows.column_names)}"
+        raise ArgumentError(
+            f"columns {', '.join(unknown)} given; {configuration!r} of {dataset!r} has "
+            f"{', '.join(rows.column_names)}",
+            "text_column" if columns[1] in unknown else "id_column",
         )
     keys, texts = (list(rows[name]) for name in columns)
     if len(set(keys)) < len(keys):
-        raise ValueError(
+        raise ArgumentError(
             f"the column {columns[0]!r} of {configuration!r} repeats a value; give a column that "
-            "identifies the rows"
+            "identifies the rows",
+            "id_column",
         )
     return dict(zip(keys, texts, strict=True))
 
@@ -94,7 +99,7 @@ def _rows(dataset: str, configuration: str, split: str) -> Any:
         import datasets
     except ImportError as error:
         raise ImportError(
-            f"reference translations are read by a library that is missing ({error}); install it "
+            f"reference translations need a library that is missing ({error}); install it "
             "with: pip install datasets"
         ) from error
     asked = f"{configuration!r}, split {split!r}, of the data set {dataset!r}"
@@ -102,9 +107,9 @@ def _rows(dataset: str, configuration: str, split: str) -> Any:
         return datasets.load_dataset(dataset, configuration, split=split)
     except OSError as error:
         raise OSError(
-            f"{asked} cannot be had: {error} If it is gated, accept its conditions on its page and "
-            "log in with: hf auth login. Without a network, give dataset= the path of a local "
+            f"{asked} cannot be loaded: {error} If it is gated, accept its conditions on its page "
+            "and log in with: hf auth login. Without a network, give dataset= the path of a local "
             "folder of the same layout"
         ) from error
     except ValueError as error:
-        raise ValueError(f"{asked} was asked for: {error}") from error
+        raise ArgumentError(f"{asked} cannot be loaded: {error}", "dataset") from error

@@ -8,6 +8,7 @@ from pathlib import Path
 import torch
 from transformers import PreTrainedTokenizerBase
 
+from saif_helpers._internal.errors import ArgumentError, FileContentError
 from saif_helpers._internal.paths import DATA
 from saif_helpers._internal.types import Remote
 from saif_helpers._internal.warn import warn
@@ -60,9 +61,10 @@ def load_pretrained(
     whole = load_config(entry.repo_id)
     config = whole.get_text_config()
     if remote is True and config is not whole:
-        raise ValueError(
-            f"{name} cannot be run on NDIF from here: there its text model is a part of a larger "
-            "one, which reads pictures too; take a model of text alone"
+        raise ArgumentError(
+            f"{name} cannot be run on NDIF from here: there its text model is part of a "
+            "multimodal model; use a text-only model",
+            "remote",
         )
     if isinstance(saes, Path):
         saes = trained_saes(saes, size, layers, config.num_hidden_layers, name)
@@ -126,7 +128,9 @@ def trained_saes(
         if key := re.fullmatch(r"layer_(\d+)_width_(\d+)", path.name):
             found[int(key[1]), int(key[2])] = path
     if not found:
-        raise ValueError(f"{folder} has no folder layer_N_width_W, as `make saes` writes them")
+        raise FileContentError(
+            f"{folder} has no folder layer_N_width_W, as `make saes` writes them", folder
+        )
     there = sorted({layer for layer, _ in found})
     wanted = there
     if layers not in ("all", "spread"):
@@ -135,9 +139,10 @@ def trained_saes(
     chosen = {(at, w): path for (at, w), path in found.items() if at in wanted and w in widths}
     missing = sorted(set(wanted) - {layer for layer, _ in chosen})
     if missing:
-        raise ValueError(
+        raise ArgumentError(
             f"no SAE of {name} for layer {missing[0]}{f' of width {size}' if size else ''} in "
-            f"{folder}; there are, as (layer, width): {', '.join(map(str, found))}"
+            f"{folder}; there are, as (layer, width): {', '.join(map(str, found))}",
+            "layers",
         )
     return chosen
 
@@ -145,14 +150,16 @@ def trained_saes(
 def _unlisted(name: str, named: bool) -> PretrainedModel:
     """Return an entry for a model outside the zoo; raise if it cannot be one."""
     if not (Path(name).is_dir() or name.count("/") == 1):
-        raise ValueError(
-            f"model {name!r} asked for; there are organism, {SMOLLM2}, {', '.join(ZOO)}, or "
-            "give a Hugging Face repository such as 'Qwen/Qwen3-8B' together with saes or release"
+        raise ArgumentError(
+            f"model {name!r} given; there are organism, {SMOLLM2}, {', '.join(ZOO)}, or "
+            "give a Hugging Face repository such as 'Qwen/Qwen3-8B' together with saes or release",
+            "name",
         )
     if not named:
-        raise ValueError(
-            f"no SAEs are known for {name}; name them: saes={{layer: (release, sae_id)}}, "
-            "saes={layer: Path(folder)} or release=..."
+        raise ArgumentError(
+            f"no SAEs are known for {name}; give them: saes={{layer: (release, sae_id)}}, "
+            "saes={layer: Path(folder)} or release=...",
+            "saes",
         )
     return PretrainedModel(name, ())
 
@@ -165,11 +172,12 @@ def _check_listed(
     releases: tuple[str, ...],
 ) -> None:
     if (layer, d_sae) not in listed:
-        raise ValueError(
+        raise ArgumentError(
             f"no SAE of width {d_sae} for layer {layer} of {name} in {', '.join(releases)}; that "
             f"layer has the widths {[width for at, width in listed if at == layer]}, and there are "
             f"SAEs of width {d_sae} for the layers "
-            f"{[at for at, width in listed if width == d_sae]}"
+            f"{[at for at, width in listed if width == d_sae]}",
+            "size",
         )
 
 
@@ -188,7 +196,8 @@ def _check_finite(model: torch.nn.Module, tokenizer: PreTrainedTokenizerBase, na
     with torch.no_grad():
         logits = model(input_ids=ids, use_cache=False).logits
     if not logits.isfinite().all():
-        raise ValueError(
-            f"{name} computes numbers beyond {model.dtype}; load it with dtype=torch.bfloat16 "
-            "(slow on a GPU without it, such as a T4) or dtype=torch.float32"
+        raise ArgumentError(
+            f"{name} overflows {model.dtype}; load it with dtype=torch.bfloat16 "
+            "(slow on a GPU without it, such as a T4) or dtype=torch.float32",
+            "dtype",
         )

@@ -10,6 +10,8 @@ from typing import Literal
 
 from sae_lens.loading.pretrained_saes_directory import get_pretrained_saes_directory
 
+from saif_helpers._internal.errors import ArgumentError
+
 Layers = Literal["final", "spread", "all"] | int | Sequence[int] | None
 WIDTHS = {
     label: 1024 * factor
@@ -73,9 +75,10 @@ def pretrained_saes(releases: Sequence[str]) -> dict[tuple[int, int], Pretrained
     best: dict[tuple[int, int], tuple[int, PretrainedSAE]] = {}
     for release in releases:
         if release not in listed:
-            raise ValueError(
-                f"release {release!r} asked for, which the installed SAE-Lens does not list; "
-                "its documentation lists those that there are"
+            raise ArgumentError(
+                f"release {release!r} given, which the installed SAE-Lens does not list; see "
+                "its documentation for the list",
+                "release",
             )
         for sae_id, path in listed[release].saes_map.items():
             read = _read_id(path if sae_id.endswith("/canonical") else sae_id)
@@ -86,9 +89,10 @@ def pretrained_saes(releases: Sequence[str]) -> dict[tuple[int, int], Pretrained
             if (layer, d_sae) not in best or distance < best[layer, d_sae][0]:
                 best[layer, d_sae] = (distance, sae)
     if not best:
-        raise ValueError(
-            f"the ids of {', '.join(releases)} do not name layer and width in a way that is known "
-            "here; name the SAEs one by one: saes={layer: (release, sae_id)}"
+        raise ArgumentError(
+            f"the ids of {', '.join(releases)} do not have a known format with layer and width; "
+            "give the SAEs explicitly: saes={layer: (release, sae_id)}",
+            "release",
         )
     return {key: sae for key, (_, sae) in sorted(best.items())}
 
@@ -168,13 +172,13 @@ def choose_layers(layers: Layers, n_layers: int, name: str) -> list[int]:
         return [n_layers - 1]
     listed = [] if isinstance(layers, str) else list(layers or [])
     if not listed or not all(isinstance(at, int) and not isinstance(at, bool) for at in listed):
-        raise ValueError(
-            f"layers={layers!r} asked for; give 'final', 'spread', 'all' or whole numbers"
+        raise ArgumentError(
+            f"layers={layers!r} given; give 'final', 'spread', 'all' or integers", "layers"
         )
     layers = listed
     wrong = [layer for layer in layers if not -n_layers <= layer < n_layers]
     if wrong:
-        raise ValueError(f"layer {wrong[0]} asked for; {name} has layers 0-{n_layers - 1}")
+        raise ArgumentError(f"layer {wrong[0]} given; {name} has layers 0-{n_layers - 1}", "layers")
     return sorted({layer % n_layers for layer in layers})
 
 
@@ -193,7 +197,8 @@ def width_of(label: str | int) -> int:
     if isinstance(label, int) or label.isdecimal():
         return int(label)
     if label not in WIDTHS:
-        raise ValueError(
-            f"width {label!r} asked for; give a number of latents or one of {', '.join(WIDTHS)}"
+        raise ArgumentError(
+            f"width {label!r} given; give a number of latents or one of {', '.join(WIDTHS)}",
+            "width",
         )
     return WIDTHS[label]

@@ -9,6 +9,7 @@ import json
 
 import pandas as pd
 
+from saif_helpers._internal.errors import ArgumentError
 from saif_helpers._internal.paths import DATA, GIB
 from saif_helpers.hub.published_saes import width_of
 from saif_helpers.hub.zoo import ZOO
@@ -56,5 +57,5 @@ def needs_table(width: str | None = None) -> pd.DataFrame:
         )
     if not rows:
         known = ", ".join(map(str, sorted(set(table["SAE width"]))))
-        raise ValueError(f"width {width!r} asked for; computed was what SAEs of {known} need")
+        raise ArgumentError(f"width {width!r} given; memory is known for {known}", "width")
     return pd.DataFrame(rows).set_index("model")

@@ -10,6 +10,8 @@ from pickle import UnpicklingError
 
 from safetensors import SafetensorError
 
+from saif_helpers._internal.errors import FileContentError
+
 
 @contextmanager
 def forbid_code_execution(what: str) -> Iterator[None]:
@@ -30,24 +32,24 @@ def forbid_code_execution(what: str) -> Iterator[None]:
         reason = _reason(error)
         if reason is None:
             raise
-        raise ValueError(f"{what} {reason}") from None  # hides the library's advice
+        raise FileContentError(f"{what} {reason}", what) from None  # hides the library's advice
 
 
 def _reason(error: Exception) -> str | None:
     if isinstance(error, SafetensorError):
         return (
-            f"has a weights file that is no safetensors file ({error}): something else under its "
-            "name, or a download that was cut off. It was not opened; delete it and get it again "
-            "from a source that you trust"
+            f"has a weights file that is not a safetensors file ({error}): it has another format, "
+            "or its download was truncated. It was not opened; delete it and get it again from a "
+            "source that you trust"
         )
     if isinstance(error, UnpicklingError) or "allow_pickle" in str(error):
         return (
             "keeps weights in a pickle (as torch.save does), which could run any code. It was not "
-            "opened; take SAEs that are kept as safetensors"
+            "opened; use SAEs in safetensors files"
         )
     if "trust_remote_code" in str(error):
         return (
-            "brings Python code of its own (auto_map in its configuration), which is never run "
-            "here; take a model whose code is part of transformers"
+            "requires custom Python code (auto_map in its configuration), which is never run "
+            "here; use a model whose code is part of transformers"
         )
     return None

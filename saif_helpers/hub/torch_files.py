@@ -23,6 +23,7 @@ import sys
 import warnings
 from pathlib import Path
 
+from saif_helpers._internal.errors import ArgumentError, FileContentError
 from saif_helpers.hub.gguf_files import models_folder, sha256_of
 
 COMMAND = "python -m saif_helpers.hub.torch_files"
@@ -114,11 +115,14 @@ def _source(release: str, sae_id: str) -> tuple[str, str]:
     listed = get_pretrained_saes_directory().get(release)
     if listed is None or sae_id not in listed.saes_map:
         there = "no such release" if listed is None else f"the ids {', '.join(listed.saes_map)}"
-        raise ValueError(f"{release} {sae_id} asked for; SAE-Lens lists {there}")
+        raise ArgumentError(
+            f"{release} {sae_id} given; SAE-Lens lists {there}", "sae_id" if listed else "release"
+        )
     if listed.conversion_func not in TORCH_FILES:
-        raise ValueError(
+        raise ArgumentError(
             f"the files of {release} need no conversion; load it with "
-            f"saes={{layer: ({release!r}, {sae_id!r})}}"
+            f"saes={{layer: ({release!r}, {sae_id!r})}}",
+            "release",
         )
     inside = "/ae.pt" if listed.conversion_func == "dictionary_learning_1" else ""
     return listed.repo_id, listed.saes_map[sae_id] + inside
@@ -152,9 +156,9 @@ def _run_child(release: str, sae_id: str, file: Path, folder: Path) -> None:
     }
     command = [sys.executable, "-P", "-c", _CHILD, release, sae_id, str(file), str(folder)]
     ran = subprocess.run(command, env=kept, capture_output=True, text=True, check=False)
-    said = (ran.stderr.strip().splitlines() or ["no word"])[-1]
+    said = (ran.stderr.strip().splitlines() or ["no message"])[-1]
     if ran.returncode == REFUSED:
-        raise ValueError(f"{file} {said}")
+        raise FileContentError(f"{file} {said}", file)
     if ran.returncode:
         raise OSError(f"{release} {sae_id} could not be converted (exit {ran.returncode}): {said}")
 
@@ -183,14 +187,14 @@ def _what_is_wrong(file: str) -> str | None:
         with warnings.catch_warnings(action="ignore"):  # of pickles that torch did not write
             content = torch.load(file, map_location="cpu", weights_only=True)
     except UnpicklingError:
-        return "holds more than tensors, which could run code; it was refused"
+        return "contains more than tensors, which could run code; it was rejected"
     except (RuntimeError, OSError, EOFError, ValueError, KeyError, AttributeError) as error:
         reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
-        return f"is no whole file of torch.save ({reason}); delete it and fetch it again"
+        return f"is not a complete file of torch.save ({reason}); delete it and download it again"
     if not isinstance(content, dict):
-        return f"holds a {type(content).__name__}, not tensors by name; it was refused"
+        return f"contains a {type(content).__name__}, not tensors by name; it was rejected"
     others = [name for name, value in content.items() if not isinstance(value, torch.Tensor)]
-    return f"holds more than tensors ({others[0]!r}); it was refused" if others else None
+    return f"contains more than tensors ({others[0]!r}); it was rejected" if others else None
 
 
 def main() -> None:

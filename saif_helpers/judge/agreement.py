@@ -12,6 +12,7 @@ import pandas as pd
 from jaxtyping import Int
 from scipy.stats import norm
 
+from saif_helpers._internal.errors import ArgumentError
 from saif_helpers.grading import Grades, Kind, passed
 from saif_helpers.intervals import Interval, wilson
 
@@ -57,7 +58,9 @@ def agreement(a: Grades, b: Grades, kind: Kind, confidence: float = 0.95) -> Agr
         ValueError: If they did not grade the same outputs for the same contents.
     """
     if a.outputs != b.outputs or [i.content for i in a.items] != [i.content for i in b.items]:
-        raise ValueError("the two grades are of different outputs; grade the same ones with both")
+        raise ArgumentError(
+            "the two grades are of different outputs; grade the same ones with both", "b"
+        )
     pairs = list(zip(passed(a, kind), passed(b, kind), strict=True))
     labels = {False: "fails", True: "passes"}
     counts = [[pairs.count((first, second)) for second in labels] for first in labels]

@@ -110,13 +110,13 @@ class AnswerCache:
             if (kept["version"], kept["request"]) != (VERSION, request):
                 raise ValueError("it is the answer to another request")
             if kept.pop("sha256") != digest(kept):
-                raise ValueError("its sha256 sum does not fit")
+                raise ValueError("its sha256 sum does not match")
             return Answer.model_validate(kept["answer"])
         except FileNotFoundError:
             return None
         except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:
             warnings.warn(
-                f"the kept answer {path} is damaged ({type(error).__name__}); it is asked again",
+                f"the cached answer {path} is damaged ({type(error).__name__}) and requested again",
                 stacklevel=2,
             )
             return None

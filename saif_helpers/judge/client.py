@@ -58,14 +58,14 @@ def api_key(name: str) -> str:
         key, colab = _colab_secret(name)
     if not key:
         raise LookupError(
-            f"the judge needs a key and {name} holds none{colab}; set the environment variable "
+            f"the judge needs a key, but {name} is not set{colab}; set the environment variable "
             f"{name}, or on Colab add a secret of that name and give the notebook access (a server "
-            "of your own that asks for no key takes any word)"
+            "without keys accepts any value)"
         )
     if not (key.isascii() and key.isprintable()) or " " in key:
         raise LookupError(
-            f"what {name} holds cannot be a key: it has blanks or other than ASCII characters; "
-            "copy the key again"
+            f"the value of {name} is not a key: it contains spaces or non-ASCII characters; copy "
+            "the key again"
         )
     return key
 
@@ -105,8 +105,7 @@ def ask(client: Any, body: Body, attempts: int) -> tuple[Answer, str]:
         except ValueError as error:
             problem = str(error)
     raise BadAnswerError(
-        f"{body['model']} answered {attempts} times in another form than asked for, the last time: "
-        f"{problem}"
+        f"{body['model']} gave no valid answer in {attempts} attempts; the last one: {problem}"
     )
 
 
@@ -144,7 +143,7 @@ def _openai() -> ModuleType:
         import openai
     except ImportError as error:
         raise ImportError(
-            f"the judge is asked through an optional library, and it is missing ({error}); "
+            f"the judge needs an optional library, which is missing ({error}); "
             'install it with: pip install "saif-helpers[judge] @ '
             'git+https://github.com/saif-book/saif-book"'
         ) from error

@@ -15,8 +15,9 @@ from pathlib import Path
 from typing import Any, NoReturn
 from urllib.parse import urlsplit
 
-from saif_helpers._internal.arguments import seed_number
+from saif_helpers._internal.arguments import seed_number, whole_number
 from saif_helpers._internal.checked import checked
+from saif_helpers._internal.errors import ArgumentError
 from saif_helpers._internal.progress import progress
 from saif_helpers.graders.grader import Item
 from saif_helpers.grading import Grades, broken_outputs, check_lengths
@@ -71,18 +72,18 @@ class Judge:
         parts = urlsplit(url)
         address = parts.scheme in ("http", "https") and parts.hostname
         if not address or parts.query or parts.fragment or parts.username is not None:
-            raise ValueError(
+            raise ArgumentError(
                 "base_url must be like 'https://api.openai.com/v1', with no name, password or "
-                "query in it; give the key through the environment"
+                "query in it; give the key through the environment",
+                "base_url",
             )
         seed_number(self.seed)
         if not 0 < self.timeout < math.inf:
-            raise ValueError(f"timeout={self.timeout} asked for; give seconds, more than 0")
-        if min(self.threads, self.attempts) < 1 or self.max_retries < 0:
-            raise ValueError(
-                f"threads={self.threads}, attempts={self.attempts}, max_retries="
-                f"{self.max_retries} asked for; give at least 1, 1 and 0"
+            raise ArgumentError(
+                f"timeout={self.timeout} given; give a positive number of seconds", "timeout"
             )
+        for name, least in (("threads", 1), ("attempts", 1), ("max_retries", 0)):
+            whole_number(name, getattr(self, name), least)
         object.__setattr__(self, "base_url", url.rstrip("/"))
         object.__setattr__(self, "cache", Path(self.cache or cache_folder()).expanduser())
 
@@ -132,9 +133,10 @@ class Judge:
         """Return the judge's answers with their reasons; see `grade` for arguments and errors."""
         digests, answers, missing = self._look_up(outputs, items, instruction)
         if limit is not None and len(missing) > limit:
-            raise ValueError(
+            raise ArgumentError(
                 f"{len(missing)} requests are needed and limit={limit} was given; raise the limit "
-                "or grade fewer outputs (Judge.estimate says what they cost)"
+                "or grade fewer outputs (see Judge.estimate for the cost)",
+                "limit",
             )
         if missing:
             answers |= self._ask_all(missing, digests)
@@ -164,14 +166,16 @@ class Judge:
             The estimate.
 
         Raises:
-            ValueError: If there is nothing to grade, not one item for each output, or only one
-                price.
+            ValueError: If there is nothing to grade, not one item per output, or only one price.
         """
         if (price_in is None) != (price_out is None):
-            raise ValueError("one price was given; give price_in and price_out, or neither")
+            raise ArgumentError(
+                "one price was given; give price_in and price_out, or neither",
+                "price_in" if price_in is None else "price_out",
+            )
         for name, price in (("price_in", price_in), ("price_out", price_out)):
             if price is not None and not 0 <= price < math.inf:
-                raise ValueError(f"{name}={price} given; give dollars, from 0 on")
+                raise ArgumentError(f"{name}={price} given; give at least 0 dollars", name)
         _, _, missing = self._look_up(outputs, items, instruction)
         estimate = estimated_cost(missing)
         if price_in is None or price_out is None:
@@ -226,8 +230,8 @@ class Judge:
             self._cache.write(digest, answer, model)
         except OSError as error:  # do not lose a paid answer
             warnings.warn(
-                f"answers cannot be kept in {self.cache} ({error}); grading goes on, but they will "
-                "be asked for again another time: free space there or give another cache",
+                f"answers cannot be cached in {self.cache} ({error}); grading continues, but they "
+                "will be requested again: free space there, or give another cache",
                 stacklevel=2,
             )
         return answer
@@ -241,6 +245,6 @@ class Judge:
             raise errors[digest]
         raise JudgeError(
             f"{wanted - kept} of {wanted} requests have no answer; for output "
-            f"{digests.index(digest)}: {errors[digest]}. The other {kept} answers are kept in "
-            f"{self.cache}: grade again to ask for the rest only"
+            f"{digests.index(digest)}: {errors[digest]}. The other {kept} answers are cached in "
+            f"{self.cache}: grade again to request only the rest"
         )

@@ -3,6 +3,8 @@
 import torch
 from nnsight import TransformersModel
 
+from saif_helpers._internal.errors import ArgumentError
+
 FINAL_NORMS = {
     "model.layers": "model.norm",  # Gemma, Llama, Qwen, Mistral and most others
     "transformer.h": "transformer.ln_f",  # GPT-2
@@ -33,9 +35,10 @@ def layers_path(model: torch.nn.Module | TransformersModel) -> str:
         if owner == "transformer" and kind != "gpt2":
             break  # blocks of GPT-J, Falcon and others return more than the residual stream
         return path
-    raise ValueError(
-        f"{type(network).__name__} is not built like Gemma or Llama (model.layers), GPT-2 or "
-        "Pythia (gpt_neox.layers); give a causal language model of transformers that is"
+    raise ArgumentError(
+        f"{type(network).__name__} does not have the architecture of Gemma or Llama (model.layers)"
+        ", GPT-2 or Pythia (gpt_neox.layers); give a transformers causal language model that does",
+        "model",
     )
 
 
@@ -84,12 +87,14 @@ def check_architecture(model: torch.nn.Module | TransformersModel, name: str) ->
     config = model.config.get_text_config()
     others = sorted(set(getattr(config, "layer_types", None) or ()) - ATTENTIONS)
     if others:
-        raise ValueError(
-            f"{name} has layers of the kind {others[0]!r}; only models whose layers are all "
-            "attention can be steered here: take one of those"
+        raise ArgumentError(
+            f"{name} has layers of the kind {others[0]!r}; only models with attention in "
+            "every layer can be steered; use another model",
+            "model",
         )
     if getattr(config, "altup_num_inputs", 1) > 1:
-        raise ValueError(
-            f"{name} has a residual stream of {config.altup_num_inputs} copies; take a model that "
-            "has a single one"
+        raise ArgumentError(
+            f"{name} has {config.altup_num_inputs} copies of the residual stream; use a model "
+            "with a single one",
+            "model",
         )

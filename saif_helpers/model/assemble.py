@@ -9,6 +9,7 @@ from nnsight import TransformersModel
 from transformers import PreTrainedTokenizerBase
 
 from saif_helpers._internal.checked import checked
+from saif_helpers._internal.errors import ArgumentError
 from saif_helpers._internal.types import Corpus, Remote
 from saif_helpers.cache.store import Store
 from saif_helpers.model.architecture import check_architecture, decoder_layers
@@ -89,16 +90,19 @@ def combine(
     def check(layer: int, width: int, cfg: Mapping) -> None:
         at = f"the SAE for layer {layer}, width {width}"
         if not 0 <= layer < n_layers:
-            raise ValueError(f"{at} does not fit; {name} has layers 0-{n_layers - 1}")
+            raise ArgumentError(f"{at} does not fit; {name} has layers 0-{n_layers - 1}", "saes")
         if cfg.get("d_in", d_model) != d_model:
-            raise ValueError(
+            raise ArgumentError(
                 f"{at} has d_in {cfg['d_in']}, but {name} has d_model {d_model}; give an SAE of "
-                "this model"
+                "this model",
+                "saes",
             )
         if cfg.get("d_sae", width) != width:
-            raise ValueError(f"{at} has {cfg['d_sae']} latents; key it by that width")
+            raise ArgumentError(f"{at} has {cfg['d_sae']} latents; key it by that width", "saes")
         if sae_layer(cfg) not in (None, layer):
-            raise ValueError(f"{at} was trained on layer {sae_layer(cfg)}; key it by that layer")
+            raise ArgumentError(
+                f"{at} was trained on layer {sae_layer(cfg)}; key it by that layer", "saes"
+            )
 
     def loaded(layer: int, width: int, loader: Callable[[], SAE]) -> SAE:
         sae = loader()

@@ -10,6 +10,7 @@ from typing import TypeVar
 import torch
 from torch import Tensor
 
+from saif_helpers._internal.errors import ArgumentError
 from saif_helpers._internal.progress import progress
 from saif_helpers._internal.warn import warn
 from saif_helpers.model.model import ModelWithSAEs
@@ -58,7 +59,7 @@ def default_batch_size(
         without_gpu: Batch size without a GPU.
 
     Returns:
-        A power of two up to `largest`, at least 1; or `without_gpu`.
+        A power of two up to `largest`, or `without_gpu`.
     """
     if model.device.type != "cuda":
         return without_gpu
@@ -94,17 +95,18 @@ def check_context_length(
     config = model.hf.config.get_text_config()
     context = getattr(config, "max_position_embeddings", None) or math.inf
     if new_tokens >= context:
-        raise ValueError(
-            f"{new_tokens} new tokens asked for; the context of {model.name} has room for "
-            f"{context} tokens, prompt included; ask for fewer"
+        raise ArgumentError(
+            f"{new_tokens} new tokens requested; the context of {model.name} has room for "
+            f"{context} tokens, including the prompt; request fewer",
+            "max_new_tokens",
         )
     for number, ids in enumerate(sequences):
         if len(ids) + new_tokens > context:
-            beside = f" beside {new_tokens} new ones" if new_tokens else ""
-            raise ValueError(
-                f"prompt {number} ({model.tokenizer.decode(ids[:20])!r}...) is too long: "
-                f"{len(ids)} tokens given, and {model.name} has room for "
-                f"{context - new_tokens}{beside}; shorten it"
+            also = f" besides {new_tokens} new ones" if new_tokens else ""
+            raise ArgumentError(
+                f"prompt {number} ({model.tokenizer.decode(ids[:20])!r}...) has {len(ids)} tokens, "
+                f"but {model.name} has room for {context - new_tokens}{also}; shorten it",
+                "prompts",
             )
 
 
@@ -143,8 +145,7 @@ def run_batches(
 ) -> Parts:
     """Process prompts in batches sorted by length, the longest last.
 
-    If a batch does not fit into memory, the batch size is halved with a warning, and processing
-    continues at the same prompt.
+    If a batch does not fit into memory, the batch size is halved with a warning.
 
     Args:
         model: The model.
@@ -170,8 +171,9 @@ def run_batches(
     if batch_size is None:
         batch_size = default_batch_size(model, max(map(len, ids), default=0), **sizing)
     if not prompts or batch_size < 1:
-        raise ValueError(
-            f"{len(prompts)} prompts and batch_size={batch_size} given; give at least one of each"
+        raise ArgumentError(
+            f"{len(prompts)} prompts and batch_size={batch_size} given; give at least one of each",
+            "batch_size" if prompts else "prompts",
         )
     ordered = order_by_length(ids)
     if only is not None:
@@ -230,9 +232,8 @@ def run_batches_with_oom_retry(
             if len(part) == 1:
                 raise torch.OutOfMemoryError(
                     f"{description}: a single prompt of {lengths[part[0]]} tokens does not fit "
-                    f"into the memory{given and f' ({given})'}; delete what else is in it or "
-                    "restart the kernel, or take shorter prompts, a smaller model or one in "
-                    "bfloat16"
+                    f"into memory{given and f' ({given})'}; free memory or restart the kernel, or "
+                    "use shorter prompts, a smaller model or bfloat16"
                 ) from error
             batch_size = len(part) // 2
         else:
@@ -244,6 +245,6 @@ def run_batches_with_oom_retry(
         if torch.cuda.is_available():
             torch.cuda.empty_cache()
         warn(
-            f"{description}: {len(part)} prompts did not fit into the memory; going on with "
+            f"{description}: {len(part)} prompts did not fit into memory; continuing with "
             f"{batch_size} at a time",
         )

@@ -52,7 +52,7 @@ class SAECollection(Mapping):
         chosen = [width for width in widths if common[width] == best]
         if len(chosen) > 1:
             raise KeyError(
-                f"layer {layer} has the widths {widths}; ask for one: saes[{layer}, width]"
+                f"layer {layer} has the widths {widths}; choose one: saes[{layer}, width]"
             )
         return chosen[0]
 
@@ -60,7 +60,9 @@ class SAECollection(Mapping):
         """Return the SAE of a layer, or of a layer and a width."""
         parts = key if isinstance(key, tuple) else (key,)
         if len(parts) > 2 or any(isinstance(one, bool) for one in parts):
-            raise KeyError(f"saes[{key!r}] asked for; give a layer, or a layer and a width")
+            raise KeyError(
+                f"saes[{key!r}] is not a valid key; give a layer, or a layer and a width"
+            )
         layer, width = parts if len(parts) == 2 else (key, self.default_width(key))
         if (layer, width) not in self._loaders:
             raise KeyError(

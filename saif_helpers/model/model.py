@@ -10,6 +10,7 @@ from nnsight import Envoy, TransformersModel
 from transformers import PreTrainedTokenizerBase
 
 from saif_helpers._internal.checked import checked
+from saif_helpers._internal.errors import ArgumentError
 from saif_helpers._internal.types import Corpus, Remote, Style
 from saif_helpers._internal.warn import warn
 from saif_helpers.cache.entry import tensors_digest
@@ -72,9 +73,10 @@ class ModelWithSAEs:
         """
         module = self.hf
         if any(weights.is_meta for weights in module.parameters()):
-            raise ValueError(
-                f"not all weights of {self.name} are in this machine's memory, so its results "
-                "cannot be kept apart from another model's; load it with store=None"
+            raise ArgumentError(
+                f"not all weights of {self.name} are in this machine's memory, so they cannot "
+                "be hashed to identify its results; load it with store=None",
+                "store",
             )
         config = json.loads(module.config.to_json_string(use_diff=False))
         config.pop("_name_or_path", None)  # the path does not identify the model
@@ -97,8 +99,8 @@ class ModelWithSAEs:
         """
         known = isinstance(index, int) and not isinstance(index, bool)
         if not known or not 0 <= index < self.n_layers:
-            raise ValueError(
-                f"layer {index!r} asked for; {self.name} has layers 0-{self.n_layers - 1}"
+            raise ArgumentError(
+                f"layer {index!r} given; {self.name} has layers 0-{self.n_layers - 1}", "layer"
             )
         return self.lm.get(layers_path(self.lm))[index]
 
@@ -146,7 +148,7 @@ class ModelWithSAEs:
             what: The consequence, which starts the message.
         """
         warn(
-            f"{what}: the residual stream of {self.name} went beyond {self.lm.dtype}. Steer less, "
+            f"{what}: the residual stream of {self.name} overflows {self.lm.dtype}. Steer less, "
             "or load the model with dtype=torch.bfloat16 or torch.float32",
         )
 
@@ -160,7 +162,8 @@ class ModelWithSAEs:
             ValueError: If the model runs remotely.
         """
         if self.remote:
-            raise ValueError(
+            raise ArgumentError(
                 f"{what} needs the model on this machine; {self.name} has remote={self.remote!r}, "
-                "which serves capture, generate and log_probabilities; load it with remote=False"
+                "which supports capture, generate and log_probabilities; load it with remote=False",
+                "remote",
             )

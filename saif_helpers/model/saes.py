@@ -14,6 +14,7 @@ from torch import Tensor
 from torch.nn import Module
 
 from saif_helpers._internal.checked import ALSO
+from saif_helpers._internal.errors import ArgumentError
 from saif_helpers.cache.entry import tensors_digest
 
 
@@ -38,17 +39,15 @@ class SAE(Protocol):
 def check_sae(sae: Any) -> None:
     """Raise if an object is not an SAE.
 
-    Args:
-        sae: The object.
-
     Raises:
         ValueError: If it has no ``encode``, ``decode`` or two-dimensional ``W_dec``.
     """
     W_dec = getattr(sae, "W_dec", None)
     if not isinstance(sae, SAE) or not isinstance(W_dec, Tensor) or W_dec.ndim != 2:
-        raise ValueError(
-            f"a {type(sae).__name__} given for an SAE; give an object with encode, decode and "
-            "W_dec, a tensor of shape (latents, d_model)"
+        raise ArgumentError(
+            f"a {type(sae).__name__} given as an SAE; give an object with encode, decode and "
+            "W_dec, a tensor of shape (latents, d_model)",
+            "sae",
         )
 
 
@@ -96,9 +95,6 @@ def layer_of(sae: SAE) -> int | None:
 def sae_digest(sae: SAE) -> str:
     """Return a digest of an SAE, the same for equal SAEs.
 
-    Args:
-        sae: The SAE.
-
     Returns:
         The sha256 sum of its weights and configuration. The state of a custom object is not known,
         so its digest is different each time.
@@ -135,17 +131,19 @@ def sae_layer(cfg: Mapping) -> int | None:
     if hook is None:
         return None
     if hook == "blocks.0.hook_resid_pre":
-        raise ValueError(
-            f"the SAE reads {hook!r}, the embedding, which comes before all layers; give an SAE of "
-            "the residual stream after a layer"
+        raise ArgumentError(
+            f"the SAE reads {hook!r}, the embedding, which precedes all layers; give an SAE of "
+            "the residual stream after a layer",
+            "sae",
         )
     found = re.fullmatch(
         r"blocks\.(\d+)\.hook_resid_(post|pre)|(?:model\.)?layers\.(\d+)(?:\.output)?", hook
     )
     if found is None:
-        raise ValueError(
+        raise ArgumentError(
             f"the SAE reads {hook!r}; only the residual stream after a layer is supported, "
-            "as blocks.N.hook_resid_post, blocks.N.hook_resid_pre or model.layers.N"
+            "as blocks.N.hook_resid_post, blocks.N.hook_resid_pre or model.layers.N",
+            "sae",
         )
     return int(found[1] or found[3]) - (found[2] == "pre")
 
@@ -181,14 +179,16 @@ def check_latents(sae: SAE, latents: Any, rows: tuple[int, ...]) -> None:
     wanted = (*rows, n_latents(sae))
     if not isinstance(latents, Tensor) or latents.shape != wanted:
         got = tuple(latents.shape) if isinstance(latents, Tensor) else type(latents).__name__
-        raise ValueError(
-            f"the SAE's encode returned {got}; it has to return a tensor of shape {wanted}, an "
-            "activation for each latent"
+        raise ArgumentError(
+            f"the SAE's encode returned {got}; it must return a tensor of shape {wanted}, an "
+            "activation for each latent",
+            "sae",
         )
     if not isinstance(sae, sae_lens.SAE) and (latents < 0).any():
-        raise ValueError(
-            f"the {type(sae).__name__} gave negative activations, and a latent counts as active "
-            "where it is above 0; give an SAE whose latents are never negative"
+        raise ArgumentError(
+            f"the {type(sae).__name__} returned negative activations, but latents are active only "
+            "above 0; give an SAE whose latents are never negative",
+            "sae",
         )
 
 
@@ -206,10 +206,10 @@ def check_input_scale(sae: SAE) -> None:
     if not isinstance(sae, sae_lens.SAE):
         return
     if sae.cfg.architecture() == "abstopk":
-        raise ValueError(
-            "the SAE is an AbsTopK SAE, whose latents can be negative: half of what is active "
-            "would count nowhere here, since a latent is active where it is above 0; give an SAE "
-            "whose latents are never negative"
+        raise ArgumentError(
+            "the SAE is an AbsTopK SAE, whose latents can be negative, but latents are active only "
+            "above 0; give an SAE whose latents are never negative",
+            "sae",
         )
     if sae.cfg.normalize_activations == "expected_average_only_in":
         check_decoder_units(sae)
@@ -231,15 +231,19 @@ def check_decoder_units(sae: SAE) -> None:
     if not isinstance(sae, sae_lens.SAE):
         return
     if sae.cfg.normalize_activations != "none":
-        raise ValueError(
+        raise ArgumentError(
             f"the SAE normalises its input ({sae.cfg.normalize_activations!r}), so W_dec is not in "
             "residual-stream units; fold a constant scale into the weights first "
             "(sae.fold_activation_norm_scaling_factor); a scale that differs from token to token "
-            "cannot be folded"
+            "cannot be folded",
+            "sae",
         )
     if sae.cfg.reshape_activations != "none":
-        raise ValueError(f"the SAE reads {sae.cfg.reshape_activations!r}, not the residual stream")
+        raise ArgumentError(
+            f"the SAE reads {sae.cfg.reshape_activations!r}, not the residual stream", "sae"
+        )
     if getattr(sae.cfg, "rescale_acts_by_decoder_norm", False):
-        raise ValueError(
-            "the SAE rescales activations by the norm of W_dec; call sae.fold_W_dec_norm() first"
+        raise ArgumentError(
+            "the SAE rescales activations by the norm of W_dec; call sae.fold_W_dec_norm() first",
+            "sae",
         )

@@ -9,6 +9,8 @@ from torch import Tensor
 from torch.nn.utils.rnn import pad_sequence
 from transformers import PreTrainedTokenizerBase
 
+from saif_helpers._internal.errors import ArgumentError
+
 Prompt = str | Sequence[int]
 """A rendered prompt, or the token ids of one."""
 REPLACEMENT = "\ufffd"
@@ -55,9 +57,10 @@ def token_ids(prompts: Sequence[Prompt], tokenizer: PreTrainedTokenizerBase) -> 
         if prompt and not isinstance(prompt, str):
             continue
         if not prompt or not (prompt.startswith(bos) or _opens_a_chat(prompt, tokenizer)):
-            raise ValueError(
-                f"the prompt {prompt[:60]!r} does not begin with {tokenizer.bos_token!r}; "
-                "make it with prompts.render or prompts.make_pairs"
+            raise ArgumentError(
+                f"the prompt {prompt[:60]!r} does not start with {tokenizer.bos_token!r}; "
+                "create it with prompts.render or prompts.make_pairs",
+                "prompts",
             )
     ids = [[] if isinstance(prompt, str) else list(prompt) for prompt in prompts]
     texts = [row for row, prompt in enumerate(prompts) if isinstance(prompt, str)]
@@ -225,8 +228,9 @@ def batches(
         ValueError: If there are no prompts or the batch size is not positive.
     """
     if not prompts or batch_size < 1:
-        raise ValueError(
-            f"{len(prompts)} prompts and batch_size={batch_size} given; give at least one of each"
+        raise ArgumentError(
+            f"{len(prompts)} prompts and batch_size={batch_size} given; give at least one of each",
+            "batch_size" if prompts else "prompts",
         )
     ids = token_ids(prompts, tokenizer)
     order = order_by_length(ids)

@@ -16,6 +16,7 @@ from pathlib import Path
 import torch
 from tqdm import tqdm
 
+from saif_helpers._internal.errors import FileContentError
 from saif_helpers.hub.download import local_sae
 from saif_helpers.hub.gguf_files import sha256_of
 from saif_helpers.hub.loading import load
@@ -135,9 +136,10 @@ def claim(training: Training) -> None:
         about["text"] = sha256_of(training.text)
     text = json.dumps(about, indent=1) + "\n"
     if noted.exists() and noted.read_text(encoding="utf-8") != text:
-        raise ValueError(
-            f"{training.folder} holds text of another recipe or model (see {noted}); give "
-            "another folder, or delete this one"
+        raise FileContentError(
+            f"{training.folder} contains text of another recipe or model (see {noted}); give "
+            "another folder, or delete this one",
+            training.folder,
         )
     training.folder.mkdir(parents=True, exist_ok=True)
     noted.write_text(text, encoding="utf-8")

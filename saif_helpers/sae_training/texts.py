@@ -16,6 +16,7 @@ from pathlib import Path
 
 import torch
 
+from saif_helpers._internal.errors import FileContentError
 from saif_helpers.contents import Content, load_contents
 from saif_helpers.instructions import InstructionType, load_instructions
 from saif_helpers.model.model import ModelWithSAEs
@@ -190,9 +191,10 @@ def given_parts(file: Path, model: ModelWithSAEs, n_parts: int) -> Iterator[list
     lines = [line.strip() for line in file.read_text(encoding="utf-8").splitlines()]
     lines = [line for line in lines if line]
     if len(lines) < n_parts:
-        raise ValueError(
+        raise FileContentError(
             f"{file} has {len(lines)} lines with text, too few for {n_parts} parts; give one text "
-            "a line, at least as many as parts, or ask for fewer parts"
+            "per line, at least as many as parts, or fewer parts",
+            file,
         )
     for part in range(n_parts):
         yield [

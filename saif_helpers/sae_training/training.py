@@ -15,6 +15,7 @@ from sae_lens.training.sae_trainer import SAETrainer
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
+from saif_helpers._internal.errors import ArgumentError
 from saif_helpers.sae_training.recipe import SAERecipe
 
 N_NORM_BATCHES = 20
@@ -59,9 +60,10 @@ def train_sae(
     if folder.exists():
         return folder
     if len(residual) < recipe.batch_size:
-        raise ValueError(
+        raise ArgumentError(
             f"{len(residual)} tokens captured, fewer than a step of {recipe.batch_size} takes; "
-            "capture more text, or give a smaller batch_size"
+            "capture more text, or give a smaller batch_size",
+            "residual",
         )
     folder.parent.mkdir(parents=True, exist_ok=True)
     checkpoints = folder.with_name(f".{folder.name}.checkpoints")

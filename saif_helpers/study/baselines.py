@@ -9,6 +9,7 @@ from collections.abc import Sequence
 
 from saif_helpers._internal.arguments import whole_number
 from saif_helpers._internal.checked import checked
+from saif_helpers._internal.errors import ArgumentError
 from saif_helpers.contents import Content
 from saif_helpers.instructions import InstructionType
 from saif_helpers.model.model import ModelWithSAEs
@@ -46,7 +47,9 @@ def most_frequent_first_token(model: ModelWithSAEs, texts: Sequence[str]) -> str
         ValueError: If there are no texts.
     """
     if not texts:
-        raise ValueError("most_frequent_first_token was given no texts; give reference answers")
+        raise ArgumentError(
+            "most_frequent_first_token was given no texts; give reference answers", "texts"
+        )
     firsts = first_tokens(model, texts)
     most = Counter(firsts).most_common(1)[0][0]
     token = "" if most is None else model.tokenizer.decode([most])
@@ -89,9 +92,10 @@ def force_first_token(
     """
     given = [tokens] * len(prompts) if isinstance(tokens, str | int) else list(tokens)
     if len(given) != len(prompts):
-        raise ValueError(
+        raise ArgumentError(
             f"{len(given)} first tokens given for {len(prompts)} prompts; give one for each, or "
-            "a single one for all"
+            "a single one for all",
+            "tokens",
         )
     max_new_tokens = whole_number("max_new_tokens", max_new_tokens, least=2)
     forced = [_forced_ids(model, token) for token in given]
@@ -109,9 +113,10 @@ def _forced_ids(model: ModelWithSAEs, token: str | int | None) -> list[int]:
         ids = model.tokenizer(token, add_special_tokens=False)["input_ids"]
     special = sorted(set(ids) & {*model.tokenizer.all_special_ids, *model.stop_ids})
     if special:
-        raise ValueError(
-            f"the special token {model.tokenizer.decode(special[:1])!r} is to be forced as a first "
-            "token; give a token that an answer can begin with"
+        raise ArgumentError(
+            f"the special token {model.tokenizer.decode(special[:1])!r} cannot be forced as a "
+            "first token; give a token that an answer can start with",
+            "tokens",
         )
     return ids
 

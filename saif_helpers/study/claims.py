@@ -11,6 +11,7 @@ from typing import Literal
 
 from saif_helpers._internal.arguments import check_finite
 from saif_helpers._internal.checked import checked
+from saif_helpers._internal.errors import ArgumentError
 from saif_helpers.intervals import Interval
 
 Verdict = Literal["supported", "not supported", "undecided"]
@@ -39,7 +40,7 @@ class Criterion:
     def __post_init__(self) -> None:
         """Raise if the side or the threshold is not valid."""
         if self.side not in ("above", "below"):
-            raise ValueError(f"side={self.side!r} given; give 'above' or 'below'")
+            raise ArgumentError(f"side={self.side!r} given; give 'above' or 'below'", "side")
         check_finite("threshold", self.threshold)
 
     @property
@@ -68,7 +69,7 @@ def verdict(checks: Sequence[Criterion]) -> Verdict:
         ValueError: If there are no checks.
     """
     if not checks:
-        raise ValueError("verdict was given no checks; a claim that nothing checks has no verdict")
+        raise ArgumentError("verdict was given no checks; give at least one", "checks")
     outcomes = [check.holds for check in checks]
     if False in outcomes:
         return "not supported"
@@ -90,8 +91,9 @@ def bounded_share(surely: int, possibly: int, n: int) -> Interval:
         ValueError: If not 0 <= surely <= possibly <= n, or n is 0.
     """
     if not 0 <= surely <= possibly <= n or n < 1:
-        raise ValueError(
+        raise ArgumentError(
             f"{surely} surely and {possibly} possibly of {n} given; give 0 <= surely <= possibly "
-            "<= n, and at least one thing"
+            "<= n, and n of at least 1",
+            "possibly",
         )
     return Interval(surely / n, surely / n, possibly / n, n)

@@ -4,6 +4,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from saif_helpers._internal.arguments import check_finite, share, whole_number
+from saif_helpers._internal.errors import ArgumentError
 from saif_helpers.comparison import check_distinct
 from saif_helpers.contents import Content, load_contents
 from saif_helpers.grading import GradeOutputs, check_grader, grade
@@ -51,9 +52,11 @@ def check_rules(rules: Sequence[Rule], n_random: int) -> Rule:
     """
     unknown = [rule for rule in rules if rule not in RULES]
     if unknown or not rules:
-        raise ValueError(f"rules {list(rules)} asked for; give one or more of {', '.join(RULES)}")
+        raise ArgumentError(
+            f"rules {list(rules)} given; give one or more of {', '.join(RULES)}", "rules"
+        )
     if n_random < 1:
-        raise ValueError(f"n_random={n_random} asked for; the verdict needs at least 1")
+        raise ArgumentError(f"n_random={n_random} given; the verdict needs at least 1", "n_random")
     return "paper" if "paper" in rules else rules[0]
 
 
@@ -142,15 +145,20 @@ def check_settings(
     """
     layers = model.saes.layers
     if not layers:
-        raise ValueError(f"{model.name} has no SAE; load it with SAEs of at least one layer")
+        raise ArgumentError(
+            f"{model.name} has no SAE; load it with SAEs of at least one layer", "model"
+        )
     fewest = min(model.saes.default_width(layer) for layer in layers)
     if not 1 <= k <= fewest:
-        raise ValueError(f"k = {k} asked for; give 1 to {fewest}, the number of latents")
+        raise ArgumentError(f"k = {k} given; give 1 to {fewest}, the number of latents", "k")
     whole_number("n_cards", n_cards, least=0)
     if n_cards > fewest:
-        raise ValueError(f"n_cards={n_cards} asked for; there are no more than {fewest} latents")
+        raise ArgumentError(f"n_cards={n_cards} given; there are only {fewest} latents", "n_cards")
     if not strengths or not decays:
-        raise ValueError("no strengths or no decays given; give at least one of each")
+        raise ArgumentError(
+            "no strengths or no decays given; give at least one of each",
+            "decays" if strengths else "strengths",
+        )
     for strength in strengths:
         check_finite("strength", strength)
     for decay in decays:

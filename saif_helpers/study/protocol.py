@@ -10,6 +10,7 @@ import pandas as pd
 
 from saif_helpers._internal.arguments import check_some, whole_number
 from saif_helpers._internal.checked import checked
+from saif_helpers._internal.errors import ArgumentError
 from saif_helpers._internal.types import Style
 from saif_helpers.contents import Content
 from saif_helpers.generation.interventions import Intervention
@@ -123,9 +124,10 @@ def norm_matched_controls(
     """
     sae, layer, n = model.saes[like.layer], like.layer, whole_number("n", n)
     if len(like.vector) != model.d_model:
-        raise ValueError(
-            f"controls of a vector with {len(like.vector)} entries asked for; {model.name} has "
-            f"d_model {model.d_model}: give a vector of this model"
+        raise ArgumentError(
+            f"a vector with {len(like.vector)} entries given for controls; {model.name} has "
+            f"d_model {model.d_model}: give a vector of this model",
+            "like",
         )
     drawn = (
         random_latents_vector(ranking, sae, k, beta, seed=seed + i, layer=layer) for i in range(n)

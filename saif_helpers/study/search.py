@@ -12,6 +12,7 @@ from typing import get_args
 import pandas as pd
 
 from saif_helpers._internal.checked import checked
+from saif_helpers._internal.errors import ArgumentError
 from saif_helpers._internal.types import Corpus, Style
 from saif_helpers.contents import Content, load_contents
 from saif_helpers.graders.text import normalise
@@ -87,14 +88,15 @@ def check_no_test_leakage(contents: Sequence[Content], test: Sequence[Content] =
     kept_back = _shipped_test() | {_key(content) for content in test}
     for content in contents:
         if content.split in TEST_SPLITS:
-            problem = f"is of the split {content.split!r}"
+            problem = f"is in the split {content.split!r}"
         elif _key(content) in kept_back:
             problem = f"has the text of a test content, though its split is {content.split!r}"
         else:
             continue
-        raise ValueError(
+        raise ArgumentError(
             f"the content {content.text!r} {problem}; find latents on the identification split and "
-            "choose settings on the validation split, on no content that is reported on"
+            "choose settings on the validation split, never on contents that are reported",
+            "contents",
         )
 
 
@@ -157,7 +159,7 @@ def search(
 
     Returns:
         A row for each setting, as from `sweep`, over all rounds; settings that were kept longer
-        have more contents. `shortlist` and `best_setting` prefer those.
+        have more contents.
 
     Raises:
         ValueError: If the rounds do not grow, contents are too few, or one is a test content.
@@ -185,24 +187,19 @@ def check_search(
 ) -> None:
     """Raise if the arguments of `search` are not valid.
 
-    Args:
-        contents: As for `search`.
-        rounds: As for `search`.
-        keep: As for `search`.
-        test: As for `search`.
-
-    Raises:
-        ValueError: As `search`.
+    For arguments and errors see `search`.
     """
     if not 0 < rounds[0] < rounds[1] < rounds[2] or min(keep) < 1:
-        raise ValueError(
+        raise ArgumentError(
             f"rounds={rounds} and keep={keep} given; each round must steer more contents than the "
-            "one before it, and keep at least one setting"
+            "one before it, and keep at least one setting",
+            "rounds",
         )
     if len(contents) < max(rounds):
-        raise ValueError(
-            f"{len(contents)} contents given, the last round wants {max(rounds)}; give more "
-            "validation contents or smaller rounds"
+        raise ArgumentError(
+            f"{len(contents)} contents given, but the last round needs {max(rounds)}; give more "
+            "validation contents or smaller rounds",
+            "contents",
         )
     check_no_test_leakage(contents, test)
 
@@ -224,9 +221,11 @@ def shortlist(table: pd.DataFrame, n: int, per: Sequence[str] = ()) -> list[Stee
         ValueError: If the table is empty, or lacks columns.
     """
     if table.empty:
-        raise ValueError("a choice was asked of an empty table; sweep at least one setting")
+        raise ArgumentError("an empty table given; sweep at least one setting", "table")
     if missing := {*SETTING_COLUMNS, *MEASURED} - set(table.columns):
-        raise ValueError(f"the table has no {', '.join(sorted(missing))}; give one of sweep's")
+        raise ArgumentError(
+            f"the table has no {', '.join(sorted(missing))}; give a table from sweep", "table"
+        )
     order = table.sort_values(MEASURED, ascending=[False, False, False, True], kind="stable")
     best = order.groupby(list(per), sort=False).head(n) if per else order.head(n)
     return [SteeringSetting(**row) for row in best[SETTING_COLUMNS].to_dict("records")]

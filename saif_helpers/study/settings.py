@@ -10,6 +10,7 @@ from itertools import product
 
 from saif_helpers._internal.arguments import check_finite, check_some, several, whole_number
 from saif_helpers._internal.checked import checked
+from saif_helpers._internal.errors import ArgumentError
 from saif_helpers._internal.types import Style
 from saif_helpers.contents import Content
 from saif_helpers.generation.interventions import Intervention
@@ -89,9 +90,9 @@ class SteeringSetting:
             sae = model.saes[self.layer]
             source = saif_vector(source, sae, self.k, self.beta, layer=self.layer)
         elif source.layer != self.layer:
-            raise ValueError(
-                f"layer {self.layer} is to be steered with a vector that was made for layer "
-                f"{source.layer}; give each layer its own"
+            raise ArgumentError(
+                f"layer {self.layer} needs its own vector; this one is of layer {source.layer}",
+                "source",
             )
         return source.scaled(self.strength).at(self.placement, self.decay)
 
@@ -234,9 +235,10 @@ def grade_settings(
     check_some(settings=settings, contents=contents)
     missing = sorted({setting.layer for setting in settings} - set(sources))
     if missing:
-        raise ValueError(
+        raise ArgumentError(
             f"settings at layer {missing[0]} given; there are sources for layers "
-            f"{', '.join(map(str, sorted(sources))) or 'none'}: rank that layer too"
+            f"{', '.join(map(str, sorted(sources))) or 'none'}: rank that layer too",
+            "sources",
         )
     options = {"style": style, "max_new_tokens": max_new_tokens, "batch_size": batch_size}
     found: dict[SteeringSetting, Grades] = {}

@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 
+from saif_helpers._internal.errors import ArgumentError
 from saif_helpers._internal.warn import warn
 from saif_helpers.activations import capture_pairs
 from saif_helpers.analysis.separation import auroc
@@ -52,7 +53,7 @@ def steerable(
     if not found:
         raise next(iter(problems.values()))
     for layer, error in problems.items():
-        warn(f"layer {layer} is left out of the study: {error}")
+        warn(f"layer {layer} is omitted from the study: {error}")
     return found
 
 
@@ -88,11 +89,12 @@ def baseline_grades(
     }
     gain = paired_difference(grades[PROMPTING], grades[NOTHING], "loose")
     if gain.low <= 0:
-        raise ValueError(
-            f"{model.name} does not follow the instruction {instruction.name!r} when it is asked: "
+        raise ArgumentError(
+            f"{model.name} does not follow the instruction {instruction.name!r} when prompted: "
             f"{grades[PROMPTING].proportion('loose')} of its outputs pass loosely, and "
-            f"{grades[NOTHING].proportion('loose')} with no instruction, for example "
-            f"{prompted[0]!r}. Reword it, mend the grader, or take a model that follows it"
+            f"{grades[NOTHING].proportion('loose')} without instruction, for example "
+            f"{prompted[0]!r}. Reword it, fix the grader, or use a model that follows it",
+            "instruction",
         )
     if not any(grades[PROMPTING].strict):
         warn(

@@ -12,6 +12,7 @@ from IPython.display import clear_output
 
 from saif_helpers._internal.arguments import check_some, seed_number, whole_number
 from saif_helpers._internal.checked import checked
+from saif_helpers._internal.errors import ArgumentError
 from saif_helpers.activations import capture_pairs
 from saif_helpers.contents import load_contents
 from saif_helpers.display.side_by_side import SideBySide, steer
@@ -89,9 +90,10 @@ class Playground(widgets.VBox):
         self._captured, self._held = {}, False
         for name, setting in self._settings.items():
             if setting.layer not in self._lm.saes:
-                raise ValueError(
-                    f"layer {setting.layer} is to be steered for {name!r}; there are SAEs for the "
-                    f"layers {self._lm.saes.layers}"
+                raise ArgumentError(
+                    f"layer {setting.layer} is set for {name!r}; there are SAEs for the "
+                    f"layers {self._lm.saes.layers}",
+                    "settings",
                 )
         self.shown: SideBySide | None = None
         self._make_controls(sentence)
