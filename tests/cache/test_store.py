@@ -109,7 +109,7 @@ def test_an_entry_of_another_schema_or_kind_of_file_is_left_out(kept):
     older = json.dumps({"schema": "saif-store-0", "key": entries.read_key(path), "sha256": ""})
     no_entry = "damaged, or not an entry"
     for text, said in [
-        (older, "of schema 'saif-store-0'"),
+        (older, "it has schema 'saif-store-0'"),
         ("{}", no_entry),
         ("[" * 9999, no_entry),
     ]:
@@ -215,7 +215,7 @@ def test_work_goes_on_with_one_warning_where_nothing_can_be_kept(tmp_path, monke
         with warnings.catch_warnings(record=True) as caught:
             warnings.simplefilter("always")
             found = capture(model, PROMPTS, [1], SIZE)[1]
-        assert [f"cannot be kept in {folder}" in str(each.message) for each in caught] == [True]
+        assert [f"cannot be stored in {folder}" in str(each.message) for each in caught] == [True]
         torch.testing.assert_close(found, expected, atol=1e-4, rtol=1e-4)
         assert not [path for path in folder.rglob("*") if path.is_file()]
         monkeypatch.setattr(os, "fsync", no_space)

@@ -131,7 +131,7 @@ def test_what_is_no_whole_gguf_file_is_refused(file, tmp_path):
         converted(other)
     cut = tmp_path / "cut.gguf"
     cut.write_bytes(file.read_bytes()[:3000])
-    with pytest.raises(ValueError, match="cut off"):
+    with pytest.raises(ValueError, match="truncated"):
         converted(cut)
     with unreadable("Tiny.F32.gguf"):
         converted(file, sha256="0" * 64)

@@ -245,7 +245,7 @@ def test_a_damaged_file_is_named_and_asked_for_again(judge, server, tmp_path, da
     reason = whole.index(kept["answer"]["reason"])
     others["one byte"] = whole[:reason] + "_" + whole[reason + 1 :]
     first.write_text(others.get(damage, damage))
-    with pytest.warns(UserWarning, match=f"{first.name} is damaged.*asked again"):
+    with pytest.warns(UserWarning, match=f"{first.name} is damaged.*requested again"):
         assert judge().grade(OUTPUTS, ITEMS, FRENCH) == grades
     assert len(server.requests) == 4
     assert judge().grade(OUTPUTS, ITEMS, FRENCH) == grades
@@ -256,7 +256,7 @@ def test_answers_are_kept_whole_or_not_at_all(judge, monkeypatch, tmp_path):
     def full(source, target):
         raise OSError("no space left")
 
-    said = pytest.warns(UserWarning, match=r"answers cannot be kept in .* \(no space left\)")
+    said = pytest.warns(UserWarning, match=r"answers cannot be cached in .* \(no space left\)")
     with monkeypatch.context() as patched, said:
         patched.setattr("os.replace", full)
         grades = judge().grade(OUTPUTS, ITEMS, FRENCH)  # what was paid for is used

@@ -182,7 +182,7 @@ def test_saes_need_not_name_their_layer_and_a_silent_one_is_left_out():
     small = {"test": load_contents("test")[-20:], "rounds": (1, 2, 3), "n_random": 1}
     small |= {"identification": load_contents("identification")[:20], "strengths": (2.0,)}
     rules = ["difference in means", "paper"]
-    with pytest.warns(UserWarning, match="layer 0 is left out of the study: no latent is active"):
+    with pytest.warns(UserWarning, match="layer 0 is omitted from the study: no latent is active"):
         found = study_instruction(model, FACTS, rules=rules, n_cards=1, **small)
     layers = {setting.layer for setting in found.settings.values()}
     assert layers <= set(model.saes.layers[1:])
