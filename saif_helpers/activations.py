@@ -12,6 +12,7 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from saif_helpers._internal.checked import checked
+from saif_helpers._internal.errors import ArgumentError
 from saif_helpers.model.batching import Parts, run_batches
 from saif_helpers.model.cached_batches import cached_batches
 from saif_helpers.model.model import ModelWithSAEs
@@ -28,10 +29,9 @@ def capture(
 ) -> dict[int, Float[Tensor, "prompts d_model"]]:
     """Capture the residual stream at the read-out position, a prompt's last token.
 
-    One nnsight trace for each batch; the forward pass stops after the last layer asked for, whose
-    MLP is computed for the read-out position alone. Of a remote model nothing but these rows comes
-    back, one request for each batch. Rows differ by rounding (the order of sums) with the prompts
-    they share a batch with, and with whether a later layer is asked for too.
+    Each batch is one nnsight trace. The forward pass stops after the last requested layer, whose
+    MLP is computed for the read-out position only. A remote model returns only these rows, with one
+    request per batch. Rows differ by rounding error between batches and sets of layers.
 
     >>> residual = saif.capture(organism, prompts, layers=[0, 2])
     >>> residual[2].shape == (len(prompts), organism.d_model)
@@ -41,15 +41,14 @@ def capture(
         model: The model.
         prompts: Rendered prompts (see `render`).
         layers: Layers to capture, counted from 0, in any order.
-        batch_size: Prompts in one forward pass. Prompts of like length share one, to save padding.
-            By default 64, on a GPU as many as fit, see `batching.default_batch_size`.
+        batch_size: Prompts in one forward pass, grouped by length to save padding. By default 64,
+            on a GPU as many as fit, see `batching.default_batch_size`.
 
     Returns:
         Layer to residual stream in float32, rows in the order of `prompts`, on the CPU.
 
     Raises:
-        ValueError: If a layer does not exist, there is nothing to capture, or the model's number
-            format is too narrow for its residual stream.
+        ValueError: If there is no such layer or nothing to capture, or the stream overflows.
     """
     wanted = _checked(model, layers)
     streams = {
@@ -68,9 +67,10 @@ def capture(
             streams[layer][rows] = found[str(layer)].float()
     for layer, stream in streams.items():
         if not stream.isfinite().all():
-            raise ValueError(
-                f"the residual stream of {model.name} after layer {layer} goes beyond "
-                f"{model.lm.dtype}; load the model with dtype=torch.bfloat16 or torch.float32"
+            raise ArgumentError(
+                f"the residual stream of {model.name} after layer {layer} overflows "
+                f"{model.lm.dtype}; load the model with dtype=torch.bfloat16 or torch.float32",
+                "model",
             )
     return {layer: streams[layer] for layer in layers}
 
@@ -109,7 +109,7 @@ def capture_tokens(
     layers: Sequence[int],
     batch_size: int | None = None,
 ) -> Iterator[dict[int, Float[Tensor, "tokens d_model"]]]:
-    """Capture the residual stream at every token but padding and the beginning of the sequence.
+    """Capture the residual stream at every token except padding and beginning-of-sequence.
 
     >>> batches = saif.capture_tokens(organism, prompts, layers=[2])
     >>> n_tokens = sum(len(streams[2]) for streams in batches)
@@ -121,13 +121,12 @@ def capture_tokens(
         batch_size: Prompts in one forward pass, by default as in `capture`, but 64 at most.
 
     Yields:
-        For one batch at a time, so that memory stays bounded: layer to residual stream, a row for
-        each token; the same tokens in the same order for every layer. Batches go from short prompts
-        to long.
+        One batch at a time, so that memory stays bounded: layer to residual stream, a row for each
+        token, with the same tokens in the same order for every layer. Short prompts come first.
 
     Raises:
         ValueError: If a layer does not exist, there is nothing to capture, or the model is remote:
-            all tokens' streams are far larger than the texts and would all travel.
+            the streams of all tokens are too large to download.
     """
     for _, (_, streams) in capture_batches(model, prompts, layers, batch_size):
         yield streams
@@ -161,14 +160,15 @@ def capture_batches(
         return tokens, {layer: streams[layer][keep.to(streams[layer].device)] for layer in layers}
 
     options = {"description": "capture", "given": f"layers {wanted}"}
-    # No more than 64: what is done with so many tokens, such as encoding, takes memory as well.
+    # At most 64, since processing all these tokens, such as encoding them, takes memory too.
     yield from run_batches(model, prompts, step, batch_size, **options, largest=64)
 
 
 def _checked(model: ModelWithSAEs, layers: Sequence[int]) -> list[int]:
-    """Return the layers in the order of the forward pass, each once and each existing."""
+    """Validate the layers, and return them sorted and without duplicates."""
     if not layers:
-        raise ValueError(f"no layers asked for; {model.name} has layers 0-{model.n_layers - 1}")
+        known = f"{model.name} has layers 0-{model.n_layers - 1}"
+        raise ArgumentError(f"no layers given; {known}", "layers")
     for layer in layers:
         model.layer(layer)
     return sorted(set(layers))
@@ -182,8 +182,8 @@ def _trace(
 ) -> dict[int, Float[Tensor, "rows positions d_model"]]:
     """Run one batch up to the last of the layers and keep the residual stream at some positions.
 
-    Nothing mixes tokens after a layer's attention, so the last layer's MLP gets those alone. Its
-    output is then added to the stream at every position, which is right only where it was asked.
+    After attention, positions are independent, so the last layer's MLP runs only at the requested
+    positions. Its output broadcasts over all positions; values elsewhere are wrong and are dropped.
     """
     modules = {layer: model.layer(layer) for layer in layers}
     mlp = getattr(modules[layers[-1]], "mlp", None) if positions != slice(None) else None

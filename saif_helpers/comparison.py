@@ -1,4 +1,4 @@
-"""Comparison of two methods on the same contents: the paired difference of their shares."""
+"""Comparison of two methods on the same contents: paired difference of proportions."""
 
 import math
 from collections import Counter
@@ -7,26 +7,26 @@ from collections.abc import Iterable
 from scipy.optimize import brentq
 from scipy.stats import norm
 
-from saif_helpers._internal.arguments import share
+from saif_helpers._internal.arguments import ArgumentError, share
 from saif_helpers._internal.checked import checked
 from saif_helpers.grading import Grades, Kind, passed
 from saif_helpers.intervals import Interval
 
 
 def check_distinct(contents: Iterable[str]) -> None:
-    """Refuse a content that comes twice where outputs are counted as independent of one another.
+    """Raise if a content is repeated, since its outputs are not independent.
 
     Args:
         contents: The contents.
 
     Raises:
-        ValueError: If one of them comes twice.
+        ValueError: If one of them is repeated.
     """
     for text, times in Counter(contents).items():
         if times > 1:
-            raise ValueError(
-                f"the content {text!r} comes {times} times, and outputs for one content are not "
-                "independent; give each content that is reported on once"
+            raise ArgumentError(
+                f"the content {text!r} occurs {times} times; give each test content once",
+                "contents",
             )
 
 
@@ -37,9 +37,8 @@ def paired_difference(
     """Return how much more often `first` passes than `second` on the same contents.
 
     The interval is Tango's for paired proportions (doi
-    10.1002/(SICI)1097-0258(19980430)17:8<891::AID-SIM780>3.0.CO;2-B): it holds the differences that
-    a score test does not reject. A 95 % interval misses 4.7 % of the time on average, at worst
-    6.6 % (60 to 200 contents).
+    10.1002/(SICI)1097-0258(19980430)17:8<891::AID-SIM780>3.0.CO;2-B): the differences that a score
+    test does not reject. A 95 % interval misses 4.7 to 6.6 % of the time (60 to 200 contents).
 
     >>> unsteered = saif.grade(saif.generate(organism, prompts), items, french)
     >>> print(saif.paired_difference(grades, unsteered, "loose").value)
@@ -55,16 +54,18 @@ def paired_difference(
         The difference of the two shares and its interval.
 
     Raises:
-        ValueError: If the two were not graded on the same contents, or on one more than once.
+        ValueError: If they were not graded on the same contents, or a content is repeated.
     """
     if first.instruction != second.instruction:
-        raise ValueError(
-            f"grades for {first.instruction!r} and for {second.instruction!r} given; compare "
-            "methods on one instruction"
+        raise ArgumentError(
+            f"grades for {first.instruction!r} and {second.instruction!r}; compare one instruction",
+            "second",
         )
     share("confidence", confidence)
     if [item.content for item in first.items] != [item.content for item in second.items]:
-        raise ValueError("the two grades are of different contents; grade both on the same ones")
+        raise ArgumentError(
+            "the grades are of different contents; grade both on the same", "second"
+        )
     check_distinct(item.content for item in first.items)
     pairs = list(zip(passed(first, kind), passed(second, kind), strict=True))
     n = len(pairs)
@@ -79,10 +80,10 @@ def paired_difference(
 def _highest(first_alone: int, second_alone: int, n: int, confidence: float) -> float:
     """Return the highest difference that Tango's score test does not reject."""
 
-    def rejected_by(difference: float) -> float:  # how far the score is below its lowest allowed
+    def rejected_by(difference: float) -> float:  # distance of the score below its bound
         middle = (2 * n - first_alone + second_alone) * difference - first_alone - second_alone
         last = 8 * n * second_alone * difference * (1 - difference)
-        alone = (math.sqrt(max(middle**2 + last, 0.0)) - middle) / (4 * n)  # likeliest, of second's
+        alone = (math.sqrt(max(middle**2 + last, 0.0)) - middle) / (4 * n)  # MLE of second's
         variance = n * (2 * alone + difference * (1 - difference))
         score = first_alone - second_alone - n * difference
         return -z - score / math.sqrt(variance) if variance > 0 else -z

@@ -1,4 +1,4 @@
-"""The sentences that instructions are about, in three splits."""
+"""The sentences that instructions apply to, in three splits."""
 
 import json
 from collections.abc import Mapping
@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from saif_helpers._internal.checked import checked
+from saif_helpers._internal.errors import ArgumentError, FileContentError
 from saif_helpers._internal.paths import DATA
 from saif_helpers._internal.types import Corpus
 from saif_helpers.graders.grader import Item
@@ -17,7 +18,7 @@ SENTENCES = {"grammar": "sentences.jsonl", "natural": "natural.jsonl"}
 @checked
 @dataclass(frozen=True)
 class Content:
-    """A sentence that an instruction can be about.
+    """A sentence that an instruction can be applied to.
 
     >>> content = saif.Content("The cat sleeps.", references={"french": "Le chat dort."})
     >>> content.item(french).reference
@@ -25,10 +26,9 @@ class Content:
 
     Attributes:
         text: The sentence.
-        references: Instruction name to the right answer.
-        slots: What fills an instruction's slots, for example ``{"keyword": "garden"}``.
-        split: ``"identification"``, ``"validation"`` or ``"test"``, where it comes from the shipped
-            data.
+        references: Instruction name to the correct answer.
+        slots: Values of an instruction's slots, for example ``{"keyword": "garden"}``.
+        split: ``"identification"``, ``"validation"`` or ``"test"``, if shipped.
     """
 
     text: str
@@ -37,11 +37,13 @@ class Content:
     split: str = ""
 
     def __post_init__(self) -> None:
-        """Refuse what is not text, which would fail far from here."""
+        """Raise if a reference or slot is not a string."""
         for name, texts in (("reference", self.references), ("slot", self.slots)):
             for key, text in texts.items():
                 if not isinstance(text, str):
-                    raise ValueError(f"{name} {key!r} of {self.text!r} is {text!r}; give a text")
+                    raise ArgumentError(
+                        f"{name} {key!r} of {self.text!r} is {text!r}; give a text", f"{name}s"
+                    )
 
     @checked
     def item(self, instruction: InstructionType) -> Item:
@@ -63,24 +65,23 @@ def load_contents(
         split: ``"identification"``, ``"validation"`` or ``"test"``.
         corpus: ``"grammar"``, the organism's sentences, with exact references; or ``"natural"``,
             English sentences written for this book, for real models, without references.
-        path: A file of the same layout (one JSON object a line) to read instead of the package's.
+        path: A file with the same layout (one JSON object per line) to read instead.
 
     Returns:
         The contents, in the file's order.
 
     Raises:
-        ValueError: If the corpus is unknown, a line of the file is not as it should be, or the file
-            has no line of this split.
+        ValueError: If the corpus or split is unknown, or a line of the file is not valid.
     """
     if corpus not in SENTENCES:
-        raise ValueError(f"corpus {corpus!r} asked for; give 'grammar' or 'natural'")
+        raise ArgumentError(f"corpus {corpus!r} given; give 'grammar' or 'natural'", "corpus")
     path = path or DATA / SENTENCES[corpus]
     lines = enumerate(path.read_text(encoding="utf-8").splitlines(), start=1)
     entries = [_entry(line, f"{path}, line {number}") for number, line in lines if line.strip()]
     found = [_content(entry) for entry in entries if entry["split"] == split]
     if not found:
         splits = sorted({entry["split"] for entry in entries})
-        raise ValueError(f"split {split!r} asked for; the file has {', '.join(splits)}")
+        raise ArgumentError(f"split {split!r} given; the file has {', '.join(splits)}", "split")
     return found
 
 
@@ -88,12 +89,13 @@ def _entry(line: str, where: str) -> dict:
     try:
         entry = json.loads(line)
     except ValueError as error:
-        raise ValueError(f"{where} is not JSON: {error}") from error
+        raise FileContentError(f"{where} is not JSON: {error}", where) from error
     needed = ("split", "content")
     if not (isinstance(entry, dict) and all(isinstance(entry.get(name), str) for name in needed)):
-        raise ValueError(
+        raise FileContentError(
             f'{where} needs "split" and "content", both text; it is {line[:80]!r}. Other texts in '
-            'it fill slots; "references" may hold right answers by the name of the instruction'
+            'it fill slots; "references" may hold right answers by the name of the instruction',
+            where,
         )
     return entry
 

@@ -1,6 +1,6 @@
 """Grades of generated outputs: strict and loose proportions with their intervals.
 
-The paper's strict and loose accuracy are not known in its own words; see `graders` for this book's.
+The abstract does not define strict and loose accuracy; see `graders` for this book's definitions.
 """
 
 import math
@@ -10,7 +10,7 @@ from typing import Literal
 
 import pandas as pd
 
-from saif_helpers._internal.arguments import check_same_lengths
+from saif_helpers._internal.arguments import ArgumentError, check_same_lengths
 from saif_helpers._internal.checked import checked
 from saif_helpers.contents import Content
 from saif_helpers.graders.broken import is_broken
@@ -21,9 +21,9 @@ from saif_helpers.instructions import InstructionType
 from saif_helpers.intervals import Interval, wilson
 
 Kind = Literal["strict", "loose", "broken"]
-PER_OUTPUT = ("items", "outputs", "strict", "loose", "broken")  # what grades have for each
+PER_OUTPUT = ("items", "outputs", "strict", "loose", "broken")  # fields with one entry per output
 GradeOutputs = Callable[[Sequence[str], Sequence[Item], InstructionType], "Grades"]
-"""What grades outputs: `grade`, by the instruction's rules, or the ``grade`` of a `Judge`."""
+"""A function that grades outputs: `grade`, by rules, or the ``grade`` method of a `Judge`."""
 
 
 @checked
@@ -35,13 +35,12 @@ class Grades:
     1.00 [0.51, 1.00]
 
     Attributes:
-        instruction: Name of the instruction that was asked for.
+        instruction: Name of the instruction.
         items: What each output was graded against.
         outputs: The outputs.
         strict: Whether each output passes strictly.
         loose: Whether each output passes loosely.
-        broken: Whether each output is broken (`is_broken`), and so passes neither; by
-            default none is.
+        broken: Whether each output is broken (`is_broken`), and so passes neither.
     """
 
     instruction: str
@@ -52,7 +51,7 @@ class Grades:
     broken: tuple[bool, ...] = ()
 
     def __post_init__(self) -> None:
-        """Fill in the default, and refuse grades that are not of the same outputs."""
+        """Set the default, and raise if the fields differ in length."""
         if not self.broken:
             object.__setattr__(self, "broken", (False,) * len(self.outputs))
         check_same_lengths(**{name: getattr(self, name) for name in PER_OUTPUT})
@@ -62,11 +61,11 @@ class Grades:
         """Return the share of outputs that pass, with its Wilson interval.
 
         Outputs for the same content (see `pool_grades`) are not independent, so the content is the
-        unit: each contributes the share of its outputs that pass. The interval is right where the
-        outputs for a content all pass or all fail, and too wide otherwise.
+        unit: each contributes the share of its outputs that pass. The interval is exact if the
+        outputs for a content all pass or all fail, and conservative otherwise.
 
         Args:
-            kind: ``"strict"`` or ``"loose"``; or ``"broken"``, for the share that is broken.
+            kind: ``"strict"``, ``"loose"`` or ``"broken"``.
             confidence: Coverage of the interval.
 
         Returns:
@@ -94,9 +93,9 @@ class Grades:
 
 @checked
 def grade(outputs: Sequence[str], items: Sequence[Item], instruction: InstructionType) -> Grades:
-    """Grade outputs of one instruction; a broken output passes nothing, whatever its checks say.
+    """Grade outputs of one instruction; a broken output always fails.
 
-    What a reasoning model thinks before it answers (`text.without_thought`) is not graded.
+    The reasoning block of a reasoning model (`text.without_thought`) is not graded.
 
     >>> item = saif.Item("The cat sleeps.", reference="Le chat dort.")
     >>> saif.grade(["Le chat dort.", "Le chat mange."], [item, item], french).strict
@@ -111,8 +110,8 @@ def grade(outputs: Sequence[str], items: Sequence[Item], instruction: Instructio
         The grades.
 
     Raises:
-        GraderError: If a check fails on an output, answers with something else than True or False,
-            or does not come back (`run_check.TIME_LIMIT`); it has the outputs.
+        GraderError: If a check raises, does not return a bool, or times out
+            (`run_check.TIME_LIMIT`); the error holds the outputs.
         ValueError: If there is nothing to grade, or not one item for each output.
     """
     check_lengths(outputs, items)
@@ -132,7 +131,7 @@ def grade(outputs: Sequence[str], items: Sequence[Item], instruction: Instructio
 
 
 def broken_outputs(outputs: Sequence[str], items: Sequence[Item]) -> tuple[bool, ...]:
-    """Return which outputs are broken; one that equals its reference is not.
+    """Return which outputs are broken; outputs equal to their reference are not.
 
     Args:
         outputs: Generated texts.
@@ -149,7 +148,7 @@ def broken_outputs(outputs: Sequence[str], items: Sequence[Item]) -> tuple[bool,
 
 
 def check_lengths(outputs: Sequence[str], items: Sequence[Item]) -> None:
-    """Refuse outputs that cannot be graded.
+    """Raise if outputs cannot be graded.
 
     Args:
         outputs: Generated texts.
@@ -159,27 +158,26 @@ def check_lengths(outputs: Sequence[str], items: Sequence[Item]) -> None:
         ValueError: If there is nothing to grade, or not one item for each output.
     """
     if isinstance(outputs, str):
-        raise ValueError(f"the text {outputs[:40]!r} given; give a list of outputs")
+        raise ArgumentError(f"the string {outputs[:40]!r} given; give a list of outputs", "outputs")
     if len(outputs) != len(items) or not outputs:
-        raise ValueError(
-            f"{len(outputs)} outputs and {len(items)} items given; give at least one output, and "
-            "one item for each"
+        raise ArgumentError(
+            f"{len(outputs)} outputs and {len(items)} items given; give equally many, at least one",
+            "items" if outputs else "outputs",
         )
 
 
 @checked
 def check_grader(instruction: InstructionType, content: Content) -> None:
-    """Try an instruction's grader on a content, so that a bad one fails before anything runs.
+    """Try an instruction's grader on a content, to catch errors before anything is generated.
 
-    >>> saif.check_grader(french, validation[0])  # says nothing, so all is well
+    >>> saif.check_grader(french, validation[0])  # no error: the grader works
 
     Args:
         instruction: The instruction.
         content: A content.
 
     Raises:
-        ValueError: If a check of the grader fails on an output, does not come back, answers with
-            something else than True or False, or strict passes where loose does not.
+        ValueError: If a check fails as in `grade`, or strict passes where loose does not.
     """
     item = content.item(instruction)
     samples = [item.content, item.content.upper(), "", "?", "{}"]
@@ -190,15 +188,13 @@ def check_grader(instruction: InstructionType, content: Content) -> None:
             for kind in ("strict", "loose")
         }
         if answers["strict"] and not answers["loose"]:
-            raise ValueError(
-                f"the grader of instruction {instruction.name!r} passes {output!r} strictly and "
-                "not loosely; what passes strictly must pass loosely too"
-            )
+            said = f"the grader of instruction {instruction.name!r} passes {output!r} strictly"
+            raise ArgumentError(f"{said} and not loosely; strict must imply loose", "instruction")
 
 
 @checked
 def pool_grades(several: Sequence[Grades]) -> Grades:
-    """Put the grades of several runs together, for example of one control with several seeds.
+    """Concatenate the grades of several runs, for example of one control with several seeds.
 
     Runs on the same contents are not independent, so `Grades.proportion` counts contents.
 
@@ -216,17 +212,16 @@ def pool_grades(several: Sequence[Grades]) -> Grades:
     """
     names = sorted({grades.instruction for grades in several})
     if len(names) != 1:
-        raise ValueError(
-            f"pool_grades was given grades for {names or 'nothing'}; give one instruction's"
+        raise ArgumentError(
+            f"pool_grades was given grades for {names or 'nothing'}; give one instruction's",
+            "several",
         )
     joined = {name: sum((getattr(grades, name) for grades in several), ()) for name in PER_OUTPUT}
     return Grades(names[0], **joined)
 
 
 def passed(grades: Grades, kind: Kind) -> tuple[bool, ...]:
-    """Return which outputs pass, in order, or refuse a kind that there is none of."""
+    """Return which outputs pass, in order; raise if there is no such kind."""
     if kind not in ("strict", "loose", "broken"):
-        raise ValueError(
-            f"grades of the kind {kind!r} asked for; give 'strict', 'loose' or 'broken'"
-        )
+        raise ArgumentError(f"kind={kind!r} given; give 'strict', 'loose' or 'broken'", "kind")
     return getattr(grades, kind)

@@ -1,9 +1,8 @@
-"""Instruction types: one request, worded in many ways and languages, and the grader that checks it.
+"""Instruction types: a request with wordings in several languages, and its grader.
 
 Paper, latent identification (standing: stated): each instruction is reworded syntactically and
-translated, so that the latents found are not tied to one wording. How many wordings and which
-languages is not known; this book takes at least ten wordings in at least six languages (standing:
-ours).
+translated, so that the latents found are not tied to one wording. The numbers are not known;
+this book uses at least ten wordings in at least six languages (standing: ours).
 """
 
 import json
@@ -13,6 +12,7 @@ from pathlib import Path
 from typing import Literal
 
 from saif_helpers._internal.checked import checked
+from saif_helpers._internal.errors import ArgumentError
 from saif_helpers._internal.paths import DATA
 from saif_helpers._internal.types import Corpus
 from saif_helpers._internal.wordings import check_held_out, check_wordings
@@ -40,7 +40,7 @@ FILES_OF = {
 class InstructionType:
     """A kind of instruction, for example "translate into French".
 
-    A new one needs a name, two or more wordings and a grader:
+    A new one needs a name, at least two wordings and a grader:
 
     >>> shout = saif.InstructionType(
     ...     name="shout",
@@ -55,13 +55,13 @@ class InstructionType:
 
     Attributes:
         name: Short name, the key of this instruction's references in the contents.
-        wordings: Language code to the wordings in that language. A wording may hold slots, for
+        wordings: Language code to the wordings in that language. A wording may contain slots, for
             example ``"Include the word {keyword}."``.
-        grader: Strict and loose check of an output; or a single check, for both.
+        grader: Strict and loose check of an output, or a single check for both.
         title: Name for tables and figures; `name` by default.
-        description: What is asked, in a sentence.
-        output_language: Language code of a right output.
-        slots: Names that every wording holds in braces, filled from each content.
+        description: The request in one sentence.
+        output_language: Language code of a correct output.
+        slots: Names that every wording contains in braces, filled from each content.
         held_out_language: A language whose wordings count as unseen, or None.
         held_out_wordings: Indices of wordings, in every language, that count as unseen.
     """
@@ -77,7 +77,7 @@ class InstructionType:
     held_out_wordings: Sequence[int] = ()
 
     def __post_init__(self) -> None:
-        """Refuse what would fail later: too few wordings, duplicates, wrong slots or hold-outs."""
+        """Raise for too few wordings, duplicates, and invalid slots or hold-outs."""
         if not self.title:
             object.__setattr__(self, "title", self.name)
         if callable(self.grader):  # one check for both grades
@@ -91,20 +91,21 @@ class InstructionType:
     ) -> dict[str, list[str]]:
         """Return the seen, the unseen or all wordings, by language.
 
-        A wording is unseen when its language or its index is held out of the organism's training.
+        A wording is unseen if its language or index is held out from the organism's training.
 
         Args:
-            wordings: Which of the wordings.
+            wordings: Which wordings.
             languages: Which languages, in this order; by default all that have such wordings.
 
         Returns:
-            Language code to a non-empty list of wordings, slots not filled.
+            Language code to a non-empty list of wordings with unfilled slots.
 
         Raises:
-            ValueError: If a language asked for has no such wordings.
+            ValueError: If a requested language has no such wordings.
         """
         if wordings not in ("seen", "unseen", "all"):
-            raise ValueError(f"wordings={wordings!r} asked for; give 'seen', 'unseen' or 'all'")
+            said = f"wordings={wordings!r} given; give 'seen', 'unseen' or 'all'"
+            raise ArgumentError(said, "wordings")
         chosen = {}
         for language, texts in self.wordings.items():
             kept = [
@@ -115,39 +116,42 @@ class InstructionType:
             if kept:
                 chosen[language] = kept
         if languages is not None and not languages:
-            raise ValueError("an empty list of languages given; give at least one, or None for all")
+            raise ArgumentError("no languages given; give some, or None for all", "languages")
         if not chosen:
-            raise ValueError(
-                f"instruction {self.name!r} has no {wordings} wordings: held_out_language and "
-                "held_out_wordings say which are unseen; set them, or ask for other wordings"
+            raise ArgumentError(
+                f"instruction {self.name!r} has no {wordings} wordings: set held_out_language and "
+                "held_out_wordings, or select other wordings",
+                "wordings",
             )
         missing = [language for language in languages or () if language not in chosen]
         if missing:
-            raise ValueError(
+            raise ArgumentError(
                 f"instruction {self.name!r} has no {wordings} wordings in {', '.join(missing)}; "
-                f"it has them in {', '.join(chosen)}"
+                f"it has them in {', '.join(chosen)}",
+                "languages",
             )
         return chosen if languages is None else {key: chosen[key] for key in languages}
 
     @checked
     def fill(self, wording: str, slots: Mapping[str, str]) -> str:
-        """Put a content's words into a wording's slots.
+        """Fill a wording's slots.
 
         Args:
             wording: A wording, for example ``"Include the word {keyword}."``.
             slots: Slot name to the word, for example ``{"keyword": "garden"}``.
 
         Returns:
-            The wording with no slot left.
+            The wording with all slots filled.
 
         Raises:
-            ValueError: If `slots` lacks one that this instruction has, or has nothing in it.
+            ValueError: If a slot of this instruction is missing or empty.
         """
         missing = [slot for slot in self.slots if not slots.get(slot, "").strip()]
         if missing:
-            raise ValueError(
+            raise ArgumentError(
                 f"instruction {self.name!r} needs the slots {', '.join(self.slots)}; "
-                f"the content gives no {', '.join(missing)}"
+                f"the content has no {', '.join(missing)}",
+                "slots",
             )
         return wording.format(**{slot: slots[slot] for slot in self.slots})
 
@@ -159,27 +163,27 @@ class InstructionType:
 def load_instructions(
     corpus: Corpus = "grammar", path: Path | None = None
 ) -> dict[str, InstructionType]:
-    """Load the instruction types that the package ships, each with its grader.
+    """Load the shipped instruction types with their graders.
 
-    The wordings of what both corpora have are the same; the graders are not. Response language
-    ("answer in French") and response format (Python code, a poem) are asked of real models alone.
+    Instructions that both corpora have share their wordings but not their graders. Response
+    language ("answer in French") and response format (Python code, a poem) are for real models.
 
     >>> saif.load_instructions()["french"].title
     'Translate into French'
 
     Args:
-        corpus: The sentences that the instructions are to be about (see `load_contents`).
+        corpus: The sentences that the instructions apply to (see `load_contents`).
             ``"grammar"`` compares with exact references, ``"natural"`` needs none.
-        path: A JSON file of the same layout; by default the package's own.
+        path: A JSON file with the same layout; by default the shipped one.
 
     Returns:
         Instruction name to instruction type.
 
     Raises:
-        ValueError: If the corpus is unknown, or an instruction has no grader of its name.
+        ValueError: If the corpus is unknown, or there is no grader for an instruction.
     """
     if corpus not in GRADERS_OF:
-        raise ValueError(f"corpus {corpus!r} asked for; give 'grammar' or 'natural'")
+        raise ArgumentError(f"corpus {corpus!r} given; give 'grammar' or 'natural'", "corpus")
     place, graders = GRADERS_OF[corpus]
     files = [path] if path else [DATA / name for name in FILES_OF[corpus]]
     entries = {}
@@ -187,9 +191,10 @@ def load_instructions(
         entries |= json.loads(file.read_text(encoding="utf-8"))
     unknown = [name for name in entries if name not in graders]
     if unknown:
-        raise ValueError(
+        raise ArgumentError(
             f"no grader for the instructions {', '.join(unknown)}; {place} has "
-            f"{', '.join(graders)}; build an InstructionType with a grader of your own instead"
+            f"{', '.join(graders)}; create an InstructionType with your own grader instead",
+            "path",
         )
     return {
         name: InstructionType(name=name, grader=graders[name], **entry)

@@ -1,11 +1,11 @@
-"""Shares with their confidence intervals."""
+"""Proportions with their confidence intervals."""
 
 import math
 from dataclasses import dataclass
 
 from scipy.stats import norm
 
-from saif_helpers._internal.arguments import share, whole_number
+from saif_helpers._internal.arguments import ArgumentError, share, whole_number
 from saif_helpers._internal.checked import checked
 
 
@@ -19,9 +19,9 @@ class Interval:
 
     Attributes:
         value: The estimate.
-        low: Lower end of the interval.
-        high: Upper end.
-        n: Number of outputs that it rests on; several for one content count once.
+        low: Lower bound of the interval.
+        high: Upper bound.
+        n: Number of outputs; several for one content count once.
     """
 
     value: float
@@ -30,7 +30,7 @@ class Interval:
     n: int
 
     def __post_init__(self) -> None:
-        """Refuse a number of outputs that there cannot be."""
+        """Raise if the number of outputs is negative."""
         whole_number("n", self.n, least=0)
 
     def __str__(self) -> str:
@@ -47,27 +47,29 @@ class Interval:
 
 @checked
 def wilson(count: int | float, n: int, confidence: float = 0.95) -> Interval:
-    """Return a share with its Wilson interval.
+    """Return a proportion with its Wilson interval.
 
-    Over all true shares, a 95 % interval misses 5 % of the time; at single ones up to 7 % where at
-    least 5 of 40 to 400 trials are expected to pass and to fail, up to 15 % nearer to 0 or 1.
+    Averaged over all true proportions, a 95 % interval misses 5 % of the time. For a single one it
+    misses up to 7 % of the time if at least 5 of 40 to 400 trials are expected to pass and to fail,
+    and up to 15 % closer to 0 or 1. SciPy's ``binomtest`` does not support fractional counts.
 
     >>> print(saif.wilson(45, 60))
     75% [63, 84]
 
     Args:
-        count: How many of the n; not a whole number where a trial is itself a share.
+        count: Number of successes; fractional if a trial is itself a share.
         n: Number of trials.
         confidence: Coverage of the interval.
 
     Returns:
-        The share and its interval.
+        The proportion and its interval.
 
     Raises:
-        ValueError: If `count` is not between 0 and n, or n is 0; if the confidence is no share.
+        ValueError: If n is 0, `count` is not in 0 to n, or the confidence not in 0 to 1.
     """
     if not 0 <= count <= n or n < 1:
-        raise ValueError(f"{count} of {n} given; give a count from 0 to n and an n of at least 1")
+        said = f"{count} of {n} given; give a count from 0 to n and an n of at least 1"
+        raise ArgumentError(said, "n" if n < 1 else "count")
     z, p = norm.ppf((1 + share("confidence", confidence)) / 2), count / n
     middle, half = p + z**2 / (2 * n), z * math.sqrt(p * (1 - p) / n + z**2 / (4 * n**2))
     low, high = ((middle + sign * half) / (1 + z**2 / n) for sign in (-1, 1))

@@ -10,6 +10,7 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from saif_helpers._internal.checked import checked
+from saif_helpers._internal.errors import ArgumentError
 from saif_helpers.model.saes import (
     SAE,
     check_input_scale,
@@ -21,7 +22,7 @@ from saif_helpers.model.saes import (
 )
 
 ENCODED_AT_ONCE = 2**26
-"""Activations worked out at once by `encode_parts`: 256 MB, and some times that in between."""
+"""Maximum number of activations in a chunk of `encode_parts`: 256 MB, plus intermediates."""
 
 
 @checked
@@ -37,25 +38,24 @@ def encode(
 
     Args:
         sae: The SAE.
-        residual: What `capture` returns, of which the stream after the SAE's own layer
-            is taken; or that stream alone.
+        residual: The residual stream after the SAE's layer, or the dict from `capture`.
 
     Returns:
-        The latents' activations, none negative, most of them 0; without gradient, in the SAE's
-        dtype and on the device of `residual`.
+        The non-negative activations, without gradient, in the SAE's dtype, on `residual`'s device.
 
     Raises:
-        ValueError: If the residual stream is not of the SAE's layer or not as wide as the SAE's
-            input, or if the SAE was trained on a scaled input and the scale is not folded into its
-            weights, or if it returns something else than the activation of each latent.
+        ValueError: If the residual stream has another layer or width than the SAE, the SAE was
+            trained on scaled input and the scale is not folded into its weights, or it does not
+            return one activation for each latent.
     """
     if isinstance(residual, Mapping):
         residual = _stream_of(sae, residual)
     check_input_scale(sae)
     if residual.shape[-1] != input_width(sae):
-        raise ValueError(
+        raise ArgumentError(
             f"the residual stream is {residual.shape[-1]} wide, the SAE reads {input_width(sae)}; "
-            "give the SAE of the model that the residual stream comes from"
+            "give the SAE of the model that the residual stream comes from",
+            "residual",
         )
     with torch.no_grad():
         latents = sae.encode(sae_input(sae, residual.to(sae.W_dec)))
@@ -66,19 +66,21 @@ def encode(
 def _stream_of(
     sae: SAE, residual: Mapping[int, Float[Tensor, "*rows d_model"]]
 ) -> Float[Tensor, "*rows d_model"]:
-    """Return the stream after an SAE's layer; an SAE without a layer gets the only one there is."""
+    """Return the stream after an SAE's layer; if that is unknown, the only stream given."""
     layer = layer_of(sae)
     if layer is None and len(residual) == 1:
         (layer,) = residual
     if layer is None:
-        raise ValueError(
-            f"the SAE does not name the layer it was trained on, and the residual stream of the "
-            f"layers {sorted(residual)} is given; give that of one layer"
+        raise ArgumentError(
+            f"the SAE does not specify its layer, and the residual stream of the "
+            f"layers {sorted(residual)} is given; give that of one layer",
+            "residual",
         )
     if layer not in residual:
-        raise ValueError(
-            f"the SAE was trained on layer {layer}, and the residual stream of the layers "
-            f"{sorted(residual)} is given; give the SAE of one of these, or capture layer {layer}"
+        raise ArgumentError(
+            f"the SAE was trained on layer {layer}, but the residual stream of the layers "
+            f"{sorted(residual)} is given; give the SAE of one of these, or capture layer {layer}",
+            "residual",
         )
     return residual[layer]
 
@@ -86,14 +88,14 @@ def _stream_of(
 def encode_parts(
     sae: SAE, residual: Float[Tensor, "rows d_model"]
 ) -> Iterator[tuple[Float[Tensor, "part d_model"], Float[Tensor, "part d_sae"]]]:
-    """Encode many rows, some at a time, since latents are far wider than the residual stream.
+    """Encode many rows in chunks, since latents are far wider than the residual stream.
 
     Args:
         sae: The SAE.
         residual: As for `encode`.
 
     Yields:
-        Some of the rows, in order, and their latents.
+        Chunks of rows, in order, and their latents.
     """
     for part in residual.split(max(1, ENCODED_AT_ONCE // n_latents(sae))):
         yield part, encode(sae, part)
@@ -118,7 +120,8 @@ def decode(sae: SAE, latents: Float[Tensor, "*rows d_sae"]) -> Float[Tensor, "*r
         ValueError: If there is not one activation for each latent.
     """
     if latents.shape[-1] != n_latents(sae):
-        raise ValueError(f"{latents.shape[-1]} latents given; the SAE has {n_latents(sae)}")
+        said = f"{latents.shape[-1]} latents given; the SAE has {n_latents(sae)}"
+        raise ArgumentError(said, "latents")
     with torch.no_grad():
         return sae.decode(latents.to(sae.W_dec)).to(latents.device)
 
@@ -144,27 +147,28 @@ def layer_to_steer(sae: SAE, layer: int | None, ranked: int | None = None) -> in
     """Return the layer that an SAE's latents steer.
 
     Args:
-        sae: The SAE, which may name the layer that it was trained on.
-        layer: The layer that the caller asks for, if any.
-        ranked: The layer that the latents were ranked at, if it is known.
+        sae: The SAE, whose configuration may contain its layer.
+        layer: The layer given by the caller, if any.
+        ranked: The layer of the ranking, if known.
 
     Returns:
         The layer.
 
     Raises:
-        ValueError: If none is known, or two differ.
+        ValueError: If no layer is known, or two differ.
     """
     named = layer_of(sae)
     said = {at for at in (named, ranked, layer) if at is not None}
     if not said:
-        raise ValueError("the SAE does not name the layer it was trained on; give layer=")
+        raise ArgumentError("the SAE does not specify its layer; give layer=", "layer")
     if None not in (named, ranked) and named != ranked:
-        raise ValueError(
-            f"the ranking is of the latents of layer {ranked}, the SAE of layer {named}; "
-            "give the SAE of the ranking's layer"
+        raise ArgumentError(
+            f"the ranking is of latents of layer {ranked}, the SAE of layer {named}; give its SAE",
+            "sae",
         )
     if len(said) > 1:
-        raise ValueError(
-            f"layer {layer} is to be steered by an SAE of layer {min(said - {layer})}; give its SAE"
+        raise ArgumentError(
+            f"layer {layer} needs its own SAE; the given one is of layer {min(said - {layer})}",
+            "layer",
         )
     return said.pop()

@@ -1,7 +1,7 @@
-"""Placements: at which positions of prompt and output a vector is added.
+"""Placements: the positions of prompt and output at which a vector is added.
 
-At which positions the paper adds its vector is not known, so the placement is a parameter
-(standing: ours); `steering.generate` has the table of them.
+The abstract does not say at which positions the paper adds its vector, so the placement is a
+parameter (standing: ours). The docstring of `steering.generate` tabulates them.
 """
 
 from collections.abc import Sequence
@@ -12,7 +12,7 @@ import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
 
-from saif_helpers._internal.arguments import check_finite, number, whole_number
+from saif_helpers._internal.arguments import ArgumentError, check_finite, number, whole_number
 from saif_helpers._internal.checked import checked
 
 Placement = Literal["last_prompt_token", "every_position", "generated_tokens", "decaying"]
@@ -23,44 +23,45 @@ PLACEMENTS: tuple[Placement, ...] = (
     "decaying",
 )
 Positions = Placement | slice | tuple[bool, ...]
-Intervened = TypeVar("Intervened", bound="Placed")  # typing.Self, as beartype can check it
+Intervened = TypeVar("Intervened", bound="Placed")  # like typing.Self, but supported by beartype
 
 
 def check_placement(placement: Positions, decay: float) -> None:
-    """Raise if there is no such placement, or if a decay is not between 0 and 1.
+    """Raise if a placement is unknown, or a decay is not between 0 and 1.
 
     Args:
-        placement: Where to add, see `SteeringVector`.
+        placement: The positions, see `SteeringVector`.
         decay: Factor from one generated token to the next.
 
     Raises:
-        ValueError: If the placement is unknown, or the decay not between 0 and 1.
+        ValueError: If the placement is unknown, or the decay is not between 0 and 1.
     """
     named = isinstance(placement, str) and placement in PLACEMENTS
     mask = isinstance(placement, tuple) and all(isinstance(one, bool) for one in placement)
     span = isinstance(placement, slice) and placement.step in (None, 1)
     span = span and {type(placement.start), type(placement.stop)} <= {int, type(None)}
     if not (named or span or (mask and placement)):
-        raise ValueError(
-            f"placement {placement!r} asked for; give one of {', '.join(PLACEMENTS)}, a slice of "
-            "the prompt's tokens, or a tuple with True or False for each of them"
+        raise ArgumentError(
+            f"placement {placement!r} given; give one of {', '.join(PLACEMENTS)}, a slice of "
+            "the prompt's tokens, or a tuple with True or False for each of them",
+            "placement",
         )
     if not 0 <= number("decay", decay) <= 1:
-        raise ValueError(f"decay={decay} asked for; give a number from 0 to 1")
+        raise ArgumentError(f"decay={decay} given; give a number from 0 to 1", "decay")
 
 
 def describe_placement(placement: Positions, decay: float) -> str:
-    """Write a placement in words, as in "decaying by 0.5".
+    """Describe a placement, as in "decaying by 0.5".
 
     >>> describe_placement("decaying", 0.5), describe_placement(slice(-3, None), 1.0)
     ('decaying by 0.5', 'prompt tokens -3 to the end')
 
     Args:
-        placement: At which positions.
+        placement: The positions.
         decay: Factor from one generated token to the next.
 
     Returns:
-        The words.
+        The description.
     """
     if isinstance(placement, str):
         fading = f" by {decay:g}" if placement == "decaying" else ""
@@ -73,18 +74,18 @@ def describe_placement(placement: Positions, decay: float) -> str:
 
 @dataclass(frozen=True, eq=False)
 class Placed:
-    """Where an intervention applies; its subclasses say what it is (`vector`, `description`).
+    """Base class of interventions with the place where they apply.
 
     Attributes:
         layer: The layer after which it applies, counted from 0.
-        placement: At which positions: one of `PLACEMENTS` (see `steering.generate`), a slice of the
-            prompt's tokens, or a tuple with True or False for each of them.
-        decay: Factor from one generated token to the next, in the placement ``"decaying"``.
-        strength: Factor that it has been scaled by; it is in the numbers already.
+        placement: The positions: one of `PLACEMENTS` (see `steering.generate`), a slice of the
+            prompt's tokens, or a mask, a tuple of bools with one entry for each of them.
+        decay: Factor from one generated token to the next, for the placement ``"decaying"``.
+        strength: Factor that the intervention has been scaled by, already applied.
     """
 
     fixed: ClassVar[bool] = True
-    """Whether `vector` is what is added, whatever the residual stream holds."""
+    """Whether `vector` is added regardless of the residual stream."""
     layer: int
     _: KW_ONLY
     placement: Positions = "last_prompt_token"
@@ -92,7 +93,7 @@ class Placed:
     strength: float = 1.0
 
     def __post_init__(self) -> None:
-        """Refuse a layer, a placement or a factor that there is not."""
+        """Raise if the layer, placement or a factor is not valid."""
         whole_number("layer", self.layer, least=0)
         check_placement(self.placement, self.decay)
         check_finite("strength", self.strength)
@@ -104,20 +105,20 @@ class Placed:
         >>> vector.at("decaying", decay=0.5)
 
         Args:
-            placement: At which positions.
-            decay: Factor from one generated token to the next; by default as it is.
+            placement: The positions.
+            decay: Factor from one generated token to the next; by default unchanged.
 
         Returns:
             The intervention with another placement.
 
         Raises:
-            ValueError: If the placement is unknown, or the decay not between 0 and 1.
+            ValueError: If the placement is unknown, or the decay is not between 0 and 1.
         """
         return replace(self, placement=placement, decay=self.decay if decay is None else decay)
 
     @property
     def where(self) -> str:
-        """Layer, placement and strength in words, as in "layer 2, decaying by 0.5, strength 4"."""
+        """Description of the place, as in "layer 2, decaying by 0.5, strength 4"."""
         return f"layer {self.layer}, {describe_placement(self.placement, self.decay)}, " + (
             f"strength {self.strength:g}"
         )
@@ -130,39 +131,39 @@ class Placed:
 def vector_in(
     placed: Placed, d_model: int, dtype: torch.dtype, name: str
 ) -> Float[Tensor, "d_model"]:
-    """Return what an intervention adds, in the dtype of the model that it is added to.
+    """Return the vector of an intervention in the dtype of the model.
 
     Args:
         placed: The intervention.
         d_model: Width of the model's residual stream.
         dtype: The model's dtype.
-        name: What to call the model.
+        name: Name of the model.
 
     Returns:
         The vector, on the CPU.
 
     Raises:
-        ValueError: If it is not d_model long, or not finite in that dtype.
+        ValueError: If it does not have d_model entries, or is not finite in that dtype.
     """
     vector, what = placed.vector, f"the steering vector ({placed.description}"
     if len(vector) != d_model:
-        raise ValueError(f"{what}) has {len(vector)} entries; {name} has d_model {d_model}")
+        said = f"{what}) has {len(vector)} entries; {name} has d_model {d_model}"
+        raise ArgumentError(said, "vector")
     if not vector.isfinite().all():
-        raise ValueError(
-            f"{what}) has entries that are not finite; make it from finite activations"
-        )
+        raise ArgumentError(f"{what}) is not finite; make it from finite activations", "vector")
     cast = vector.to("cpu", dtype)
     if not cast.isfinite().all():
-        raise ValueError(
+        raise ArgumentError(
             f"{what}, strength {placed.strength:g}) is not finite in {dtype}; steer less, or load "
-            "the model with dtype=torch.bfloat16 or torch.float32"
+            "the model with dtype=torch.bfloat16 or torch.float32",
+            "strength",
         )
     return cast
 
 
 @dataclass(frozen=True, eq=False)
 class PositionScales:
-    """Scale of what is added at each position that a pass reads, for each prompt of a batch.
+    """Scale of an intervention at each position of a pass, for each prompt of a batch.
 
     Pass 0 reads the prompts, pass t the t-th generated token.
 
@@ -177,7 +178,7 @@ class PositionScales:
     decay: Float[Tensor, "prompts"]
 
     def at(self, step: int) -> Float[Tensor, "prompts positions"] | None:
-        """Return the scales in a pass; None if nothing is added in it and in all later ones."""
+        """Return the scales in a pass; None if nothing is added from then on."""
         if step == 0:
             return self.prompt
         if not self.generated.any():
@@ -189,7 +190,7 @@ class PositionScales:
         return PositionScales(self.prompt[rows], self.generated[rows], self.decay[rows])
 
     def passes(self, start: int, n_passes: int) -> list[Float[Tensor, "prompts positions"]]:
-        """List the scales of some passes, up to the last in which something is added."""
+        """Return the scales of several passes, up to the last with a non-zero scale."""
         scales = map(self.at, range(start, start + n_passes))
         return [scale for scale in scales if scale is not None]
 
@@ -199,18 +200,18 @@ def position_scales(
     padding: Sequence[int],
     placements: Sequence[tuple[Positions, float] | None],
 ) -> PositionScales:
-    """Return the scale of what is added at each position, from each prompt's placement.
+    """Compute the scale at each position from each prompt's placement.
 
     Args:
-        counted: Which of the prompts' tokens count, see `tokens.without_bos`.
-        padding: Padding tokens in front of each prompt.
-        placements: Placement and decay for each prompt; None for one that gets nothing.
+        counted: Mask of the prompts' tokens that count, see `tokens.without_bos`.
+        padding: Number of padding tokens before each prompt.
+        placements: Placement and decay for each prompt; None for no intervention.
 
     Returns:
         The scales.
 
     Raises:
-        ValueError: If a placement marks another number of tokens than its prompt has.
+        ValueError: If a mask does not have as many entries as its prompt has tokens.
     """
     prompt = torch.zeros(counted.shape)
     generated, decay = torch.zeros(len(counted)), torch.ones(len(counted), dtype=torch.float64)
@@ -229,9 +230,10 @@ def position_scales(
             marked[padding[row] :] = (chosen & own).float()
         elif isinstance(placement, tuple):
             if len(placement) != len(own):
-                raise ValueError(
+                raise ArgumentError(
                     f"a placement with {len(placement)} entries given for a prompt of {len(own)} "
-                    "tokens; give True or False for each token, the first one included"
+                    "tokens; give True or False for each token, the first one included",
+                    "placement",
                 )
             marked[padding[row] :] = (torch.tensor(placement) & own).float()
         if placement in ("every_position", "generated_tokens", "decaying"):

@@ -1,4 +1,4 @@
-"""Prompt pairs: the content with the instruction, and the same content without it.
+"""Prompt pairs: a content with the instruction, and the same content without it.
 
 Paper, latent identification (standing: stated): positive sample = [content] + [instruction],
 negative sample = [content] alone. Content and wording are joined by one space.
@@ -13,7 +13,7 @@ from typing import Literal, Protocol, runtime_checkable
 import jinja2
 from transformers import PreTrainedTokenizerBase
 
-from saif_helpers._internal.arguments import seed_number
+from saif_helpers._internal.arguments import ArgumentError, seed_number
 from saif_helpers._internal.checked import checked
 from saif_helpers._internal.types import Style
 from saif_helpers.contents import Content
@@ -26,7 +26,7 @@ Position = Literal["after", "before"]
 @checked
 @dataclass(frozen=True)
 class PromptPair:
-    """One content with and without one wording of an instruction, ready for the tokenizer.
+    """One content with and without one wording of an instruction, as rendered prompts.
 
     >>> pair = pairs[0]
     >>> pair.wording in pair.positive, pair.wording in pair.negative
@@ -35,10 +35,10 @@ class PromptPair:
     Attributes:
         positive: The rendered prompt with the instruction, special tokens as text.
         negative: The rendered prompt without it.
-        wording: The wording used, its slots filled.
+        wording: The wording, with its slots filled.
         language: The wording's language code.
         content: The content of both.
-        position: Where the instruction is, relative to the content.
+        position: Position of the instruction relative to the content.
     """
 
     positive: str
@@ -59,33 +59,31 @@ def render(
     history: Iterable[tuple[str, str]] = (),
     **template_options: object,
 ) -> str:
-    """Turn a user's text into a prompt, with its special tokens written out.
+    """Render a user's text as a prompt, with special tokens as text.
 
-    The result holds its special tokens as text, so tokenise it with ``add_special_tokens=False``
-    (`tokens.tokenize` does).
+    Tokenise the result with ``add_special_tokens=False``, as `tokens.tokenize` does.
 
     >>> saif.render("The cat sleeps.", organism.tokenizer, "plain")
     '<bos>The cat sleeps.'
 
     Args:
-        text: What the user says.
+        text: The user's message.
         tokenizer: Its chat template and beginning-of-sequence token are used.
-        style: ``"chat"`` puts the turn markers around it and opens the model's turn; ``"plain"``
-            only puts the beginning-of-sequence token in front. By default chat, where the tokenizer
-            has a template for it; base models have none.
-        system: System prompt, where the template has a place for one. By default the template's
-            own, if it writes one (SmolLM2's does).
-        history: Earlier turns of the chat, each the user's text and the model's answer.
-        **template_options: What else the chat template takes, such as ``enable_thinking=False``.
+        style: ``"chat"`` applies the chat template and starts the model's turn; ``"plain"`` only
+            prepends the beginning-of-sequence token. By default chat if the tokenizer has a chat
+            template; base models have none.
+        system: System prompt, if supported. By default the template's own, if any (SmolLM2's).
+        history: Earlier turns of the chat: pairs of a user message and its answer.
+        **template_options: Other options of the chat template, such as ``enable_thinking=False``.
 
     Returns:
         The prompt.
 
     Raises:
-        ValueError: If a text is empty, or holds one of the tokenizer's special tokens, which would
-            be read as a marker instead of as text, or a control character; if the style is unknown,
-            or chat without a template; if a system prompt, earlier turns or template options are
-            given without a chat, or the template has no place for a system prompt.
+        ValueError: If a text is empty or contains a control character or a special token of the
+            tokenizer, which the model would read as a marker; if the style is unknown, or chat
+            without a template; if a system prompt, earlier turns or template options are given
+            without chat, or the template does not support a system prompt.
     """
     given, history = [system] if system is not None else [], [*history]
     for said in (text, *given, *(said for turn in history for said in turn)):
@@ -93,15 +91,17 @@ def render(
     style = style or ("chat" if tokenizer.chat_template else "plain")
     if style == "plain":
         if given or history or template_options:
-            raise ValueError(
+            raise ArgumentError(
                 "a system prompt, earlier turns or template options are given with style 'plain', "
-                "which is the text alone; put them into the text, or give style='chat'"
+                "which supports only the text; put them into the text, or give style='chat'",
+                "style",
             )
         return (tokenizer.bos_token or "") + text
     if not tokenizer.chat_template:
-        raise ValueError(
-            "style 'chat' asked for, but the tokenizer has no chat template, as that of a base "
-            "model; give 'plain', or take the instruction-tuned model"
+        raise ArgumentError(
+            "style 'chat' given, but the tokenizer has no chat template, like those of base "
+            "models; give 'plain', or use the instruction-tuned model",
+            "style",
         )
     turns = [("system", system)] if system is not None else []
     for asked, answered in history:
@@ -111,46 +111,51 @@ def render(
     try:
         prompt = tokenizer.apply_chat_template(messages, **options)
     except jinja2.TemplateError as error:
-        raise ValueError(f"the chat template refuses these messages: {error}") from error
+        said = f"the chat template rejects these messages: {error}"
+        raise ArgumentError(said, "history") from error
     if system is not None and system.strip() not in prompt:
-        raise ValueError(
-            "the chat template has no place for a system prompt; put it at the beginning of the "
-            "user's text"
+        raise ArgumentError(
+            "the chat template does not support a system prompt; put it at the beginning of the "
+            "user's text",
+            "system",
         )
     return prompt
 
 
 def _check_text(text: str, tokenizer: PreTrainedTokenizerBase) -> None:
-    """Refuse a text that says nothing, or that would not stay inside the user's turn as it is."""
+    """Raise if a text is empty, or would not be preserved inside the user's turn."""
     if not text.strip():
-        raise ValueError(f"the text {text!r} is empty; give the model something to read")
+        raise ArgumentError(f"the text {text!r} is empty; give a text", "text")
     for marker in markers(tokenizer):
         if marker in text:
-            raise ValueError(
-                f"the text {text!r} holds the special token {marker!r}, which the model would "
-                "read as a marker; remove it from the text"
+            raise ArgumentError(
+                f"the text {text!r} contains the special token {marker!r}, which the model would "
+                "read as a marker; remove it from the text",
+                "text",
             )
     for char in text:
         if unicodedata.category(char) in ("Cc", "Cs") and char not in "\t\n\r":
             kind = "a control character" if char < "\ud800" else "half of a character"
-            raise ValueError(
-                f"the text {text!r} holds U+{ord(char):04X}, {kind}; of control characters only "
-                "tabs and line breaks are allowed: remove it, or read the file in its encoding"
+            raise ArgumentError(
+                f"the text {text!r} contains U+{ord(char):04X}, {kind}; of control characters only "
+                "tabs and line breaks are allowed: remove it, or read the file in its encoding",
+                "text",
             )
 
 
 @runtime_checkable
 class HasTokenizer(Protocol):
-    """What has a tokenizer, as a model does."""
+    """An object with a tokenizer, such as a model."""
 
     tokenizer: PreTrainedTokenizerBase
 
 
 def _shipped(name: str) -> InstructionType:
-    """Find a shipped instruction; its wordings are the same for every corpus that has it."""
+    """Return a shipped instruction; its wordings do not depend on the corpus."""
     known = load_instructions("grammar") | load_instructions("natural")
     if name not in known:
-        raise ValueError(f"instruction {name!r} asked for; there are {', '.join(known)}")
+        known = ", ".join(known)
+        raise ArgumentError(f"instruction {name!r} given; there are {known}", "instruction")
     return known[name]
 
 
@@ -166,33 +171,30 @@ def make_pairs(
     wordings: Wordings = "seen",
     seed: int = 0,
 ) -> list[PromptPair]:
-    """Make one prompt pair for each content.
+    """Create one prompt pair for each content.
 
-    Pair i takes language i modulo the number of languages and, within a language, its wordings in
-    turn, in an order drawn with `seed`: languages differ by at most one in how often they are used,
-    and so do the wordings of a language.
+    Pairs cycle through the languages and, within a language, through its wordings, both in an order
+    shuffled with `seed`. Each is used equally often, up to a difference of one.
 
     >>> (pair,) = saif.make_pairs("french", ["The cat sleeps."], organism, style="plain")
     >>> pair.negative
     '<bos>The cat sleeps.'
 
     Args:
-        instruction: The instruction, or the name of one that the package ships.
-        contents: The contents, one for each pair; or plain texts. Repeat a content to pair it with
-            several wordings.
+        instruction: The instruction, or the name of a shipped one.
+        contents: A content or string for each pair. Repeat one to pair it with several wordings.
         tokenizer: The model's tokenizer, for its chat template; or the model.
         position: Instruction ``"after"`` or ``"before"`` the content.
         style: ``"chat"`` or ``"plain"``, see `render`.
-        languages: Languages of the wordings; by default all that the selection has.
+        languages: Languages of the wordings; by default all of the selection.
         wordings: ``"seen"``, ``"unseen"`` or ``"all"``, see `InstructionType.select`.
-        seed: Decides which content meets which wording.
+        seed: Seed that decides which content gets which wording.
 
     Returns:
         The pairs, in the order of the contents.
 
     Raises:
-        ValueError: If there is no content, an argument is not one of those allowed, or `render`
-            refuses a text.
+        ValueError: If there are no contents, an argument is not valid, or as `render`.
     """
     if isinstance(instruction, str):
         instruction = _shipped(instruction)
@@ -202,7 +204,7 @@ def make_pairs(
     if isinstance(tokenizer, HasTokenizer):
         tokenizer = tokenizer.tokenizer
     if not contents:
-        raise ValueError("make_pairs was given no contents; give at least one")
+        raise ArgumentError("make_pairs was given no contents; give at least one", "contents")
     draw = random.Random(seed_number(seed))
     choice = instruction.select(wordings, languages)
     order = draw.sample(list(choice), len(choice))

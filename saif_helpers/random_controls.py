@@ -1,11 +1,11 @@
-"""Random controls of a steering vector: random latents, or a random direction, of its norm.
+"""Norm-matched random controls of a steering vector: random latents, or a random direction.
 
-The paper is not known to have them (standing: ours).
+The abstract does not mention such controls (standing: ours).
 """
 
 import torch
 
-from saif_helpers._internal.arguments import seed_number
+from saif_helpers._internal.arguments import ArgumentError, seed_number
 from saif_helpers._internal.checked import checked
 from saif_helpers.model.saes import SAE
 from saif_helpers.ranking import LatentRanking
@@ -23,27 +23,26 @@ def random_latents_vector(
     seed: int,
     layer: int | None = None,
 ) -> SteeringVector:
-    """Build the control of `saif_vector`: k random latents in place of the top k, at the same norm.
+    """Build the control of `saif_vector`: k random latents instead of the top k, norm-matched.
 
-    The latents are drawn from those that were active on at least one sample, positive or negative,
-    and are not in the top k. They get the top k's strengths, in order, and the sum is rescaled to
-    the norm of `saif_vector`.
+    The latents are drawn from those that are active on at least one sample, positive or negative,
+    and not in the top k. They get the top k's strengths; the sum gets the norm of `saif_vector`.
 
     >>> control = saif.random_latents_vector(ranking, sae, k=15, seed=0)
 
     Args:
         ranking: Ranked latents of the same SAE.
         sae: The SAE.
-        k: How many latents.
-        beta: As for the vector that this is the control of.
-        seed: Decides which latents are drawn.
-        layer: The layer to steer, where the SAE does not name it.
+        k: Number of latents.
+        beta: As for the vector under control.
+        seed: Seed of the draw.
+        layer: The layer to steer, if the SAE does not specify it.
 
     Returns:
         The steering vector.
 
     Raises:
-        ValueError: As `saif_vector`; or if fewer than k latents can be drawn from.
+        ValueError: As `saif_vector`; or if there are fewer than k latents to draw from.
     """
     like = saif_vector(ranking, sae, k, beta, layer=layer)
     top, W_dec = ranking.top(k), sae.W_dec.detach()
@@ -51,9 +50,10 @@ def random_latents_vector(
     live[top] = False
     pool = live.nonzero()[:, 0]
     if len(pool) < k:
-        raise ValueError(
+        raise ArgumentError(
             f"only {len(pool)} latents outside the top {k} were ever active; "
-            f"ask for a k of at most {len(pool)} or rank on more samples"
+            f"give k of at most {len(pool)}, or rank on more samples",
+            "k",
         )
     generator = torch.Generator().manual_seed(seed_number(seed))
     drawn = pool[torch.randperm(len(pool), generator=generator)[:k]].to(W_dec.device)
@@ -65,16 +65,16 @@ def random_latents_vector(
 
 @checked
 def random_direction_vector(like: SteeringVector, *, seed: int) -> SteeringVector:
-    """Build a control: a random direction at the layer, positions and norm of another vector.
+    """Build a random direction with the layer, placement and norm of another vector.
 
     >>> control = saif.random_direction_vector(vector, seed=0)
 
     Args:
-        like: The vector that this is the control of.
-        seed: Decides the direction.
+        like: The vector under control.
+        seed: Seed of the direction.
 
     Returns:
-        The steering vector, drawn evenly over all directions.
+        The steering vector, uniformly distributed over all directions.
     """
     generator = torch.Generator().manual_seed(seed_number(seed))
     direction = torch.randn(like.vector.shape, generator=generator).to(like.vector)

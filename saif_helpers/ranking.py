@@ -1,8 +1,8 @@
-"""Ranking of latents by how sensitive they are to an instruction.
+"""Ranking of latents by their sensitivity to an instruction.
 
 Paper, latent identification: latents are scored by their change of state within a pair, and the top
-k kept (standing: stated, in words); C_j = mean over pairs of 1[a_j(positive) > 0 and a_j(negative)
-= 0] (standing: ours).
+k are kept (standing: stated, without a formula); C_j = mean over pairs of 1[a_j(positive) > 0 and
+a_j(negative) = 0] (standing: ours).
 """
 
 from collections.abc import Mapping, Sequence
@@ -14,6 +14,7 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from saif_helpers._internal.checked import checked
+from saif_helpers._internal.errors import ArgumentError
 from saif_helpers._internal.pairs import check_halves, check_pair_latents, check_ranking
 from saif_helpers.activations import capture_pairs
 from saif_helpers.latents import encode_parts
@@ -25,22 +26,19 @@ from saif_helpers.prompts import PromptPair
 @checked
 @dataclass(frozen=True, eq=False)
 class LatentRanking:
-    """Every latent's sensitivity and mean activation, and the order that they give.
+    """Sensitivity and mean activation of every latent, and the resulting order.
 
     >>> table = ranking.to_frame().head(15)  # the 15 most sensitive latents
     >>> table["latent"].tolist() == ranking.top(15).tolist()
     True
 
     Attributes:
-        sensitivity: C_j, the share of pairs in which latent j is active on the positive sample and
-            not on the negative one.
+        sensitivity: C_j, the share of pairs with latent j active only on the positive sample.
         mean: mu_j, the mean of latent j over all positive samples, zeros included.
-        std: sigma_j, the standard deviation over the same samples (of the population: divided by
-            n).
+        std: sigma_j, the population standard deviation over the same samples (divided by n).
         negative_mean: The mean over all negative samples, zeros included.
-        order: Latent indices from the most sensitive to the least. Ties go to the larger mean, then
-            to the lower index.
-        layer: The layer that the latents are read after, None if it was not said.
+        order: Latent indices, most sensitive first; ties go to the larger mean, then lower index.
+        layer: The layer of the latents, None if unknown.
     """
 
     sensitivity: Float[Tensor, "d_sae"]
@@ -51,13 +49,13 @@ class LatentRanking:
     layer: int | None = None
 
     def __post_init__(self) -> None:
-        """Refuse numbers that are not of the same latents, and an order that leaves some out."""
+        """Raise if the fields differ in length, or the order is not a permutation."""
         names = ("sensitivity", "mean", "std", "negative_mean")
         check_ranking({name: getattr(self, name) for name in names}, self.order, self.layer)
 
     @property
     def living(self) -> Bool[Tensor, "d_sae"]:
-        """Which latents are active on at least one sample, positive or negative."""
+        """Mask of the latents that are active on at least one sample, positive or negative."""
         return (self.mean > 0) | (self.negative_mean > 0)
 
     @property
@@ -70,27 +68,25 @@ class LatentRanking:
         """Return the indices of the k most sensitive latents.
 
         Raises:
-            ValueError: If there are not k latents.
+            ValueError: If there are fewer than k latents.
         """
         if not 1 <= k <= len(self.order):
             n = len(self.order)
-            raise ValueError(f"k = {k} asked for; give 1 to {n}, the number of latents")
+            raise ArgumentError(f"k = {k} given; give 1 to {n}, the number of latents", "k")
         return self.order[:k]
 
     @checked
     def by(self, scores: Float[Tensor, "d_sae"]) -> "LatentRanking":
-        """Return the ranking in the order of other scores, the largest first.
+        """Return the ranking sorted by other scores, the largest first.
 
-        Ties keep the order of this ranking, and so do latents without a score (not a number), which
-        go to the end.
+        Ties keep the order of this ranking. Latents whose score is NaN come last.
 
         Raises:
             ValueError: If there is not one score for each latent.
         """
         if scores.shape != self.order.shape:
-            raise ValueError(
-                f"{len(scores)} scores given for {len(self.order)} latents; give one for each"
-            )
+            said = f"{len(scores)} scores given for {len(self.order)} latents; give one for each"
+            raise ArgumentError(said, "scores")
         given = scores.to(self.sensitivity.device)[self.order].nan_to_num(nan=-torch.inf)
         return replace(self, order=self.order[given.sort(descending=True, stable=True).indices])
 
@@ -111,14 +107,14 @@ class LatentRanking:
 def newly_active(
     positive: Float[Tensor, "pairs d_sae"], negative: Float[Tensor, "pairs d_sae"]
 ) -> Bool[Tensor, "pairs d_sae"]:
-    """Return which latents each pair switches on: active with the instruction, not without it.
+    """Return which latents each pair switches on: active only with the instruction.
 
     >>> halves = [saif.encode(sae, half) for half in saif.capture_pairs(organism, pairs, [0])]
     >>> sensitivity = saif.newly_active(*halves).float().mean(0)
 
     Args:
         positive: Latents at the read-out position of the positive samples.
-        negative: Latents of the negative samples, row by row of the same pairs.
+        negative: Latents of the negative samples, in the same order of pairs.
 
     Returns:
         1[a_j(positive) > 0 and a_j(negative) = 0], whose mean over pairs is C_j (standing: ours).
@@ -138,18 +134,17 @@ def rank_latents(
 
     Args:
         positive: Latents at the read-out position of the positive samples.
-        negative: Latents of the negative samples; row i belongs to the same pair as row i of
-            `positive`.
+        negative: Latents of the negative samples, in the same order of pairs.
 
     Returns:
         The ranking.
 
     Raises:
-        ValueError: If there is no pair, not one negative for each positive sample, or an activation
-            that no latent has: not finite, or negative as a residual stream's.
+        ValueError: If there are no pairs, not one negative for each positive sample, or an
+            activation is negative or not finite.
     """
     check_pair_latents(positive, negative, "rank_latents")
-    fine = torch.promote_types(positive.dtype, torch.float32)  # shares in 16 bits would tie
+    fine = torch.promote_types(positive.dtype, torch.float32)  # 16-bit shares would tie
     positive, negative = positive.to(fine), negative.to(fine)
     sensitivity = newly_active(positive, negative).to(fine).mean(0)
     mean, std = positive.mean(0), positive.std(0, correction=0)
@@ -188,13 +183,13 @@ def rank_captured(
     positive: Mapping[int, Float[Tensor, "pairs d_model"]],
     negative: Mapping[int, Float[Tensor, "pairs d_model"]],
 ) -> dict[int, LatentRanking]:
-    """Rank the latents of several layers whose residual stream was captured already.
+    """Rank the latents of several layers from captured residual streams.
 
     >>> positive, negative = saif.capture_pairs(organism, pairs, layers=[0, 2])
     >>> rankings = saif.rank_captured(organism, positive, negative)
 
     Args:
-        model: The SAEs.
+        model: The model, for its SAEs.
         positive: Layer to residual stream with the instruction, from `capture_pairs`.
         negative: The same without it.
 
@@ -203,7 +198,7 @@ def rank_captured(
 
     Raises:
         KeyError: If a layer has no SAE.
-        ValueError: If there is no layer, or the two are not of the same layers and pairs.
+        ValueError: If there are no layers, or both do not have the same layers and pairs.
     """
     check_halves(positive, negative)
     return {layer: _rank(model.saes[layer], layer, positive, negative) for layer in positive}
@@ -215,7 +210,7 @@ def _rank(
     positive: Mapping[int, Float[Tensor, "pairs d_model"]],
     negative: Mapping[int, Float[Tensor, "pairs d_model"]],
 ) -> LatentRanking:
-    """Rank the latents of one layer, from sums over parts where the latents of all are many."""
+    """Rank the latents of one layer, accumulating sums over chunks if there are many."""
     streams = positive[layer], negative[layer]
     parts = zip(*(encode_parts(sae, stream) for stream in streams), strict=True)
     n, sums = 0, None
@@ -230,7 +225,7 @@ def _rank(
         )
         n, sums = n + len(with_it), found if sums is None else sums + found
     if sums is None:
-        raise ValueError("rank_captured was given no pairs; give at least one")
+        raise ArgumentError("rank_captured was given no pairs; give at least one", "positive")
     sensitivity, mean, square, negative_mean = (sums / n).unbind()
     std = (square - mean.square()).clamp(min=0).sqrt()
     order = _order(sensitivity, mean)

@@ -1,4 +1,4 @@
-"""Steered generation: a vector is added to the residual stream while the model writes.
+"""Steered generation: a vector is added to the residual stream while the model generates.
 
 Paper, causal steering: z' = z + vector (standing: ours).
 """
@@ -10,7 +10,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from saif_helpers._internal.arguments import several, whole_number
+from saif_helpers._internal.arguments import ArgumentError, several, whole_number
 from saif_helpers._internal.checked import checked
 from saif_helpers.generation.decoding import Sampling, generate_batch
 from saif_helpers.generation.interventions import (
@@ -41,12 +41,12 @@ def generate(
     sampling: Sampling | None = None,
     stop: str | Sequence[str] = (),
 ) -> list[str]:
-    """Generate from each prompt, optionally steered; greedily, unless `sampling` says otherwise.
+    """Generate from each prompt, optionally steered, greedily unless `sampling` is given.
 
-    The model reads the prompt in one pass, whose last position (the read-out position) produces the
+    The first pass reads the prompt, and its last position (the read-out position) produces the
     first generated token; each later pass reads one generated token and produces the next. A
-    vector's placement says which positions' residual streams, after its layer, get it. Each of
-    them gets it once: what it leaves in the key-value cache is not steered again.
+    vector's placement determines at which positions it is added to the residual stream after its
+    layer. It is added once per position: the key-value cache is not steered again.
 
     ======================  =====================  ==================  ==========================
     placement               prompt before its end  read-out position   t-th generated token
@@ -55,11 +55,11 @@ def generate(
     ``every_position``      1                      1                   1
     ``generated_tokens``    -                      -                   1
     ``decaying``            -                      1                   ``decay ** t``, t = 1, 2...
-    a slice, or a mask      1 where it says so     1 where it says so  -
+    a slice, or a mask      1 if selected          1 if selected       -
     ======================  =====================  ==================  ==========================
 
-    Padding and the beginning-of-sequence token are never steered. A remote model is sent one
-    request for each batch, for all of its passes, and returns the tokens.
+    Padding and the beginning-of-sequence token are never steered. For a remote model, each batch is
+    one request for all passes, which returns the tokens.
 
     >>> outputs = saif.generate(organism, prompts, vector.at("decaying", decay=0.5))
     >>> mixed = saif.generate(organism, prompts[:2], [None, [vector, vector.at("every_position")]])
@@ -67,42 +67,40 @@ def generate(
     Args:
         model: The model.
         prompts: Rendered prompts (see `prompts.render`).
-        steering: The vector to add, or latents to clamp; or for each prompt one, several at once,
-            or None for one that is not steered, so that a sweep shares one pass (layers and
-            placements may differ); or None for no steering.
-        max_new_tokens: Most tokens to generate for a prompt. A prompt stops earlier at the end of
-            the model's turn or of the text.
-        batch_size: Prompts generated from at once. By default 128, on a GPU as many as fit, see
-            `batching.default_batch_size`.
-        sampling: How to draw tokens; None takes the likeliest.
-        stop: Texts that end an output, and are not part of it.
+        steering: A vector to add, or latents to clamp; or a list with one intervention, several or
+            None for each prompt, so that a sweep can share passes (layers and placements may
+            differ); or None for no steering.
+        max_new_tokens: Maximum number of tokens, unless the turn or the text ends earlier.
+        batch_size: Prompts per batch; by default 128, on a GPU see `batching.default_batch_size`.
+        sampling: Sampling parameters; None for greedy decoding.
+        stop: Stop strings, which are not part of the output.
 
     Returns:
-        The generated texts without special tokens, in the order of `prompts`. A text ends where
-        the model's dtype becomes too narrow for its residual stream; a warning says so.
+        The generated texts without special tokens, in the order of `prompts`. A text ends early,
+        with a warning, if the residual stream overflows the model's dtype.
 
     Raises:
         ValueError: If there is nothing to generate or no room for it in the model's context, a
-            layer does not exist, a vector is not d_model long or not finite, there is not one entry
-            for each prompt, or latents are clamped of two SAEs of one layer or in a remote model.
+            layer does not exist, a vector does not have d_model entries or is not finite, there is
+            not one entry per prompt, or latents are clamped with two SAEs of a layer or remotely.
     """
     sizes = {"max_new_tokens": max_new_tokens, "batch_size": batch_size}
     if "" in (ends := several(stop)):
-        raise ValueError("an empty text given in stop; give texts that an output can hold")
+        raise ArgumentError("an empty string given in stop; give non-empty strings", "stop")
     written = generate_ids(model, prompts, steering, sampling=sampling, **sizes)
     return [_until(text_of(model, ids), ends) for ids in written]
 
 
 def _until(text: str, ends: Sequence[str]) -> str:
-    """Cut a text before the first of some texts that it holds."""
+    """Truncate a text before the first of several stop strings."""
     return text[: min((text.find(end) for end in ends if end in text), default=len(text))]
 
 
 def text_of(model: ModelWithSAEs, ids: Sequence[int]) -> str:
-    """Return what a model wrote as text.
+    """Decode generated tokens.
 
     Args:
-        model: Its tokenizer knows the tokens.
+        model: The model, for its tokenizer.
         ids: Token ids of an output.
 
     Returns:
@@ -126,19 +124,19 @@ def generate_ids(
         model: As for `generate`.
         prompts: Rendered prompts, or their token ids.
         steering: As for `generate`.
-        max_new_tokens: Most tokens to generate for a prompt.
-        batch_size: Prompts generated from at once.
+        max_new_tokens: Maximum number of tokens to generate.
+        batch_size: Prompts per batch.
         sampling: As for `generate`.
 
     Returns:
-        The ids of each output, what ends or pads it included.
+        The ids of each output, including stop tokens and padding.
 
     Raises:
         ValueError: As `generate`.
     """
     max_new_tokens = whole_number("max_new_tokens", max_new_tokens)
     if sampling and model.remote:
-        raise ValueError("sampling from a remote model has no seed; generate greedily there")
+        raise ArgumentError("remote sampling cannot be seeded; generate greedily", "sampling")
     edits = edits_of(model, steering, len(prompts))
     written: list[list[int]] = [[] for _ in prompts]
 
@@ -150,7 +148,7 @@ def generate_ids(
             torch.manual_seed(sampling.seed_of_batch(rows))
             return {"new": generate_batch(model, tokens, here, max_new_tokens, sampling)}
 
-    def keys() -> Sequence[object]:  # a row that draws is like no other
+    def keys() -> Sequence[object]:  # sampled rows are never duplicates
         found = intervention_keys(steering, len(prompts))
         return list(enumerate(found)) if sampling else found
 
@@ -180,11 +178,11 @@ def generate_ids(
 def batch_edits(
     model: ModelWithSAEs, edits: Sequence[Edit], tokens: dict[str, Tensor]
 ) -> BatchEdits:
-    """Put the edits of a batch together with the scales at its tokens.
+    """Combine the edits of a batch with the scales at its tokens.
 
     Args:
         model: The model.
-        edits: The edits, of the batch's prompts alone.
+        edits: The edits, restricted to the batch's prompts.
         tokens: The batch, from `tokens.tokenize`.
 
     Returns:
@@ -199,11 +197,10 @@ def batch_edits(
 def log_probabilities(
     model: ModelWithSAEs, prompt: str, output: str, steering: Steering = None
 ) -> Float[Tensor, "tokens"]:
-    """Measure how likely a model finds each token of an output, steered as in `generate`.
+    """Compute the log-probability of each token of an output, steered as in `generate`.
 
-    The model reads prompt and output in one pass, steered where `generate` would. Each token is
-    judged after the prompt and the output's own tokens, so that the difference between two
-    steerings is what they do to this one token.
+    The model reads prompt and output in one pass, steered at the positions of `generate`. Each
+    token is conditioned on the prompt and the preceding tokens, to isolate an effect on this token.
 
     >>> with_it = saif.log_probabilities(organism, prompts[0], outputs[0], vector)
     >>> change = with_it - saif.log_probabilities(organism, prompts[0], outputs[0])
@@ -211,13 +208,12 @@ def log_probabilities(
     Args:
         model: The model.
         prompt: A rendered prompt (see `prompts.render`).
-        output: An answer to it, split into tokens as the tokenizer splits the text.
-        steering: The vector to add or latents to clamp, a list of one entry with several of them,
-            or None.
+        output: An answer to it, tokenised as plain text.
+        steering: A vector to add or latents to clamp, a list of a list of several, or None.
 
     Returns:
-        Natural logarithm of each token's probability, without the token that ends the turn. Not a
-        number, with a warning, where the model's dtype is too narrow for its residual stream.
+        Natural logarithm of each token's probability, without the end-of-turn token. NaN, with a
+        warning, if the residual stream overflows the model's dtype.
 
     Raises:
         ValueError: As `generate`.

@@ -1,4 +1,4 @@
-"""Rules that make a steering vector: the paper's, signed latents, difference in means.
+"""Rules for building a steering vector: the paper's, signed latents, difference in means.
 
 Paper, causal steering: each latent's strength comes from its activation magnitudes, and the sum is
 added to the residual stream (standing: stated); alpha_j = mu_j + beta * sigma_j and z' = z + sum_j
@@ -11,7 +11,7 @@ from typing import Literal
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from saif_helpers._internal.arguments import check_finite
+from saif_helpers._internal.arguments import ArgumentError, check_finite
 from saif_helpers._internal.checked import checked
 from saif_helpers._internal.pairs import streams_at
 from saif_helpers._internal.warn import warn
@@ -34,12 +34,12 @@ def clamped_latents(
     Args:
         ranking: Ranked latents of the same SAE.
         sae: The SAE.
-        k: How many of the best latents.
-        beta: How many standard deviations to add to each latent's mean activation.
-        layer: The layer to steer, where the SAE does not name the layer that it was trained on.
+        k: Number of top latents.
+        beta: Number of standard deviations to add to each latent's mean activation.
+        layer: The layer to steer, if the SAE does not specify it.
 
     Returns:
-        What to steer with.
+        The clamped latents.
 
     Raises:
         ValueError: As `saif_vector`.
@@ -67,11 +67,11 @@ def steering_vector(
     beta: float = 0.0,
     layer: int | None = None,
 ) -> SteeringVector:
-    """Build a steering vector of k latents, by this book's rule or by the paper's.
+    """Build a steering vector of k latents by this book's rule or the paper's.
 
-    The default takes the latents that the instruction changes most, up or down
-    (`signed_latents_vector`): on the shipped models it was better than the paper's rule on
-    most and worse on none. ``rule="paper"`` is `saif_vector`.
+    The default uses the latents that the instruction changes most, up or down
+    (`signed_latents_vector`): it was better than the paper's rule on most shipped models and worse
+    on none. ``rule="paper"`` is `saif_vector`.
 
     >>> print(saif.steering_vector(ranking, sae, k=15))
     signed latents, k = 15 (layer 0, last prompt token, strength 1)
@@ -79,23 +79,23 @@ def steering_vector(
     Args:
         ranking: Ranked latents of the same SAE.
         sae: The SAE.
-        k: How many latents.
+        k: Number of latents.
         rule: ``"signed latents"`` or ``"paper"``.
-        beta: As for `saif_vector`; the paper's rule alone has it.
-        layer: The layer to steer, where the SAE does not name it.
+        beta: As for `saif_vector`; only for the paper's rule.
+        layer: The layer to steer, if the SAE does not specify it.
 
     Returns:
         The steering vector.
 
     Raises:
-        ValueError: As `saif_vector`; or if the rule is unknown, or has no beta and is given one.
+        ValueError: As `saif_vector`; or if the rule is unknown, or has no beta.
     """
     if rule == "paper":
         return saif_vector(ranking, sae, k, beta, layer=layer)
     if rule != "signed latents" or beta:
-        raise ValueError(
-            f"rule {rule!r} with beta={beta:g} asked for; give rule='paper', or "
-            "rule='signed latents', which has no beta"
+        raise ArgumentError(
+            f"rule {rule!r} with beta={beta:g} given; give rule='paper', or no beta",
+            "beta" if beta else "rule",
         )
     return signed_latents_vector(ranking, sae, k, layer=layer)
 
@@ -104,7 +104,7 @@ def steering_vector(
 def saif_vector(
     ranking: LatentRanking, sae: SAE, k: int, beta: float = 0.0, *, layer: int | None = None
 ) -> SteeringVector:
-    """Build the paper's steering vector: decoder directions of the top k latents, weighted.
+    """Build the paper's steering vector: a weighted sum of the top k latents' decoder directions.
 
     sum over the top k latents j of (mu_j + beta * sigma_j) W_dec[j] (standing: ours).
 
@@ -113,17 +113,17 @@ def saif_vector(
     Args:
         ranking: Ranked latents of the same SAE.
         sae: The SAE.
-        k: How many of the best latents. One note reports 15 as best.
-        beta: How many standard deviations to add to each latent's mean activation.
-        layer: The layer to steer, where the SAE does not name the layer that it was trained on.
+        k: Number of top latents; 15 is reported as best.
+        beta: Number of standard deviations to add to each latent's mean activation.
+        layer: The layer to steer, if the SAE does not specify it.
 
     Returns:
         The steering vector.
 
     Raises:
-        ValueError: If the SAE's decoder is not in residual-stream units, or has another number of
-            latents than the ranking, or names no layer or another one; if there are not k latents,
-            beta is not finite, or no latent is active on a positive sample.
+        ValueError: If the SAE's decoder is not in residual-stream units, it has another number of
+            latents than the ranking, or its layer is unknown or another one; if there are fewer
+            than k latents, beta is not finite, or no latent is active on a positive sample.
     """
     top = ranking.top(k)
     vector = _weighted(sae, ranking, top, _alphas(ranking, top, beta))
@@ -139,14 +139,13 @@ def mean_difference_vector(
     negative: Mapping[int, Float[Tensor, "other_pairs d_model"]],
     layer: int,
 ) -> SteeringVector:
-    """Build the difference in means, the baseline that uses no SAE.
+    """Build the difference in means, a baseline without an SAE.
 
     >>> positive, negative = saif.capture_pairs(organism, pairs, layers=[0, 2])
     >>> vector = saif.mean_difference_vector(positive, negative, layer=2)
 
     Args:
-        positive: Layer to residual stream at the read-out position with the instruction, from
-            `capture_pairs`.
+        positive: Layer to residual stream with the instruction, from `capture_pairs`.
         negative: The same without it.
         layer: The layer.
 
@@ -154,7 +153,7 @@ def mean_difference_vector(
         The steering vector, mean(positive) - mean(negative).
 
     Raises:
-        ValueError: If the layer was not captured, or there are not two samples of each kind.
+        ValueError: If the layer was not captured, or there are fewer than two samples of each kind.
     """
     with_it, without_it = streams_at(positive, negative, layer)
     return SteeringVector(layer, with_it.mean(0) - without_it.mean(0), "difference in means")
@@ -166,16 +165,17 @@ def signed_latents_vector(
 ) -> SteeringVector:
     """Build a vector of the k latents whose mean changes most, up or down (not in the paper).
 
-    sum of d_j W_dec[j] over the k latents j where d_j, the latent's mean over the positive samples
-    minus that over the negative ones, is largest in size. Ties go to the lower index.
+    sum of d_j W_dec[j] over the k latents j with the largest ``abs(d_j)``, where d_j is the
+    latent's mean over the positive samples minus that over the negative ones. Ties go to the lower
+    index.
 
     >>> vector = saif.signed_latents_vector(ranking, sae, k=15).scaled(2.0)
 
     Args:
         ranking: Ranked latents of the same SAE, for their two means.
         sae: The SAE.
-        k: How many latents.
-        layer: The layer to steer, where the SAE does not name it.
+        k: Number of latents.
+        layer: The layer to steer, if the SAE does not specify it.
 
     Returns:
         The steering vector.
@@ -183,12 +183,13 @@ def signed_latents_vector(
     Raises:
         ValueError: As `saif_vector`.
     """
-    ranking.top(k)  # refuses a k that there is not
+    ranking.top(k)  # raises if k is out of range
     difference = ranking.mean - ranking.negative_mean
     if not difference.any():
-        raise ValueError(
+        raise ArgumentError(
             "no latent's mean differs between the positive and the negative samples, so there is "
-            "nothing to steer by; take another layer, a wider SAE or more pairs"
+            "no direction to steer in; use another layer, a wider SAE or more pairs",
+            "ranking",
         )
     chosen = difference.abs().sort(descending=True, stable=True).indices[:k]
     vector = _weighted(sae, ranking, chosen, difference[chosen])
@@ -198,22 +199,22 @@ def signed_latents_vector(
 
 
 def _warn_of_insensitive(ranking: LatentRanking, k: int) -> None:
-    """Warn if the first k latents are not all switched on by the instruction."""
+    """Warn if the instruction does not switch on all of the top k latents."""
     sensitive = int((ranking.sensitivity[ranking.order[:k]] > 0).sum())
     if sensitive < k:
         warn(
-            f"k = {k} latents asked for, and only {sensitive} of them are ever switched on by the "
-            "instruction; the others are active without it too: take a smaller k",
+            f"k = {k} given, but only {sensitive} of them are ever switched on by the "
+            "instruction; the others are active without it too: use a smaller k",
         )
 
 
 def _alphas(ranking: LatentRanking, latents: Int[Tensor, "k"], beta: float) -> Float[Tensor, "k"]:
     check_finite("beta", beta)
     if not ranking.mean.any():
-        raise ValueError(
-            "no latent is active on any positive sample, so there is nothing to steer by; take "
-            "another layer or SAE, or see whether the SAE fits the model "
-            "(latents.reconstruction_table)"
+        raise ArgumentError(
+            "no latent is active on any positive sample, so there is no direction to steer in; "
+            "use another layer or SAE, or check the SAE with reconstruction_table",
+            "ranking",
         )
     return ranking.mean[latents] + beta * ranking.std[latents]
 
@@ -228,7 +229,8 @@ def _weighted(
 def _check_fit(sae: SAE, ranking: LatentRanking) -> None:
     check_decoder_units(sae)
     if len(ranking.mean) != n_latents(sae):
-        raise ValueError(
+        raise ArgumentError(
             f"the ranking has {len(ranking.mean)} latents, the SAE {n_latents(sae)}; "
-            "give the SAE that the ranked activations come from"
+            "give the SAE that the ranked activations come from",
+            "sae",
         )

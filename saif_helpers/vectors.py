@@ -1,7 +1,7 @@
-"""Steering vectors: what is added to the residual stream, and where (z' = z + vector, ours).
+"""Steering vectors and where they are added to the residual stream (z' = z + vector, ours).
 
-At which positions of the generation the paper adds its vector is not known, so the placement is
-part of a vector here (standing: ours).
+The abstract does not say at which positions the paper adds its vector, so the placement is part of
+a vector here (standing: ours).
 """
 
 from collections.abc import Mapping, Sequence
@@ -17,6 +17,7 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from saif_helpers._internal.arguments import check_finite, check_ids, check_same_lengths
 from saif_helpers._internal.checked import checked
+from saif_helpers._internal.errors import ArgumentError
 from saif_helpers._internal.tensors import as_tensor
 from saif_helpers.export.hooks import steered
 from saif_helpers.export.model_identity import Model
@@ -30,7 +31,7 @@ from saif_helpers.placements import Placed, Positions
 @checked(but=("vector",))
 @dataclass(frozen=True, eq=False)
 class SteeringVector(Placed):
-    """A direction to add to the residual stream after a layer, and at which positions.
+    """A vector to add to the residual stream after a layer, with its placement.
 
     >>> vector = saif.SteeringVector(2, organism.saes[2].W_dec[17].detach())
     >>> print(vector.scaled(4.0).at("decaying", decay=0.5))
@@ -38,12 +39,12 @@ class SteeringVector(Placed):
 
     Attributes:
         layer: The layer after which it is added, counted from 0.
-        vector: What is added at a position of weight 1, in residual-stream units.
-        description: How it was made, for tables and figures.
-        placement: At which positions: ``"last_prompt_token"``, ``"every_position"``,
+        vector: The vector, in residual-stream units, as added at a position of scale 1.
+        description: Its origin, for tables and figures.
+        placement: The positions: ``"last_prompt_token"``, ``"every_position"``,
             ``"generated_tokens"`` or ``"decaying"`` (see `steering.generate`), a slice of the
             prompt's tokens, or a tuple with True or False for each of them.
-        decay: Factor from one generated token to the next, in the placement ``"decaying"``.
+        decay: Factor from one generated token to the next, for the placement ``"decaying"``.
         strength: Factor that the vector has been scaled by; `vector` includes it.
     """
 
@@ -51,19 +52,17 @@ class SteeringVector(Placed):
     description: str = "a vector"
 
     def __post_init__(self) -> None:
-        """Take lists and arrays of numbers as well, and refuse what is no vector."""
+        """Convert lists and arrays of numbers, and raise if the result is not a vector."""
         super().__post_init__()
         vector = as_tensor("vector", self.vector)
         if vector.ndim != 1 or not vector.is_floating_point() or not len(vector):
-            raise ValueError(
-                f"a steering vector of shape {tuple(vector.shape)} and {vector.dtype} "
-                "given; give one floating-point number for each entry of the residual stream"
-            )
+            said = f"a steering vector of shape {tuple(vector.shape)} and {vector.dtype} given"
+            raise ArgumentError(f"{said}; give a floating-point number per dimension", "vector")
         object.__setattr__(self, "vector", vector)
 
     @property
     def norm(self) -> float:
-        """Length of the vector."""
+        """L2 norm of the vector."""
         return self.vector.norm().item()
 
     @checked
@@ -79,18 +78,17 @@ class SteeringVector(Placed):
         model: Model | None = None,
         settings: Mapping[str, Any] | None = None,
     ) -> None:
-        """Keep the vector in a safetensors file, with where it is added and of which model it is.
+        """Save the vector to a safetensors file, with its placement and its model.
 
         >>> vector.save("french.safetensors", organism, settings={"k": 15})
 
         Args:
             path: The file.
-            model: The model that it steers, whose configuration `load` then compares.
-            settings: What else to keep, as JSON can hold it; `vector_files.about_vector` reads it.
+            model: The model that it steers, so that `load` can compare configurations.
+            settings: Other JSON-serializable data to save; `vector_files.about_vector` reads it.
 
         Raises:
-            ValueError: If the model has another d_model or too few layers, or the settings cannot
-                be written as JSON.
+            ValueError: If the vector does not fit the model, or the settings are not JSON.
             OSError: If the file cannot be written.
         """
         save_vector(path, self, model, settings)
@@ -98,21 +96,21 @@ class SteeringVector(Placed):
     @classmethod
     @checked
     def load(cls, path: str | Path, model: Model | None = None) -> "SteeringVector":
-        """Read a vector that `save` wrote, exactly as it was.
+        """Load a vector written by `save`.
 
         >>> vector.save("french.safetensors", organism)
         >>> same = saif.SteeringVector.load("french.safetensors", organism)
 
         Args:
             path: The file.
-            model: The model to steer; by default none is compared.
+            model: The model to steer; if None, it is not checked.
 
         Returns:
             The steering vector.
 
         Raises:
-            ValueError: If the file is damaged or another one, or the vector of a model with another
-                d_model, number of layers or configuration. The model's name does not matter.
+            ValueError: If the file is damaged or not a vector, or the vector belongs to a model
+                with another d_model, number of layers or configuration. Names are not compared.
             OSError: If the file cannot be read.
         """
         vector, fields = load_vector(path, model)
@@ -122,33 +120,32 @@ class SteeringVector(Placed):
     def apply(
         self, model: Any, tokenizer: PreTrainedTokenizerBase | None = None
     ) -> AbstractContextManager[PreTrainedModel]:
-        """Steer a plain transformers model for a while, with hooks that are gone afterwards.
+        """Steer a plain transformers model inside a context, with removable hooks.
 
-        Greedy generation gives the tokens that `steering.generate` gives. Several vectors may be
-        applied one inside the other. A single pass counts as one that reads a prompt.
+        Greedy generation equals `steering.generate`. A single pass counts as one over a prompt.
 
         >>> tokens = organism.tokenizer(prompts[0], add_special_tokens=False, return_tensors="pt")
         >>> with vector.apply(organism.hf, organism.tokenizer) as hf_model:
         ...     ids = hf_model.generate(**tokens, do_sample=False, max_new_tokens=5)
 
         Args:
-            model: A transformers causal language model, such as `ModelWithSAEs.hf`. Give it token
-                ids, padded on the left if at all, and let it use its cache.
+            model: A transformers causal language model, such as `ModelWithSAEs.hf`. Its input must
+                be token ids, padded on the left, and its cache must be enabled.
             tokenizer: Its tokenizer, whose beginning-of-sequence token is never steered; by default
-                the one that the model's configuration names.
+                that token is taken from the model's configuration.
 
         Returns:
             A context manager that yields the model.
 
         Raises:
-            ValueError: If the model is none of transformers or not supported, has no such layer or
-                another d_model, or the vector is not finite in its dtype; in a pass, if it cannot
-                be told whether it reads a prompt or what was generated.
+            ValueError: If the model is not a supported transformers model, has no such layer or
+                another d_model, or the vector is not finite in its dtype; in a pass, if it is
+                ambiguous whether it reads a prompt or generated tokens.
         """
         return steered(model, self, tokenizer)
 
     def to_steering_vectors(self) -> Any:
-        """Return it as a vector of a library; see `export.steering_vectors.to_steering_vectors`."""
+        """Convert it to the library; see `export.steering_vectors.to_steering_vectors`."""
         return to_steering_vectors(self)
 
     @classmethod
@@ -161,7 +158,7 @@ class SteeringVector(Placed):
         layer: int | None = None,
         placement: Positions = "every_position",
     ) -> "SteeringVector":
-        """Build a vector from latents by their ids: sum_j strength_j W_dec[j].
+        """Build a vector from latent ids: sum_j strength_j W_dec[j].
 
         >>> print(saif.SteeringVector.from_latents(organism.saes[2], {17: 8.0, 40: -2.5}))
         latents 8 x 17 + -2.5 x 40 (layer 2, every position, strength 1)
@@ -169,16 +166,16 @@ class SteeringVector(Placed):
         Args:
             sae: The SAE.
             latents: Latent id to strength, in units of the latent's activation (see
-                `usual_activations` for what is usual); or ids alone, for strength 1 each.
-            layer: The layer to steer, where the SAE does not name the layer that it was trained on.
-            placement: At which positions the vector is added.
+                `usual_activations` for typical values); or ids, for strength 1 each.
+            layer: The layer to steer, if the SAE does not specify it.
+            placement: The positions at which the vector is added.
 
         Returns:
             The steering vector.
 
         Raises:
-            ValueError: If there is no such latent or no latent at all, a strength is not finite,
-                the SAE's decoder is not in residual-stream units, or the layer is not known.
+            ValueError: If a latent does not exist, there are no latents, a strength is not finite,
+                the SAE's decoder is not in residual-stream units, or the layer is unknown.
         """
         check_decoder_units(sae)
         check_ids("latent", [*latents], n_latents(sae))
@@ -195,22 +192,21 @@ class SteeringVector(Placed):
 @checked
 @dataclass(frozen=True, eq=False)
 class ClampedLatents(Placed):
-    """Latents to set to given activations after a layer, instead of adding to what they have.
+    """Latents to clamp to given activations after a layer.
 
-    z' = z + sum_j (value_j - a_j(z)) W_dec[j], so what the SAE does not explain stays as it is. It
-    can be given wherever a `SteeringVector` can.
+    z' = z + sum_j (value_j - a_j(z)) W_dec[j], which preserves the SAE's reconstruction error.
 
     >>> top = ranking.top(2)
     >>> print(saif.ClampedLatents(0, sae, top, ranking.mean[top]).at("every_position"))
     clamped latents (layer 0, every position, strength 1)
 
     Attributes:
-        layer: The layer after which they are set.
+        layer: The layer after which they are clamped.
         sae: The SAE of the layer.
-        latents: Which latents.
-        values: The activation that each is set to.
-        description: How they were chosen, for tables and figures.
-        placement: At which positions, as for a `SteeringVector`.
+        latents: The latent ids.
+        values: The activation to which each is clamped.
+        description: Their origin, for tables and figures.
+        placement: The positions, as for a `SteeringVector`.
         decay: As for a `SteeringVector`.
         strength: Factor that the values have been scaled by.
     """
@@ -222,7 +218,7 @@ class ClampedLatents(Placed):
     description: str = "clamped latents"
 
     def __post_init__(self) -> None:
-        """Refuse latents that there are not, and another layer's SAE."""
+        """Raise if a latent does not exist, or the SAE belongs to another layer."""
         super().__post_init__()
         check_ids("latent", self.latents.tolist(), n_latents(self.sae))
         check_same_lengths(latents=self.latents, values=self.values)
@@ -230,16 +226,16 @@ class ClampedLatents(Placed):
 
     @property
     def vector(self) -> Float[Tensor, "d_model"]:
-        """What is added where none of the latents is active."""
+        """What is added if none of the latents is active."""
         return sum_of_directions(self.sae, self.latents, self.values)
 
     @property
     def norm(self) -> float:
-        """Length of what is added where none of the latents is active."""
+        """L2 norm of what is added if none of the latents is active."""
         return self.vector.norm().item()
 
     @checked
     def scaled(self, strength: float) -> "ClampedLatents":
-        """Return the latents set to `strength` (finite) times the values; 0 switches them off."""
+        """Return the latents clamped to `strength` (finite) times the values; 0 ablates them."""
         check_finite("strength", strength)
         return replace(self, values=strength * self.values, strength=strength * self.strength)

@@ -1,4 +1,5 @@
 import pytest
+from refusals import refused
 from scipy.optimize import minimize_scalar
 from scipy.special import xlogy
 from scipy.stats import norm
@@ -48,8 +49,8 @@ def test_the_interval_is_wilsons():
     assert none.n == 20
     assert str(interval) == "50% [24, 76]"
     assert wilson(5, 10) == interval
-    for count, n in ((1, 0), (3, 2), (-1, 2)):
-        with pytest.raises(ValueError, match=f"{count} of {n} given"):
+    for count, n, argument in ((1, 0, "n"), (3, 2, "count"), (-1, 2, "count")):
+        with refused(argument):
             wilson(count, n)
 
 
@@ -67,7 +68,7 @@ def test_contents_that_come_twice_are_not_counted_as_independent():
     assert paired_difference(first, second, "strict").low < 0
     doubled = [pool_grades([grades, grades]) for grades in (first, second)]
     assert doubled[0].proportion("strict").n == 10
-    with pytest.raises(ValueError, match="the content '0' comes 2 times"):
+    with refused("contents"):
         paired_difference(*doubled, "strict")
     check_distinct([])  # which others refuse, in their own words
 
@@ -112,9 +113,9 @@ def test_the_far_end_of_a_difference_is_that_of_a_share_where_only_one_method_fa
 
 
 def test_wrong_arguments_are_refused():
-    with pytest.raises(ValueError, match="3 outputs and 4 items"):
+    with refused("items"):
         grade(["a", "b", "c"], ITEMS, SHOUT)
-    with pytest.raises(ValueError, match="0 outputs and 0 items"):
+    with refused("outputs"):
         grade([], [], SHOUT)
     with pytest.raises(ValueError, match="different contents"):
         paired_difference(graded([1]), graded([1, 0]), "strict")
@@ -139,9 +140,9 @@ def test_pooled_grades_hold_all_outputs_of_one_instruction():
     assert pooled.outputs == ("x", "y", "x")
     assert pooled.proportion("strict").n == 1  # one content, so one trial
     other = Grades("german", (item,), ("x",), (True,), (True,))
-    with pytest.raises(ValueError, match=r"\['french', 'german'\]"):
+    with refused("several"):
         pool_grades([first, other])
-    with pytest.raises(ValueError, match="nothing"):
+    with refused("several"):
         pool_grades([])
 
 
@@ -166,7 +167,7 @@ def test_grades_of_ones_own_have_no_broken_outputs_unless_they_say_so():
     whole = Grades("french", (item,), ("y",), (True,), (True,))
     assert pool_grades([mixed, whole]).broken == (True, False)
     assert paired_difference(mixed, whole, "broken").value == 1
-    with pytest.raises(ValueError, match="give 'strict', 'loose' or 'broken'"):
+    with refused("kind"):
         passed.__wrapped__(whole, "bad")
 
 

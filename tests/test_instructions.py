@@ -3,6 +3,7 @@ import json
 from dataclasses import replace
 
 import pytest
+from refusals import refused
 
 import saif_helpers
 from saif_helpers import instructions
@@ -63,19 +64,19 @@ def test_what_would_fail_later_is_refused_at_once(changes, message):
 
 def test_wordings_that_there_are_not_are_refused_with_what_to_do():
     shout = load_instructions()["french"]
-    with pytest.raises(ValueError, match="an empty list of languages given; give at least one"):
+    with pytest.raises(ValueError, match="no languages given; give some"):
         shout.select("all", [])
     with pytest.raises(ValueError, match="has no seen wordings in xx; it has them in en"):
         shout.select("seen", ["xx"])
     everything_seen = replace(shout, held_out_language=None, held_out_wordings=())
-    with pytest.raises(ValueError, match="no unseen wordings: held_out_language and"):
+    with pytest.raises(ValueError, match="no unseen wordings: set held_out_language and"):
         everything_seen.select("unseen")
 
 
 def test_slots_are_filled():
     keyword = made(wordings={"en": ["Use {word}.", "Take {word}."]}, slots=["word"])
     assert keyword.fill("Use {word}.", {"word": "garden", "other": "x"}) == "Use garden."
-    with pytest.raises(ValueError, match="gives no word"):
+    with refused("slots"):
         keyword.fill("Use {word}.", {"other": "x"})
 
 
@@ -91,5 +92,5 @@ def test_shipped_instructions_have_the_graders_of_their_names():
 def test_an_instruction_without_a_grader_is_refused(tmp_path):
     path = tmp_path / "instructions.json"
     path.write_text(json.dumps({"sing": {"wordings": {"en": ["Sing.", "Sing it."]}}}))
-    with pytest.raises(ValueError, match="no grader for the instructions sing"):
+    with refused("path"):
         load_instructions(path=path)

@@ -4,6 +4,7 @@ from types import SimpleNamespace
 
 import pytest
 import tiny
+from refusals import refused
 
 from saif_helpers.contents import Content, load_contents
 from saif_helpers.graders.exact import GRADERS
@@ -89,9 +90,9 @@ def test_references_and_slots_are_text():
     """Asked of the check alone, since the tests' own type checks would come first."""
     given = {"text": "A cat.", "references": {}, "slots": {"n": "3"}}
     Content.__post_init__(SimpleNamespace(**given))
-    with pytest.raises(ValueError, match=r"slot 'n' of 'A cat\.' is 3; give a text"):
+    with refused("slots"):
         Content.__post_init__(SimpleNamespace(**given | {"slots": {"n": 3}}))
-    with pytest.raises(ValueError, match=r"reference 'french' of 'A cat\.' is None"):
+    with refused("references"):
         Content.__post_init__(SimpleNamespace(**given | {"references": {"french": None}}))
 
 
@@ -122,12 +123,12 @@ def test_slots_come_from_the_content():
     )
     (pair,) = make_pairs(keyword, [Content("A cat.", slots={"keyword": "garden"})], TOKENIZER)
     assert pair.wording in ("Use garden.", "Take garden.")
-    with pytest.raises(ValueError, match="gives no keyword"):
+    with refused("slots"):
         make_pairs(keyword, [Content("A cat.")], TOKENIZER)
 
 
 def test_no_contents_are_refused():
-    with pytest.raises(ValueError, match="no contents"):
+    with refused("contents"):
         make_pairs(FRENCH, [], TOKENIZER)
 
 
@@ -147,7 +148,7 @@ def test_contents_are_loaded_by_split(tmp_path):
     assert content == Content("A cat.", {"french": "Un chat."}, {"keyword": "garden"}, "test")
     assert content.item(FRENCH) == Item("A cat.", "Un chat.", {"keyword": "garden"})
     assert load_contents("validation", path=path)[0].item(FRENCH).reference is None
-    with pytest.raises(ValueError, match="split 'train' asked for; the file has test, validation"):
+    with refused("split"):
         load_contents("train", path=path)
 
 
@@ -159,12 +160,12 @@ def test_a_chat_whose_template_writes_no_bos_is_accepted_as_it_stands(system):
     assert not prompt.startswith("<bos>")
     (ids,) = token_ids([prompt], tokenizer)
     assert tokenizer.decode(ids) == prompt
-    with pytest.raises(ValueError, match="does not begin with '<bos>'"):
+    with refused("prompts"):
         token_ids(["Hello."], tokenizer)
 
 
 def test_a_chat_whose_template_writes_a_bos_needs_it():
     tokenizer = tiny.tokenizer()
     prompt = render("Hello.", tokenizer).removeprefix("<bos>")
-    with pytest.raises(ValueError, match="does not begin with '<bos>'"):
+    with refused("prompts"):
         token_ids([prompt], tokenizer)

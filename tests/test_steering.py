@@ -3,6 +3,7 @@ import warnings
 import pytest
 import tiny
 import torch
+from refusals import refused
 
 from saif_helpers.generation import decoding
 from saif_helpers.latents import encode
@@ -285,13 +286,13 @@ def test_after_an_exception_or_interrupt_nothing_stays_attached(model, vector, e
 
 def test_wrong_arguments_are_refused_before_anything_runs(model, vector):
     far = SteeringVector(3, vector.vector, "far")
-    with pytest.raises(ValueError, match=r"layer 3 asked for; tiny-.* has layers 0-2"):
+    with refused("layer"):
         generate(model, tiny.PROMPTS, far)
     with pytest.raises(ValueError, match=r"has 7 entries; tiny-.* has d_model 32"):
         generate(model, tiny.PROMPTS, SteeringVector(1, torch.ones(7), "short"))
     with pytest.raises(ValueError, match="2 steering vectors given for 5 prompts"):
         generate(model, tiny.PROMPTS, [vector, None])
-    with pytest.raises(ValueError, match="a whole number, at least 1"):
+    with refused("max_new_tokens"):
         generate(model, tiny.PROMPTS, vector, max_new_tokens=0)
 
 
@@ -338,7 +339,7 @@ def test_a_scaled_clamp_has_scaled_values():
 
 def test_latents_of_two_saes_of_a_layer_are_refused(model):
     two = [clamp(model), clamp(model, sae=tiny.sae(LAYER))]
-    with pytest.raises(ValueError, match="two SAEs of layer 1"):
+    with refused("steering"):
         generate(model, tiny.PROMPTS[:2], two)
 
 

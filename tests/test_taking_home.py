@@ -5,6 +5,7 @@ import json
 import pytest
 import tiny
 import torch
+from refusals import refused
 from safetensors.torch import load_file, save_file
 from transformers import (
     AutoModelForCausalLM,
@@ -111,7 +112,7 @@ def test_apply_takes_a_mask(model, plain):
         vector = VECTOR.at(tuple(place % 3 == 0 for place in range(n)))
         with vector.apply(plain, tiny.tokenizer()):
             assert written(plain, [prompt]) == ours(model, [prompt], vector)
-            with pytest.raises(ValueError, match=f"with {n} entries given for a prompt of {n + 1}"):
+            with refused("placement"):
                 written(plain, [f"{prompt}!"])
 
 
@@ -194,7 +195,7 @@ def test_nothing_stays_attached_also_after_an_error(plain):
     before, weights = n_hooks(plain), config_digest(plain)
     with VECTOR.apply(plain):
         assert n_hooks(plain) == before + 2
-    with pytest.raises(ValueError, match="no input_ids"), VECTOR.apply(plain):
+    with refused("input_ids"), VECTOR.apply(plain):
         plain(inputs_embeds=torch.zeros(1, 3, tiny.D_MODEL))
     assert n_hooks(plain) == before
     assert config_digest(plain) == weights
@@ -233,7 +234,7 @@ def test_beams_and_sampling_are_steered_too(plain):
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"use_cache": False}, "repeats the last one and one token more.*use_cache=True"),
+        ({"use_cache": False}, "repeats the previous one plus one token.*use_cache=True"),
         ({"prefill_chunk_size": 8}, r"one token of \d+ texts was expected"),
         ({"cache_implementation": "static"}, "generate with the usual cache"),
     ],
@@ -247,7 +248,7 @@ def test_a_cache_from_before_is_refused(plain):
     ids = inputs(tiny.PROMPTS[:1])["input_ids"]
     with torch.no_grad():
         cache = plain(ids[:, :-1], use_cache=True).past_key_values
-        with VECTOR.apply(plain), pytest.raises(ValueError, match=r"0 texts was expected after 0"):
+        with VECTOR.apply(plain), refused("past_key_values"):
             plain(ids[:, -1:], past_key_values=cache)
 
 
@@ -257,7 +258,7 @@ def test_a_cache_from_before_is_refused(plain):
         ({"inputs_embeds": torch.zeros(1, 3, tiny.D_MODEL)}, "no input_ids"),
         (
             {"input_ids": torch.tensor([[2, 9, 0]]), "attention_mask": torch.tensor([[1, 1, 0]])},
-            "padding_side = 'left'",
+            "padding_side='left'",
         ),
         (
             {"input_ids": torch.tensor([[2, 9]]), "attention_mask": torch.ones(1, 3)},
@@ -279,10 +280,10 @@ def test_what_does_not_fit_the_model_is_refused_before_anything_is_attached(mode
     ):
         with pytest.raises(ValueError, match=message), vector.apply(plain):
             pass
-    with pytest.raises(ValueError, match=r"ModelWithSAEs; give a model of transformers: its \.hf"):
+    with refused("model"):
         VECTOR.apply(model).__enter__()
     with (
-        pytest.raises(ValueError, match="applied to a Linear"),
+        refused("model"),
         VECTOR.apply(torch.nn.Linear(2, 2)),
     ):
         pass
@@ -360,11 +361,11 @@ def test_a_vector_of_another_model_is_refused(file, model, plain):
         ({"rms_norm_eps": 0.5}, "whose configuration is not that of"),
     ):
         other = type(plain)(type(plain.config)(**config | changed))
-        with pytest.raises(ValueError, match=f"vector is of {model.name}.*{message}"):
+        with pytest.raises(ValueError, match=f"vector belongs to {model.name}.*{message}"):
             SteeringVector.load(file, other)
     SteeringVector(LAYER, torch.ones(5)).save(file)
     assert len(SteeringVector.load(file).vector) == 5
-    with pytest.raises(ValueError, match=r"model is not known and has 5 entries; .* d_model 32"):
+    with pytest.raises(ValueError, match=r"model is unknown and has 5 entries; .* d_model 32"):
         SteeringVector.load(file, model)
     SteeringVector(9, direction()).save(file)
     with pytest.raises(ValueError, match="has 3 layers"):
@@ -376,7 +377,7 @@ def test_a_vector_that_does_not_fit_its_model_is_not_saved(file, model):
         with pytest.raises(ValueError, match="give the model that the vector was made for"):
             vector.save(file, model)
     for settings in ({"a": float("nan")}, {"a": object()}):
-        with pytest.raises(ValueError, match="cannot be written as JSON"):
+        with refused("settings"):
             LONG.save(file, settings=settings)
     assert not list(file.parent.iterdir())
 
@@ -390,7 +391,7 @@ def test_a_damaged_file_is_refused(file):
             SteeringVector.load(file)
     for part in (b"", whole[:5], whole[:-4]):
         file.write_bytes(part)
-        with pytest.raises(ValueError, match="was cut off"):
+        with pytest.raises(ValueError, match="is truncated"):
             SteeringVector.load(file)
 
 
@@ -406,7 +407,7 @@ def test_a_foreign_file_is_refused(file):
     with pytest.raises(ValueError, match=r"format 'saif-vector-9', .* that wrote it \(7\.0\)"):
         SteeringVector.load(file)
     file.write_text("not a vector")
-    with pytest.raises(ValueError, match="no safetensors file"):
+    with pytest.raises(ValueError, match="not a safetensors file"):
         SteeringVector.load(file)
     with pytest.raises(FileNotFoundError):
         SteeringVector.load(file.with_name("nowhere"))

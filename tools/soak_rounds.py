@@ -66,7 +66,7 @@ def full_disks(soak: Soak) -> None:
             else:
                 full_after = soak.draw.randrange(soak.batches)
                 run = soak.finish(soak.run(store, full_after))
-            said = [text for text in run.told("warning") if "cannot be kept" in text]
+            said = [text for text in run.told("warning") if "cannot be stored" in text]
             check(len(said) == 1, f"a full disk was told of {len(said)} times, not once")
             n_kept = soak.whole_entries(store, run.kept())
             check(not list(store.rglob("*.tmp")), "a full disk left half a file behind")
@@ -167,7 +167,7 @@ def run_over(soak: Soak, originals: list[Path], canary: Path) -> int:
             places[place] = data
     run = soak.finish(soak.run(store))
     said = [
-        text for text in run.told("warning") if "is left out, and its work is done again" in text
+        text for text in run.told("warning") if "is ignored, and its batch is recomputed" in text
     ]
     named = all(any(place.name in text for text in said) for place in places)
     check(named and len(said) == len(kinds), "damage was not named, or what is sound was")

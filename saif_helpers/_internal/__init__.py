@@ -1,1 +1,1 @@
-"""Helpers without a subject of their own: paths, type names, argument checks, progress bars."""
+"""Shared internals: paths, type aliases, argument checks, progress bars."""

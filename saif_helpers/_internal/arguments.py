@@ -1,4 +1,4 @@
-"""What a caller may write for a number, a share or several of something, and what is refused."""
+"""Validation of arguments that are numbers, shares or lists of values."""
 
 import math
 from collections import Counter
@@ -6,20 +6,22 @@ from collections.abc import Iterable, Sequence, Sized
 from numbers import Number, Real
 from types import NoneType
 
+from saif_helpers._internal.errors import ArgumentError
+
 LARGEST_SEED = 2**63 - 1
 
 
 def shown(value: object) -> str:
-    """Write a value for a message, in a few words.
+    """Format a value briefly for an error message.
 
     >>> shown(15), shown("A cat."), shown(["A cat."] * 100)
     ('15', "'A cat.'", 'a list')
 
     Args:
-        value: What was given.
+        value: The value.
 
     Returns:
-        Numbers and texts as Python writes them, long texts cut off; the kind of anything else.
+        The repr of a number or a string, truncated if long; for any other value, its type.
     """
     if isinstance(value, str | bytes | Number | NoneType | slice):
         written = repr(value)
@@ -33,35 +35,35 @@ def shown(value: object) -> str:
 
 
 def plain(value: object) -> object:
-    """Take a number out of an array or tensor that holds this number alone.
+    """Unwrap a zero-dimensional array or tensor.
 
     Args:
-        value: What was given.
+        value: The value.
 
     Returns:
-        The number; any other value as it is.
+        The number; any other value unchanged.
     """
     alone = getattr(value, "ndim", None) == 0 and hasattr(value, "item")
     return value.item() if alone else value
 
 
 def whole_number(name: str, value: object, least: int | None = 1, most: int | None = None) -> int:
-    """Take a whole number, also one that is written as a float.
+    """Return an argument as an integer; integral floats are accepted.
 
     >>> whole_number("k", 15.0)
     15
 
     Args:
-        name: What the caller calls it.
-        value: What was given.
-        least: The smallest that makes sense; None for any.
-        most: The largest that makes sense; None for any.
+        name: Name of the argument.
+        value: The value.
+        least: The smallest valid value; None for no lower bound.
+        most: The largest valid value; None for no upper bound.
 
     Returns:
         The number.
 
     Raises:
-        ValueError: If it is no whole number, smaller than `least` or larger than `most`.
+        ValueError: If it is not integral, or outside the bounds.
     """
     given, value = value, plain(value)
     whole = isinstance(value, Real) and not isinstance(value, bool) and value == value // 1
@@ -69,40 +71,40 @@ def whole_number(name: str, value: object, least: int | None = 1, most: int | No
         return int(value)
     which = "" if least is None else f", at least {least}"
     which = which if most is None else f" from {least} to {most}"
-    raise ValueError(f"{name}={shown(given)} asked for; give a whole number{which}")
+    raise ArgumentError(f"{name}={shown(given)} given; give an integer{which}", name)
 
 
 def seed_number(value: object) -> int:
-    """Take the seed of a random draw.
+    """Return the seed of a random number generator.
 
     Args:
-        value: What was given.
+        value: The value.
 
     Returns:
         The seed.
 
     Raises:
-        ValueError: If it is no whole number from 0 to `LARGEST_SEED`.
+        ValueError: If it is not an integer from 0 to `LARGEST_SEED`.
     """
     return whole_number("seed", value, least=0, most=LARGEST_SEED)
 
 
 def number(name: str, value: object) -> float:
-    """Take a number.
+    """Return an argument as a real number.
 
     Args:
-        name: What the caller calls it.
-        value: What was given.
+        name: Name of the argument.
+        value: The value.
 
     Returns:
         The number.
 
     Raises:
-        ValueError: If it is none, as a text or True is not.
+        ValueError: If it is not a real number; strings and booleans are not.
     """
     found = plain(value)
     if not isinstance(found, Real) or isinstance(found, bool):
-        raise ValueError(f"{name}={shown(value)} given; give a number")
+        raise ArgumentError(f"{name}={shown(value)} given; give a number", name)
     return found
 
 
@@ -110,81 +112,83 @@ def check_some(**given: Sized) -> None:
     """Raise if a list or a dict is empty.
 
     Args:
-        given: Name to what was given.
+        given: Argument name to value.
 
     Raises:
-        ValueError: If one of them has nothing in it.
+        ValueError: If one of them is empty.
     """
     for name, value in given.items():
         if not len(value):
-            raise ValueError(f"no {name} given; give at least one")
+            raise ArgumentError(f"no {name} given; give at least one", name)
 
 
 def check_same_lengths(**given: Sized) -> None:
-    """Raise if lists that belong together have not the same length.
+    """Raise if lists that belong together differ in length.
 
     Args:
-        given: Name to list.
+        given: Argument name to list.
 
     Raises:
         ValueError: If the lengths differ.
     """
     if len({len(value) for value in given.values()}) > 1:
         lengths = ", ".join(f"{len(value)} {name}" for name, value in given.items())
-        raise ValueError(f"{lengths} given; give as many of each")
+        raise ArgumentError(f"{lengths} given; give equally many of each", [*given][-1])
 
 
 def check_ids(name: str, ids: Sequence[int], size: int) -> None:
-    """Raise if an id is unknown, given twice, or there is none.
+    """Raise if an id is out of range or repeated, or if there are no ids.
 
     Args:
-        name: What the caller calls one of them.
+        name: What one of them is called.
         ids: The ids.
-        size: How many there are, from 0 on.
+        size: Number of valid ids, which start at 0.
 
     Raises:
-        ValueError: If there is no id, or one is below 0, not below `size`, or given twice.
+        ValueError: If there are no ids, or one is outside 0 to ``size - 1`` or given twice.
     """
     wrong = [one for one in ids if not 0 <= one < size]
     if wrong or not len(ids):
         asked = f"{name} {wrong[0]}" if wrong else f"no {name}"
-        raise ValueError(f"{asked} asked for; the SAE has {name}s 0-{size - 1}")
+        raise ArgumentError(f"{asked} given; the SAE has {name}s 0-{size - 1}", name)
     for one, times in Counter(ids).items():
         if times > 1:
-            raise ValueError(f"{name} {one} given {times} times; give each once")
+            raise ArgumentError(f"{name} {one} given {times} times; give each once", name)
 
 
 def share(name: str, value: object) -> float:
-    """Take a share.
+    """Return an argument as a share, a number from 0 to 1.
 
     >>> share("confidence", 0.95)
     0.95
 
     Args:
-        name: What the caller calls it.
-        value: What was given.
+        name: Name of the argument.
+        value: The value.
 
     Returns:
         The share.
 
     Raises:
-        ValueError: If it is not between 0 and 1, as a percentage is not.
+        ValueError: If it is not between 0 and 1; percentages are not.
     """
     found = plain(value)
     if not isinstance(found, Real) or isinstance(found, bool) or not 0 <= found <= 1:
         hint = f"; {found:g} % is {found / 100:g}" if isinstance(found, Real) and found > 1 else ""
-        raise ValueError(f"{name}={shown(value)} given; give a share between 0 and 1{hint}")
+        raise ArgumentError(
+            f"{name}={shown(value)} given; give a share between 0 and 1{hint}", name
+        )
     return float(found)
 
 
 def several(value: object) -> list:
-    """Take one of something for a list of one, and any iterable for a list.
+    """Return a list of values, wrapping a single value in a list of one.
 
     >>> several("decaying"), several(3), several(x for x in "ab")
     (['decaying'], [3], ['a', 'b'])
 
     Args:
-        value: A text, a number, or several of them.
+        value: A string, a number, or an iterable of them.
 
     Returns:
         The list.
@@ -197,11 +201,11 @@ def check_finite(name: str, value: float) -> None:
     """Raise if a factor is not a finite number.
 
     Args:
-        name: What the caller calls it.
+        name: Name of the argument.
         value: The factor.
 
     Raises:
         ValueError: If it is not finite.
     """
     if not math.isfinite(value):
-        raise ValueError(f"{name}={value} given; give a finite number")
+        raise ArgumentError(f"{name}={value} given; give a finite number", name)

@@ -1,7 +1,7 @@
-"""Arguments by their types: what is clearly meant is taken, anything else is refused in words.
+"""Validation of arguments against type annotations, with conversion where the intent is clear.
 
-`checked` goes on what readers of the book call. It reads the types in a signature, so nothing is
-written twice. Numbers out of range and shapes that do not fit are the function's own to refuse.
+`checked` decorates the public functions. It reads the annotations, so types are declared once.
+Each function checks ranges and matching shapes itself.
 """
 
 import functools
@@ -14,10 +14,11 @@ from typing import Any, Literal, TypeVar, Union, get_args, get_origin
 import numpy as np
 
 from saif_helpers._internal.arguments import number, shown, whole_number
+from saif_helpers._internal.errors import ArgumentError
 from saif_helpers._internal.tensors import read_tensor
 
 T = TypeVar("T")
-WORDS = {int: "whole number", float: "number", str: "text", slice: "slice"}
+WORDS = {int: "integer", float: "number", str: "string", slice: "slice"}
 MADE_BY = {
     "Grades": "grade",
     "InstructionType": "load_instructions",
@@ -25,16 +26,16 @@ MADE_BY = {
     "ModelWithSAEs": "load",
     "PromptPair": "make_pairs",
 }
-"""Classes to the function that returns one, for messages."""
+"""Class name to the function that returns an instance, for messages."""
 ALSO: dict[type, Callable[[Any], None]] = {}
-"""What else has to hold for an object of a class: the function that raises if it does not."""
+"""Class to a function that raises if an instance is not valid."""
 
 
 def checked(target: T | None = None, *, but: Sequence[str] = ()) -> T:
-    """Read the arguments of a function, or the fields of a class, by their types.
+    """Validate the arguments of a function, or the fields of a class, against their annotations.
 
-    A whole number may be written as a float (15.0), a list may be a tuple, an array or a generator,
-    and a tensor a list or an array of numbers.
+    Integral floats (15.0) are accepted as integers; tuples, arrays and generators as lists; lists
+    and arrays of numbers as tensors.
 
     >>> @checked
     ... def repeat(text: str, times: int) -> str:
@@ -44,10 +45,10 @@ def checked(target: T | None = None, *, but: Sequence[str] = ()) -> T:
 
     Args:
         target: A function, a method or a class.
-        but: Arguments that it reads itself.
+        but: Arguments that the function validates itself.
 
     Returns:
-        The same, which raises a ValueError for an argument that is of another type.
+        The same object, which now raises a ValueError for an argument of the wrong type.
     """
     if target is None:
         return functools.partial(checked, but=but)
@@ -71,7 +72,7 @@ def _reading(function: Callable, but: Sequence[str]) -> Callable:
     def call(*args: Any, **kwargs: Any) -> Any:
         try:
             bound = signature.bind(*args, **kwargs)
-        except TypeError:  # Python says it better: an argument is missing, or unknown
+        except TypeError:  # an argument is missing or unknown: let Python report it
             return function(*args, **kwargs)
         given = bound.arguments
         for name in given.keys() & hints.keys():
@@ -84,18 +85,18 @@ def _reading(function: Callable, but: Sequence[str]) -> Callable:
 
 
 def read(hint: object, name: str, value: object) -> Any:
-    """Take a value for a type.
+    """Validate a value against an annotation.
 
     Args:
-        hint: The type, as an annotation has it.
-        name: What the caller calls the value.
-        value: What was given.
+        hint: The annotation.
+        name: Name of the argument.
+        value: The value.
 
     Returns:
-        The value, as the type has it.
+        The value, converted if necessary.
 
     Raises:
-        ValueError: If it is no such thing.
+        ValueError: If the value does not match.
     """
     reader = _reader_of(hint)
     return value if reader is None else reader(hint, name, value)
@@ -108,14 +109,14 @@ def _reader_of(hint: object) -> Callable[[Any, str, object], Any] | None:
 
 
 def describe(hint: object, many: bool = False) -> str:
-    """Write in words what is asked for, as in "a list of texts".
+    """Describe a type for a message, as in "a list of strings".
 
     Args:
         hint: The type.
-        many: Whether to speak of several.
+        many: Whether to use the plural.
 
     Returns:
-        The words.
+        The description.
     """
     origin, args = get_origin(hint), get_args(hint)
     if origin in (Union, UnionType):
@@ -133,19 +134,19 @@ def describe(hint: object, many: bool = False) -> str:
     word = WORDS.get(hint) or getattr(hint, "__name__", "function")
     if many:
         return f"{word}s" if hint in WORDS else f"{word} objects"
-    return f"{'an' if word[0] in 'AEIO' or word == 'SAE' else 'a'} {word}"
+    return f"{'an' if word[0] in 'AEIOi' or word == 'SAE' else 'a'} {word}"
 
 
-def _refuse(hint: object, name: str, value: object, also: str = "") -> ValueError:
+def _refuse(hint: object, name: str, value: object, also: str = "") -> ArgumentError:
     made_by = MADE_BY.get(getattr(hint, "__name__", ""))
     how = f", as {made_by} returns" if made_by else ""
     texts = get_origin(hint) is Sequence and get_args(hint) == (str,) and name.endswith("s")
     wanted = f"a list of {name}" if texts else describe(hint)
-    return ValueError(f"{name}={shown(value)} given{also}; give {wanted}{how}")
+    return ArgumentError(f"{name}={shown(value)} given{also}; give {wanted}{how}", name)
 
 
 def _one_of(hints: object, name: str, value: object) -> Any:
-    """Take a value for the first of several types that it fits."""
+    """Validate a value against the first of several types that it matches."""
     problems = {}
     for hint in get_args(hints):
         try:
@@ -166,7 +167,7 @@ def _class(hint: type, name: str, value: object) -> Any:
         raise _refuse(hint, name, value)
     if hint in ALSO:
         ALSO[hint](value)
-    return str(value) if hint is str else value  # numpy's texts are of a class of their own
+    return str(value) if hint is str else value  # NumPy has its own string class
 
 
 def _yes_or_no(hint: type, name: str, value: object) -> bool:
@@ -188,16 +189,16 @@ def _choice(hint: object, name: str, value: object) -> Any:
             return choice
     *others, last = map(repr, choices)
     known = f"{', '.join(others)} or {last}" if others else last
-    raise ValueError(f"{name} {shown(value)} asked for; give {known}")
+    raise ArgumentError(f"{name} {shown(value)} given; give {known}", name)
 
 
 def _several(hint: object, name: str, value: object) -> Any:
-    """Take anything that can be gone through in order, and look at each of its parts."""
+    """Validate an ordered iterable and each of its items."""
     inner, origin = get_args(hint), get_origin(hint)
     unordered = isinstance(value, set | frozenset) and len(value) > 1
     mapping = isinstance(value, Mapping) and origin is not Iterable
     if isinstance(value, str | bytes):
-        raise _refuse(hint, name, value, ", one text")
+        raise _refuse(hint, name, value, ", a single string")
     if unordered or mapping or hasattr(value, "columns"):
         raise _refuse(hint, name, value, ", which has no order" if unordered else "")
     try:
@@ -206,7 +207,7 @@ def _several(hint: object, name: str, value: object) -> Any:
         raise _refuse(hint, name, value) from None
     given = list(parts)
     if origin is tuple and Ellipsis not in inner and len(given) != len(inner):
-        raise _refuse(hint, name, value, f", of length {len(given)} in place of {len(inner)}")
+        raise _refuse(hint, name, value, f", of length {len(given)} instead of {len(inner)}")
     if not _all_are(inner[0], given):
         given = [read(inner[0], f"{name}[{at}]", one) for at, one in enumerate(given)]
     if origin is tuple:
@@ -246,4 +247,4 @@ READERS: list[tuple[Callable[[Any], bool], Callable[[Any, str, object], Any]]] =
     (lambda hint: hasattr(hint, "dim_str"), read_tensor),
     (lambda hint: inspect.isclass(hint) and hint not in (object, Any), _class),
 ]
-"""What a type must be, and what takes a value for it; the first that suits is asked."""
+"""Predicates on annotations with the readers for them; the first match is used."""

@@ -1,4 +1,4 @@
-"""Activations of prompt pairs, which have to be of both samples of each pair."""
+"""Checks of activations of prompt pairs, which must cover both samples of each pair."""
 
 from collections.abc import Mapping
 
@@ -6,35 +6,39 @@ from jaxtyping import Float, Int
 from torch import Tensor, arange, float32, promote_types
 
 from saif_helpers._internal.arguments import check_same_lengths, whole_number
+from saif_helpers._internal.errors import ArgumentError
 from saif_helpers._internal.tensors import as_tensor
 
 
 def check_pair_latents(positive: Tensor, negative: Tensor, asker: str) -> None:
-    """Refuse what are not the latents of both samples of each pair.
+    """Raise unless these are the latents of both samples of each pair.
 
     Args:
         positive: Latents of the positive samples.
         negative: Latents of the negative samples.
-        asker: What needs them, for the message.
+        asker: The function that needs them, for the message.
 
     Raises:
-        ValueError: If there is no pair, the shapes differ, or an activation is not finite, or is
-            negative as a residual stream's.
+        ValueError: If there are no pairs, the shapes differ, or an activation is negative or not
+            finite.
     """
     if len(positive) == 0:
-        raise ValueError(f"{asker} was given no pairs; give at least one")
+        raise ArgumentError(f"{asker} was given no pairs; give at least one", "positive")
     if positive.shape != negative.shape:
-        raise ValueError(
+        raise ArgumentError(
             f"{len(positive)} positive and {len(negative)} negative samples with "
             f"{positive.shape[-1]} and {negative.shape[-1]} latents given; give the latents of "
-            "both samples of each pair"
+            "both samples of each pair",
+            "negative",
         )
-    for latents in () if positive.is_meta else (positive, negative):  # a dry run has no values
+    for latents in () if positive.is_meta else (positive, negative):  # no values on the meta device
         lowest, highest = latents.aminmax()
-        if not lowest >= 0 or not highest.isfinite():  # not a number is below nothing
-            raise ValueError(
-                f"the latents have activations from {lowest:g} to {highest:g}; a latent's are "
-                "finite and never negative: give what `encode` returns, not the residual stream"
+        if not lowest >= 0 or not highest.isfinite():  # NaN fails every comparison
+            raise ArgumentError(
+                f"the latents have activations from {lowest:g} to {highest:g}; those of a "
+                "latent are finite and never negative: give the result of `encode`, not the "
+                "residual stream",
+                "latents",
             )
 
 
@@ -51,60 +55,63 @@ def streams_at(
         layer: The layer.
 
     Returns:
-        Both, at least two rows each, in float32 or finer.
+        Both, at least two rows each, in float32 or higher precision.
 
     Raises:
-        ValueError: If the layer was not captured, or there are not two samples of each kind.
+        ValueError: If the layer was not captured, or there are fewer than two samples of each kind.
     """
     for given in (positive, negative):
         if not isinstance(given, Mapping) or layer not in given:
             there = list(given) if isinstance(given, Mapping) else f"a {type(given).__name__}"
-            raise ValueError(
-                f"the difference in means of layer {layer} asked for, and residual stream of "
-                f"{there} given; give both halves of what capture_pairs(model, pairs, [{layer}]) "
-                "returns"
+            raise ArgumentError(
+                f"the difference in means needs layer {layer}, but residual stream of {there} was "
+                f"given; give both halves of what capture_pairs(model, pairs, [{layer}]) returns",
+                "layer",
             )
     found = [as_tensor("residual stream", given[layer]) for given in (positive, negative)]
     shapes = [tuple(stream.shape) for stream in found]
     floating = all(stream.is_floating_point() for stream in found)
     if {*map(len, shapes)} != {2} or shapes[0][1] != shapes[1][1] or not floating:
-        raise ValueError(
+        raise ArgumentError(
             f"residual streams of shapes {shapes[0]} and {shapes[1]} and {found[0].dtype} given; "
-            "give a row for each sample, of one model, in floating-point numbers"
+            "give a row for each sample, of one model, in floating-point numbers",
+            "residual stream",
         )
     if min(map(len, found)) < 2:
-        raise ValueError(
+        raise ArgumentError(
             f"{len(found[0])} positive and {len(found[1])} negative samples given; give at least "
-            "two of each"
+            "two of each",
+            "pairs",
         )
-    fine = promote_types(found[0].dtype, float32)  # means in 16 bits would be coarse
+    fine = promote_types(found[0].dtype, float32)  # 16-bit means would be imprecise
     return found[0].to(fine), found[1].to(fine)
 
 
 def check_halves(positive: Mapping[int, Tensor], negative: Mapping[int, Tensor]) -> None:
-    """Refuse residual streams that are not of the same layers.
+    """Raise unless both residual streams cover the same layers.
 
     Args:
         positive: Layer to residual stream with the instruction.
         negative: The same without it.
 
     Raises:
-        ValueError: If there is no layer, or one that only one of them has.
+        ValueError: If there are no layers, or only one of them has a layer.
     """
     if positive.keys() != negative.keys() or not positive:
-        raise ValueError(
+        raise ArgumentError(
             f"residual stream of the layers {list(positive)} with the instruction and of "
-            f"{list(negative)} without it given; give both halves of what capture_pairs returns"
+            f"{list(negative)} without it given; give both halves of what capture_pairs returns",
+            "negative",
         )
 
 
 def check_ranking(
     numbers: Mapping[str, Tensor], order: Int[Tensor, "d_sae"], layer: int | None
 ) -> None:
-    """Refuse a ranking whose numbers are not of the same latents, or whose order leaves some out.
+    """Raise if a ranking's statistics differ in length, or its order is not a permutation.
 
     Args:
-        numbers: Name to what is known of each latent.
+        numbers: Name to a statistic of each latent.
         order: Latent indices.
         layer: The layer, if it is known.
 
@@ -114,5 +121,7 @@ def check_ranking(
     check_same_lengths(order=order, **numbers)
     ids = arange(len(order), device=order.device)
     if not order.is_meta and not order.sort().values.equal(ids):
-        raise ValueError("the order leaves out latents or repeats them; give each id once")
+        raise ArgumentError(
+            "the order leaves out latents or repeats them; give each id once", "order"
+        )
     whole_number("layer", layer or 0, least=0)

@@ -1,4 +1,4 @@
-"""Where the package's own data are, and units of memory."""
+"""The package's data folder, and units of memory."""
 
 from pathlib import Path
 

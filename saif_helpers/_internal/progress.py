@@ -1,4 +1,4 @@
-"""Progress bars: on in a terminal or notebook, off where nobody watches."""
+"""Progress bars, shown only in a terminal or notebook."""
 
 import os
 import sys
@@ -12,7 +12,7 @@ T = TypeVar("T")
 
 
 def watched() -> bool:
-    """Return whether somebody can see a bar: a terminal or a notebook, and not the book's build.
+    """Return whether to show progress bars: in a terminal or notebook, but not in the book's build.
 
     Returns:
         False when the environment variable ``SAIF_BOOK_BUILD`` is ``1``, because a bar would stay
@@ -25,12 +25,12 @@ def watched() -> bool:
 
 
 def progress(iterable: Iterable[T], description: str, total: int | None = None) -> Iterable[T]:
-    """Show a progress bar while `iterable` is consumed, if somebody is watching.
+    """Show a progress bar while `iterable` is consumed, if `watched`.
 
     Args:
-        iterable: What to go through.
+        iterable: The items.
         description: Shown in front of the bar, for example ``"capture"``.
-        total: Number of items, needed only where ``len(iterable)`` is not known.
+        total: Number of items, needed only if ``len(iterable)`` is unknown.
 
     Returns:
         An iterable of the same items.
@@ -42,7 +42,7 @@ def progress(iterable: Iterable[T], description: str, total: int | None = None) 
 
 @contextmanager
 def no_loading_bar() -> Iterator[None]:
-    """Keep transformers from drawing a bar for files that load in a moment."""
+    """Suppress the progress bar of transformers for files that load quickly."""
     from transformers.utils import logging as transformers_logging  # heavy
 
     enabled = transformers_logging.is_progress_bar_enabled()

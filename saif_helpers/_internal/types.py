@@ -1,8 +1,8 @@
-"""Names of the few choices that many functions take: corpus, prompt style, machine."""
+"""Type aliases shared by many functions: corpus, prompt style, where the model runs."""
 
 from typing import Literal
 
 Corpus = Literal["grammar", "natural"]
 Style = Literal["chat", "plain"]
 Remote = bool | Literal["local"]
-"""False: this machine. True: NDIF. "local": this machine, by way of all that NDIF would be sent."""
+"""False: this machine. True: NDIF. "local": this machine, with the serialization of NDIF."""

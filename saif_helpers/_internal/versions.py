@@ -1,4 +1,4 @@
-"""The versions of the central libraries that the package supports, and a warning outside of them.
+"""Supported versions of the central libraries, and a warning about any other.
 
 The ranges are those of pyproject.toml, read from the installed package's metadata; no library is
 imported.
@@ -15,8 +15,8 @@ def supported() -> dict[str, str]:
     """Return the supported range of each of `LIBRARIES`, lower bound first.
 
     Returns:
-        Name to range, such as ``{"nnsight": ">=0.8,<0.9"}``; empty where the package itself is not
-        installed but lies in a folder of Python's path.
+        Name to range, such as ``{"nnsight": ">=0.8,<0.9"}``; empty if the package is not
+        installed but imported from a folder on Python's path.
     """
     try:
         lines = requires("saif-helpers") or []
@@ -28,16 +28,16 @@ def supported() -> dict[str, str]:
 
 
 def in_range(installed: str, bounds: str) -> bool:
-    """Return whether a version lies in a range of pyproject.toml.
+    """Return whether a version is in a range of pyproject.toml.
 
-    The package ``packaging`` would do it too, and takes longer to import than all else here.
+    The package ``packaging`` does the same, but takes longer to import than everything else here.
 
     Args:
         installed: A version, such as ``"2.13.0+cpu"``.
         bounds: Bounds with ``>=`` and ``<``, such as ``">=0.8,<0.9"``.
 
     Returns:
-        Whether it does. A version before a release, such as ``"0.9.0rc1"``, counts as the release.
+        Whether it is. A pre-release such as ``"0.9.0rc1"`` counts as the release.
     """
     for bound in bounds.split(","):
         operator, limit = re.match(r"\s*(>=|<)\s*(.+)", bound).groups()
@@ -52,7 +52,7 @@ def _numbers(release: str) -> tuple[int, ...]:
 
 
 def warn_if_unsupported() -> None:
-    """Warn, in one line, of libraries whose version is outside the supported range."""
+    """Warn about libraries whose version is outside the supported range."""
     wrong = []
     for name, bounds in supported().items():
         try:

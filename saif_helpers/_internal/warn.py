@@ -1,14 +1,14 @@
-"""Warnings that point at the reader's own line."""
+"""Warnings that point at the caller's line."""
 
 import sys
 import warnings
 
 
 def warn(message: str) -> None:
-    """Warn at the line that called the package, whatever of the package is in between.
+    """Warn at the line that called the package, skipping the package's own frames.
 
     Args:
-        message: What to say.
+        message: The warning.
     """
     level, frame = 2, sys._getframe(1)
     while frame and frame.f_globals.get("__name__", "").startswith("saif_helpers"):

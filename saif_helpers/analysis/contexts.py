@@ -1,7 +1,7 @@
-"""Maximally activating contexts: where in a corpus a latent is most active.
+"""Max-activating examples: where in a corpus a latent is most active.
 
-In the manner of Neuronpedia's dashboards; the paper's semantic proximity (claim C2, standing:
-stated) is read off such contexts.
+As on Neuronpedia's dashboards. The paper's semantic proximity (claim C2, standing: stated) is
+judged by such contexts.
 """
 
 import html
@@ -14,6 +14,7 @@ from jaxtyping import Float, Int
 from torch import Tensor
 from transformers import PreTrainedTokenizerBase
 
+from saif_helpers._internal.errors import ArgumentError
 from saif_helpers.activations import capture_batches
 from saif_helpers.latents import encode_parts
 from saif_helpers.model.model import ModelWithSAEs
@@ -26,8 +27,8 @@ class Context:
     """A text, token by token, with one latent's activation on each token.
 
     Attributes:
-        text: Number of the text in the corpus.
-        tokens: The tokens as text, beginning-of-sequence token left out.
+        text: Index of the text in the corpus.
+        tokens: The tokens as text, without the beginning-of-sequence token.
         activations: The latent's activation on each.
     """
 
@@ -44,17 +45,17 @@ class Context:
         """Return the tokens around the most active one.
 
         Args:
-            window: How many tokens on each side.
+            window: Number of tokens on each side.
         """
         at = self.activations.index(self.peak)
         part = slice(max(0, at - window), at + window + 1)
         return Context(self.text, self.tokens[part], self.activations[part])
 
     def to_html(self, scale: float | None = None) -> str:
-        """Write the tokens as HTML, the more active the darker; the text is escaped.
+        """Return the tokens as escaped HTML, shaded by activation.
 
         Args:
-            scale: The activation that is darkest; by default the context's peak.
+            scale: The activation with the darkest shade; by default the context's peak.
         """
         scale = scale or self.peak or 1.0
         parts = []
@@ -82,12 +83,12 @@ def top_contexts(
         texts: Rendered texts (see `render`), such as prompts with their answers.
         layer: The layer.
         latents: The latents.
-        n: How many texts for each latent; each text counts once, with its most active token.
-        width: Number of latents of the SAE; by default the layer's usual one.
+        n: Number of texts for each latent; each text counts once, at its most active token.
+        width: Number of latents of the SAE; by default the layer's default SAE.
         batch_size: Texts in one forward pass, by default as in `capture`.
 
     Returns:
-        Latent to its contexts, the most active first; fewer than `n` where it is active on fewer.
+        Latent to its contexts, the most active first; fewer than `n` if it is active on fewer.
 
     Raises:
         KeyError: If there is no such SAE.
@@ -96,7 +97,9 @@ def top_contexts(
     sae = model.saes[layer] if width is None else model.saes[layer, width]
     wrong = [latent for latent in latents if not 0 <= latent < n_latents(sae)]
     if wrong:
-        raise ValueError(f"latent {wrong[0]} asked for; the SAE has latents 0-{n_latents(sae) - 1}")
+        raise ArgumentError(
+            f"latent {wrong[0]} given; the SAE has latents 0-{n_latents(sae) - 1}", "latents"
+        )
     columns = torch.tensor(list(latents), dtype=torch.long)
     best: dict[int, list[tuple]] = {latent: [] for latent in latents}
     for rows, (tokens, streams) in capture_batches(model, texts, [layer], batch_size):
@@ -120,7 +123,7 @@ def top_contexts(
 def _context(
     text: int, ids: Sequence[int], values: Sequence[float], tokenizer: PreTrainedTokenizerBase
 ) -> Context:
-    """Put tokens of one character together, the largest of their activations with them."""
+    """Merge the tokens of one character, keeping the largest of their activations."""
     tokens = whole_characters(ids, tokenizer)
     largest = tuple(max(values[at] for at in places) for _, places in tokens)
     return Context(text, tuple(token for token, _ in tokens), largest)
@@ -132,7 +135,7 @@ def _by_text(
     keep: Tensor,
     active: Float[Tensor, "kept latents"],
 ) -> Iterator[tuple[int, list[int], Float[Tensor, "own latents"]]]:
-    """Split a batch's kept tokens and their activations into those of each text."""
+    """Split a batch's kept tokens and their activations by text."""
     counts = keep.sum(1).tolist()
     for row, own, values in zip(rows, range(len(rows)), active.split(counts), strict=True):
         yield row, ids[own][keep[own]].tolist(), values

@@ -1,8 +1,8 @@
-"""Influence: what a latent does to what the model writes next, which its activation does not show.
+"""Output effect: how a latent changes what the model writes, which its activation does not show.
 
-Later work on steering with SAEs ranks latents by what they do to the output and not by how they
-answer to the input (GradSAE, arXiv:2505.08080; output scores, arXiv:2505.20063). The paper has
-neither; both are read here at the read-out position (standing: ours).
+Later work on steering with SAEs ranks latents by their effect on the output rather than their
+response to the input (GradSAE, arXiv:2505.08080; output scores, arXiv:2505.20063). The paper uses
+neither. Both are computed here at the read-out position (standing: ours).
 """
 
 from collections.abc import Sequence
@@ -12,6 +12,7 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
+from saif_helpers._internal.errors import ArgumentError
 from saif_helpers.analysis.vocabulary import logit_lens
 from saif_helpers.latents import encode
 from saif_helpers.model.batching import run_batches
@@ -30,7 +31,7 @@ def gradient_influence(
 ) -> Float[Tensor, "d_sae"]:
     """Measure how much each latent raises the probability of the answer's first token.
 
-    Mean over prompts of max(0, a_j * dp / da_j), where p is the probability of the right answer's
+    Mean over prompts of max(0, a_j * dp / da_j), where p is the probability of the correct answer's
     first token and a_j the latent's activation at the read-out position; dp / da_j is the gradient
     of p along row j of ``W_dec``. GradSAE (arXiv:2505.08080) sums over all positions.
 
@@ -38,7 +39,7 @@ def gradient_influence(
         model: The model.
         sae: The SAE of the layer.
         prompts: Rendered prompts with the instruction.
-        answers: The right answer to each prompt.
+        answers: The correct answer to each prompt.
         layer: The layer.
         batch_size: Prompts in one forward and backward pass. By default 64, on a GPU as many as
             fit, see `batching.default_batch_size`.
@@ -47,20 +48,21 @@ def gradient_influence(
         The influence of each latent, in units of probability.
 
     Raises:
-        ValueError: If there is not one answer for each prompt, an empty one, or no prompt; or if
-            the model is remote.
+        ValueError: If there is not one answer for each prompt, an answer is empty, there are no
+            prompts, or the model is remote.
     """
     if len(prompts) != len(answers) or not prompts:
-        raise ValueError(
-            f"{len(answers)} answers given for {len(prompts)} prompts; give one for each prompt"
+        raise ArgumentError(
+            f"{len(answers)} answers given for {len(prompts)} prompts; give one each", "answers"
         )
     ids = model.tokenizer(list(answers), add_special_tokens=False)["input_ids"]
     model.require_local("a gradient")
     empty = [number for number, tokens in enumerate(ids) if not tokens]
     if empty:
-        raise ValueError(
+        raise ArgumentError(
             f"{len(empty)} of {len(ids)} answers are empty, the first of them answer {empty[0]}; "
-            "leave out those prompts, or give answers with at least one token"
+            "leave out those prompts, or give answers with at least one token",
+            "answers",
         )
     first = torch.tensor([tokens[0] for tokens in ids])
     W_dec = sae.W_dec.detach()
@@ -73,17 +75,17 @@ def gradient_influence(
             residual.requires_grad_()
             logs = tracer.result.logits[:, -1].float().log_softmax(-1)
             right = logs.gather(1, targets[:, None].to(logs.device))
-            # Not backward(), which would leave a gradient as large as the model in its weights.
+            # Not backward(), which would also store a gradient for every weight of the model.
             (gradient,) = torch.autograd.grad(right.sum(), residual)
             gradient = nnsight.save(gradient[:, -1].clone())
             state = nnsight.save(residual[:, -1].detach().clone())
             probability = nnsight.save(right.detach().exp())
-        # dp = p d(log p): the gradient of a small p itself would vanish in float16.
+        # dp = p d(log p): the gradient of a small p would underflow in float16.
         gradient = probability.to(W_dec) * gradient.to(W_dec)
         influence = encode(sae, state.to(W_dec)) * (gradient @ W_dec.T)
         return influence.clamp(min=0).sum(0).cpu().float()
 
-    # What the backward pass needs of each layer counts like logits of all positions.
+    # The activations kept for the backward pass take about as much memory as all logits.
     for _, part in run_batches(
         model, prompts, step, batch_size, description="gradients", all_logits=True
     ):
@@ -103,7 +105,7 @@ def output_scores(
     n_tokens: int = 20,
     batch_size: int | None = None,
 ) -> Float[Tensor, "latents"]:
-    """Measure how surely an amplified latent makes the model write the tokens that it promotes.
+    """Measure how reliably amplifying a latent makes the model write the tokens that it promotes.
 
     After adding `factor` times the latent's mean activation along its decoder direction at the
     read-out position: (1 - r / V) * p, where r is the best rank among the next-token probabilities
@@ -118,19 +120,19 @@ def output_scores(
         latents: The latents to score.
         prompts: Rendered prompts without the instruction.
         layer: The layer.
-        factor: How many times its mean activation is added.
-        n_tokens: How many promoted tokens count as the latent's own.
+        factor: Multiple of its mean activation that is added.
+        n_tokens: Number of promoted tokens that count as the latent's own.
         batch_size: Rows in one forward pass, one for each latent and prompt. By default 256, on a
             GPU as many as fit, see `batching.default_batch_size`.
 
     Returns:
-        The score of each latent, from 0 to 1, the mean over the prompts.
+        The mean score of each latent over the prompts, from 0 to 1.
 
     Raises:
-        ValueError: If there is no prompt, or the model is remote.
+        ValueError: If there are no prompts, or the model is remote.
     """
     if not prompts:
-        raise ValueError("output_scores was given no prompts; give at least one")
+        raise ArgumentError("output_scores was given no prompts; give at least one", "prompts")
     directions = sae.W_dec.detach()[latents]
     own = logit_lens(model, directions).topk(n_tokens, dim=1).indices
     offsets = factor * ranking.mean[latents].to(directions)[:, None] * directions

@@ -1,7 +1,7 @@
-"""How much of the residual stream an SAE keeps.
+"""Reconstruction quality of SAEs.
 
-Latents that are read from a poor reconstruction say little about the model, so each chapter looks
-at this first.
+Latents of an SAE that reconstructs poorly say little about the model, so each chapter checks this
+first.
 """
 
 import math
@@ -16,6 +16,7 @@ from torch import Tensor
 
 from saif_helpers._internal.arguments import check_some
 from saif_helpers._internal.checked import checked
+from saif_helpers._internal.errors import ArgumentError
 from saif_helpers._internal.warn import warn
 from saif_helpers.activations import capture, capture_tokens
 from saif_helpers.latents import decode, encode, encode_parts
@@ -27,7 +28,7 @@ from saif_helpers.model.tokens import without_bos
 
 @dataclass(frozen=True)
 class ReconstructionQuality:
-    """How much an SAE's reconstruction keeps, over the tokens that count (no padding, no BOS).
+    """Reconstruction quality of an SAE over all tokens except padding and BOS.
 
     Attributes:
         layer: The layer after which the residual stream is reconstructed.
@@ -38,7 +39,7 @@ class ReconstructionQuality:
         dead: Share of latents active on none of the tokens.
         loss: Mean next-token cross-entropy of the model, in nats.
         loss_reconstructed: The same with the reconstruction in place of the residual stream.
-        loss_zeroed: The same with zeros in its place.
+        loss_zeroed: The same with zeros in its place (zero ablation).
         loss_recovered: (loss_zeroed - loss_reconstructed) / (loss_zeroed - loss).
     """
 
@@ -54,7 +55,7 @@ class ReconstructionQuality:
 
     @property
     def loss_recovered(self) -> float:
-        """Share of the loss lost by zeroing that the reconstruction keeps."""
+        """Share of the loss increase under zero ablation that the reconstruction avoids."""
         return (self.loss_zeroed - self.loss_reconstructed) / (self.loss_zeroed - self.loss)
 
 
@@ -66,15 +67,15 @@ def reconstruction_quality(
     width: int | None = None,
     batch_size: int | None = None,
 ) -> ReconstructionQuality:
-    """Measure an SAE's reconstruction on texts that it was not trained on.
+    """Measure an SAE's reconstruction quality on held-out texts.
 
     >>> quality = saif.reconstruction_quality(organism, prompts, layer=0)
 
     Args:
         model: The model and its SAEs.
-        texts: Rendered texts, beginning-of-sequence token first: prompts, best with their answers.
+        texts: Rendered texts with the beginning-of-sequence token, ideally prompts with answers.
         layer: The layer.
-        width: Number of latents; by default the layer's usual SAE.
+        width: Number of latents; by default the layer's default SAE.
         batch_size: Texts in one forward pass. By default 64, on a GPU as many as fit, see
             `batching.default_batch_size`.
 
@@ -115,7 +116,7 @@ def reconstruction_quality(
 
 
 EXPLAINED_BAR, RECOVERED_BAR = 0.6, 0.8
-"""Below these an SAE is called poor on the prompts at hand (standing: ours; a rule of thumb)."""
+"""An SAE below either is called poor on the given prompts (standing: ours; a rule of thumb)."""
 NOT_MEASURED = dict.fromkeys(("loss", "loss_reconstructed", "loss_zeroed"), math.nan)
 
 
@@ -126,27 +127,26 @@ def reconstruction_table(
     layers: Sequence[int],
     batch_size: int | None = None,
 ) -> pd.DataFrame:
-    """Tabulate how good the SAEs are on the prompts at hand, in numbers and in words.
+    """Tabulate the reconstruction quality of the SAEs on given prompts, with a verdict.
 
-    What is found with an SAE that loses most of the residual stream says little about the model. So
-    this comes before anything else is measured, above all where SAEs of one model are used on
-    another. A poor SAE is also warned of.
+    Results from a poor SAE say little about the model. Check this first, especially when an SAE is
+    used on a model other than its own. Poor SAEs cause a warning.
 
-    Of a remote model only the read-out token of each prompt is looked at, since no other travels,
-    and the loss is not measured.
+    For a remote model only the read-out token of each prompt is measured, since other tokens are
+    not downloaded, and the loss is not measured.
 
     >>> asked = [pair.positive for pair in pairs]
     >>> table = saif.reconstruction_table(organism, asked, layers=[0, 2])
 
     Args:
         model: The model and its SAEs.
-        prompts: Rendered prompts, such as those that the latents will be ranked on.
+        prompts: Rendered prompts, such as those used for ranking.
         layers: The layers.
         batch_size: Prompts in one forward pass, by default as in `reconstruction_quality`.
 
     Returns:
         A row for each layer: the SAE's files, explained variance, L0, loss recovered (see
-        `ReconstructionQuality`), and what to think of it.
+        `ReconstructionQuality`), and a verdict.
     """
     check_some(layers=layers, prompts=prompts)
     rows = []
@@ -171,14 +171,14 @@ def reconstruction_table(
     poor = [row["layer"] for row in rows if row["in words"].startswith("poor")]
     if poor:
         warn(
-            f"the SAEs of {model.name} for the layers {poor} are poor on these prompts; see the "
-            "table before you believe what is found with them",
+            f"the SAEs of {model.name} for the layers {poor} are poor on these prompts; check "
+            "the table before you trust results from them",
         )
     return pd.DataFrame(rows).set_index("layer")
 
 
 def _in_words(quality: ReconstructionQuality) -> str:
-    """Name what is wrong with an SAE's reconstruction, or say that it is good."""
+    """Return a verdict on an SAE's reconstruction, with the reasons if it is poor."""
     if math.isnan(quality.explained_variance):
         return "not known: give prompts that differ"
     wrong = []
@@ -195,11 +195,11 @@ def _in_words(quality: ReconstructionQuality) -> str:
 def error_statistics(
     sae: SAE, streams: Iterable[Float[Tensor, "_ d_model"]]
 ) -> dict[str, int | float]:
-    """Measure an SAE's error on residual stream, in double precision and keeping sums only.
+    """Accumulate an SAE's reconstruction error in double precision.
 
     Args:
         sae: The SAE.
-        streams: Residual stream of some tokens at a time, a row for each token.
+        streams: Residual stream in chunks, a row for each token.
 
     Returns:
         ``n_tokens``, ``explained_variance``, ``l0`` and ``dead``, see `ReconstructionQuality`.
@@ -218,11 +218,11 @@ def error_statistics(
             active += (latents > 0).sum().item()
             fired |= (latents > 0).any(0).cpu()
     if not n:
-        raise ValueError("no token to measure an SAE on; give texts that say something")
+        raise ArgumentError("no tokens to measure an SAE on; give longer texts", "streams")
     variance = squares - total.square().sum().item() / n
     return {
         "n_tokens": n,
-        # Of one token, or of tokens that are all alike, there is nothing to explain.
+        # A single token, or identical tokens, have no variance to explain.
         "explained_variance": 1 - errors / variance if variance > 1e-9 * squares else math.nan,
         "l0": active / n,
         "dead": 1 - fired.double().mean().item(),
@@ -236,7 +236,7 @@ def _loss(
     layer: int,
     replacement: Callable[[Tensor], Tensor],
 ) -> float:
-    """Sum the next-token losses at the kept tokens, their residual stream replaced."""
+    """Sum the next-token losses at the kept tokens after replacing their residual stream."""
     with torch.no_grad(), model.lm.trace(**tokens, use_cache=False) as tracer:
         residual = model.layer(layer).output
         here = keep[:, :, None].to(residual.device)

@@ -1,7 +1,7 @@
 """Input side of semantic proximity: does a latent tell prompts with the instruction from others?
 
 Paper, claim C2 (standing: stated): the latents are semantically close to the instruction they
-serve. How the paper measures it is not known; see `vocabulary` for the output side (standing:
+serve. The abstract does not say how; see `vocabulary` for the output side (standing:
 ours).
 """
 
@@ -11,30 +11,32 @@ from jaxtyping import Float, Int
 from scipy.stats import mannwhitneyu
 from torch import Tensor
 
+from saif_helpers._internal.errors import ArgumentError
 from saif_helpers.intervals import Interval, wilson
 
 
 def auroc(
     positive: Float[Tensor, "positive columns"], negative: Float[Tensor, "negative columns"]
 ) -> Float[Tensor, "columns"]:
-    """Measure how well each column tells positive rows from negative ones.
+    """Measure how well each column separates positive rows from negative ones.
 
-    The area under the receiver operating characteristic: the chance that a positive row's value
-    lies above a negative row's, ties counted half. 0.5 means not at all, 1 always, 0 always wrong.
+    The area under the ROC curve: the probability that a positive row has a larger value than a
+    negative row, ties counting half. 0.5 is chance, 1 perfect separation, 0 the reverse.
 
     Args:
         positive: Values of the positive samples, such as latents' activations.
         negative: Values of the negative samples.
 
     Returns:
-        The area of each column.
+        The AUROC of each column.
 
     Raises:
-        ValueError: If there are no rows of one kind.
+        ValueError: If there are no positive or no negative rows.
     """
     if not len(positive) or not len(negative):
-        raise ValueError(
-            f"{len(positive)} positive and {len(negative)} negative samples given; give both"
+        raise ArgumentError(
+            f"{len(positive)} positive and {len(negative)} negative samples given; give both",
+            "negative",
         )
     samples = (half.double().cpu().numpy() for half in (positive, negative))
     wins = mannwhitneyu(*samples, axis=0, method="asymptotic").statistic
@@ -44,21 +46,21 @@ def auroc(
 def auroc_interval(
     area: float, n_positive: int, n_negative: int, confidence: float = 0.95
 ) -> Interval:
-    """Return an area under the curve with an interval that errs on the wide side.
+    """Return an AUROC with a conservative confidence interval.
 
-    The variance of the estimate is at most area * (1 - area) / n with n the smaller of the two
-    numbers of samples, the variance of a share of n (Birnbaum and Klose, 1957). So the interval is
-    Wilson's for a share of n. At 95 %, it misses 1 to 2 % of the time for normal values; where the
-    area varies most, up to 6 % with 150 samples and 9 % with 10 or 5.
+    The variance of the estimate is at most area * (1 - area) / n, where n is the smaller sample
+    size (Birnbaum and Klose, 1957). That is the variance of a proportion of n, so the interval is
+    Wilson's. A 95 % interval misses the true value 1 to 2 % of the time for normal data; in the
+    worst case, up to 6 % of the time with 150 samples and 9 % with 10 or 5.
 
     Args:
-        area: The area, from `auroc`.
+        area: The AUROC, from `auroc`.
         n_positive: Number of positive samples.
         n_negative: Number of negative samples.
         confidence: Coverage of the interval.
 
     Returns:
-        The area and its interval.
+        The AUROC and its interval.
     """
     n = min(n_positive, n_negative)
     return wilson(area * n, n, confidence)
@@ -72,36 +74,38 @@ def enrichment(
     draws: int = 999,
     seed: int = 0,
 ) -> pd.Series:
-    """Ask whether chosen latents promote an instruction's vocabulary more than random ones do.
+    """Test whether chosen latents promote an instruction's vocabulary more than random ones do.
 
-    The chosen latents' score is the mean of theirs. The control draws as many latents from `pool`.
+    The test statistic is the mean score. The control draws equally many latents from `pool`.
 
     Args:
-        scores: A score for each latent, from `vocabulary_scores`; those of latents that are neither
-            chosen nor in the pool are not looked at.
+        scores: A score for each latent, from `vocabulary_scores`; only those of chosen latents and
+            of the pool are used.
         chosen: The latents that are tested.
-        pool: Latents to draw from, such as all that are alive.
+        pool: Latents to draw from, such as all that are not dead.
         draws: Number of draws.
         seed: Seed of the draws.
 
     Returns:
         ``score`` of the chosen latents, ``random`` (mean of the draws), ``low`` and ``high`` (the
-        range that holds 95 % of the draws), and ``p``: the share of draws, the chosen set included,
+        central 95 % of the draws), and ``p``: the share of draws, counting the chosen set as one,
         that score at least as high.
 
     Raises:
-        ValueError: If the pool has too few latents, none is chosen, a score of one is not a finite
-            number, or there is no draw.
+        ValueError: If the pool has too few latents, none is chosen, a chosen latent's score is not
+            finite, or there are no draws.
     """
     if len(pool) < len(chosen):
-        raise ValueError(
+        raise ArgumentError(
             f"{len(pool)} latents to draw from given; give at least {len(chosen)}, as many as are "
-            "chosen"
+            "chosen",
+            "pool",
         )
     if not len(chosen) or draws < 1 or not scores[chosen].isfinite().all():
-        raise ValueError(
+        raise ArgumentError(
             f"{len(chosen)} latents chosen and draws={draws}; give at least one of each, and a "
-            "finite score for each latent"
+            "finite score for each latent",
+            "chosen",
         )
     generator = torch.Generator().manual_seed(seed)
     drawn = torch.stack(

@@ -1,6 +1,6 @@
-"""Side effects of steering: fluency, kept content, and damage where nothing should change.
+"""Side effects of steering: loss of fluency and of content, and unwanted changes.
 
-The paper reports none that are known (standing: ours). Repetition is in `text.repetition`.
+The abstract reports none (standing: ours). Repetition is in `text.repetition`.
 """
 
 from collections.abc import Sequence
@@ -11,6 +11,7 @@ from jaxtyping import Float
 from sacrebleu.metrics import CHRF
 from torch import Tensor
 
+from saif_helpers._internal.errors import ArgumentError
 from saif_helpers.model.batching import check_context_length, run_batches_with_oom_retry
 from saif_helpers.model.model import ModelWithSAEs
 from saif_helpers.model.tokens import order_by_length, pad, token_ids
@@ -19,10 +20,10 @@ from saif_helpers.model.tokens import order_by_length, pad, token_ids
 def output_loss(
     model: ModelWithSAEs, prompts: Sequence[str], outputs: Sequence[str], batch_size: int = 64
 ) -> Float[Tensor, "outputs"]:
-    """Measure how surprised the unsteered model is by outputs, as answers to prompts.
+    """Compute the unsteered model's cross-entropy on each output as the answer to its prompt.
 
-    Give the prompts that *ask* for what the outputs should be, to measure fluency; the exponential
-    of the mean is the perplexity.
+    To measure fluency, give prompts that contain the instruction. The exponential of the mean is
+    the perplexity.
 
     Args:
         model: The model.
@@ -31,17 +32,17 @@ def output_loss(
         batch_size: Outputs in one forward pass; halved if that does not fit into memory.
 
     Returns:
-        Mean cross-entropy of each output's tokens, in nats a token; not a number for an output
-        without tokens, and, with a warning, where the model's dtype is too narrow for its
-        residual stream. The token that ends the turn is not counted.
+        Mean cross-entropy of each output's tokens, in nats per token; NaN for an output
+        without tokens and, with a warning, where the residual stream overflows the model's dtype.
+        The end-of-turn token is not counted.
 
     Raises:
-        ValueError: If there is not one output for each prompt or none at all, a prompt is not
-            rendered or is longer with its output than the model's context, or the model is remote.
+        ValueError: If there is not one output for each prompt or no prompts, a prompt is not
+            rendered or does not fit into the context with its output, or the model is remote.
     """
     if len(prompts) != len(outputs) or not prompts:
-        raise ValueError(
-            f"{len(outputs)} outputs given for {len(prompts)} prompts; give one for each"
+        raise ArgumentError(
+            f"{len(outputs)} outputs given for {len(prompts)} prompts; give one for each", "outputs"
         )
     model.require_local("the loss of an output")
     asked = token_ids(prompts, model.tokenizer)
@@ -67,7 +68,7 @@ def output_loss(
 def _batch_losses(
     model: ModelWithSAEs, asked: Sequence[list[int]], written: Sequence[list[int]]
 ) -> Float[Tensor, "rows"]:
-    """Return the mean loss of each row's written tokens, which are at the end of the row."""
+    """Return the mean loss of each row's output tokens, which are at the end of the row."""
     tokens = pad([a + w for a, w in zip(asked, written, strict=True)], model.tokenizer)
     longest = max(map(len, written))
     options = {"use_cache": False, "logits_to_keep": longest + 1}
@@ -83,11 +84,11 @@ def _batch_losses(
 
 
 def content_kept(outputs: Sequence[str], references: Sequence[str]) -> Float[Tensor, "outputs"]:
-    """Measure how much of a reference an output keeps, even where it is not exact.
+    """Measure how similar each output is to its reference.
 
     Args:
         outputs: Generated texts.
-        references: The right answer to each.
+        references: The correct answer to each.
 
     Returns:
         chrF of each output against its reference (sacrebleu), from 0 to 1.
@@ -96,8 +97,9 @@ def content_kept(outputs: Sequence[str], references: Sequence[str]) -> Float[Ten
         ValueError: If there is not one reference for each output.
     """
     if len(outputs) != len(references):
-        raise ValueError(
-            f"{len(references)} references given for {len(outputs)} outputs; give one for each"
+        raise ArgumentError(
+            f"{len(references)} references given for {len(outputs)} outputs; give one for each",
+            "references",
         )
     metric = CHRF()
     scores = [

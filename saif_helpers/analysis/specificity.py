@@ -1,8 +1,8 @@
-"""Whose latents are they? Kinds of latents by which instructions switch them on.
+"""Specificity of latents: which instructions switch them on.
 
-The paper's negative samples hold no instruction at all, so a latent that means "some instruction is
-here" scores as high as one that means "translate into French". Counting the same latents under the
-other instructions tells the two apart (not in the paper; standing: ours).
+The paper's negative samples contain no instruction, so a latent for "there is an instruction"
+scores as high as one for "translate into French". Counting how often other instructions switch the
+latent on tells the two apart (not in the paper; standing: ours).
 """
 
 from collections.abc import Mapping
@@ -13,6 +13,7 @@ import pandas as pd
 from jaxtyping import Bool, Int
 from torch import Tensor
 
+from saif_helpers._internal.errors import ArgumentError
 from saif_helpers.intervals import wilson
 
 KINDS = ("distinct", "shared", "not relevant", "undecided")
@@ -23,20 +24,20 @@ def response_table(
     latents: Int[Tensor, "k"],
     confidence: float = 0.95,
 ) -> pd.DataFrame:
-    """Count how often each instruction switches each of some latents on.
+    """Count how often each instruction switches each latent on.
 
-    A verdict that counts latents rests on k intervals at once, and the luckiest one can decide. So
-    each is widened for all k of an instruction to hold together (Bonferroni's correction).
+    A verdict that counts latents depends on k intervals, so one outlier could decide it. Intervals
+    are therefore widened to hold jointly for the k latents of an instruction (Bonferroni).
 
     Args:
-        on: Instruction name to what its pairs switch on (see `newly_active`), of pairs that
-            the latents were not chosen on.
+        on: Instruction name to the latents that its pairs switch on (see `newly_active`), for
+            pairs that were not used to choose the latents.
         latents: The latents to count.
-        confidence: Probability that an instruction's intervals hold together, at least.
+        confidence: Minimum joint coverage of an instruction's intervals.
 
     Returns:
-        A row for each latent and instruction: ``latent``, ``instruction``, and the share of pairs
-        as ``value`` with the ends ``low`` and ``high`` of its Wilson interval, and ``n``.
+        A row for each latent and instruction: ``latent``, ``instruction``, the share of pairs as
+        ``value``, the bounds ``low`` and ``high`` of its Wilson interval, and ``n``.
     """
     each = 1 - (1 - confidence) / max(1, len(latents))
     return pd.DataFrame(
@@ -50,35 +51,36 @@ def response_table(
 
 
 def classify_latents(table: pd.DataFrame, instruction: str, threshold: float = 0.5) -> pd.Series:
-    """Return for each latent whether it is relevant to an instruction, and to that one only.
+    """Classify latents by whether they respond to an instruction, and only to that one.
 
     =================  ============================================================================
-    kind               what the intervals of its shares say
+    kind               the intervals of its shares are
     =================  ============================================================================
     ``not relevant``   below `threshold` for the instruction itself
     ``shared``         above `threshold` for at least one other instruction
     ``distinct``       above `threshold` for the instruction, below it for every other one
-    ``undecided``      an interval that decides holds `threshold`: count more pairs
+    ``undecided``      a decisive interval contains `threshold`: count more pairs
     =================  ============================================================================
 
-    The first that applies.
+    The first matching row applies.
 
     Args:
         table: A table from `response_table`.
         instruction: The instruction that the latents were chosen for.
-        threshold: The share of pairs in which a latent that counts is switched on.
+        threshold: The share of pairs above which a latent counts as responding.
 
     Returns:
         Latent to its kind, in the table's order.
 
     Raises:
-        ValueError: If the table lacks the instruction, or has no other one.
+        ValueError: If the table lacks the instruction, or has no other.
     """
     names = list(table["instruction"].unique())
     if instruction not in names or len(names) < 2:
-        raise ValueError(
-            f"instruction {instruction!r} asked for; the table has {', '.join(names)}; "
-            "give it and at least one other"
+        raise ArgumentError(
+            f"instruction {instruction!r} given; the table has {', '.join(names)}; "
+            "give it and at least one other",
+            "instruction",
         )
     order = table["latent"].unique()
     low = table.pivot(index="latent", columns="instruction", values="low").loc[order]

@@ -1,7 +1,7 @@
-"""How active latents usually are: what a strength of 8 means for a latent.
+"""Typical activations of latents, to judge whether a strength such as 8 is large.
 
-A latent's activation has no unit of its own, so a strength is read against the activations that the
-latent has on ordinary text.
+Activations have no absolute unit, so compare a strength with the activations of the latent on
+ordinary text.
 """
 
 from collections.abc import Sequence
@@ -11,6 +11,7 @@ import torch
 
 from saif_helpers._internal.arguments import check_ids
 from saif_helpers._internal.checked import checked
+from saif_helpers._internal.errors import ArgumentError
 from saif_helpers.activations import capture_tokens
 from saif_helpers.contents import load_contents
 from saif_helpers.latents import encode_parts
@@ -38,12 +39,12 @@ def usual_activations(
         model: The model and its SAEs.
         layer: The layer.
         latents: Latent ids.
-        texts: Rendered texts; by default the prompts of the book's validation sentences that suit
-            the model.
-        width: Number of latents of the SAE; by default the layer's usual one.
+        texts: Rendered texts; by default prompts with the book's validation sentences for the
+            model's corpus.
+        width: Number of latents of the SAE; by default the layer's default SAE.
 
     Returns:
-        A row for each latent: the mean and the largest of its activations where it is active, and
+        A row for each latent: the mean and the maximum of its activations where it is active, and
         the share of tokens where it is.
 
     Raises:
@@ -64,7 +65,7 @@ def usual_activations(
         ]
     )
     if not len(active):
-        raise ValueError("the texts hold no token but the first; give texts that say something")
+        raise ArgumentError("the texts have no tokens after the first; give longer texts", "texts")
     times = (active > 0).sum(0)
     found = {
         "mean where active": (active.sum(0) / times.clamp(min=1)).tolist(),

@@ -1,7 +1,7 @@
 """Output side of semantic proximity: which tokens does a latent's decoder direction promote?
 
 Paper, claim C2 (standing: stated): the latents are semantically close to the instruction they
-serve. How the paper measures it is not known; see `separation` for the input side (standing: ours).
+serve. The abstract does not say how; see `separation` for the input side (standing: ours).
 """
 
 from collections import Counter
@@ -12,6 +12,7 @@ from jaxtyping import Float, Int
 from torch import Tensor
 from transformers import PreTrainedTokenizerBase
 
+from saif_helpers._internal.errors import ArgumentError
 from saif_helpers.model.architecture import final_norm
 from saif_helpers.model.model import ModelWithSAEs
 
@@ -19,10 +20,10 @@ from saif_helpers.model.model import ModelWithSAEs
 def logit_lens(
     model: ModelWithSAEs, directions: Float[Tensor, "directions d_model"]
 ) -> Float[Tensor, "directions vocabulary"]:
-    """Read directions of the residual stream as if the model ended there: final norm, then head.
+    """Apply the final norm and the unembedding to directions of the residual stream.
 
-    The norm makes the length of a direction irrelevant. A cap on the logits, as Gemma 2 has, is
-    left out, because it does not change their order.
+    The norm makes the length of a direction irrelevant. The logit soft cap of Gemma 2 is omitted,
+    since it does not change the order.
 
     Args:
         model: The model.
@@ -32,8 +33,7 @@ def logit_lens(
         A logit for each token of the vocabulary, on the CPU.
 
     Raises:
-        ValueError: If the directions are not as wide as the residual stream, or the model is
-            remote.
+        ValueError: If the directions do not have d_model entries, or the model is remote.
     """
     return _logits(model, directions).cpu()
 
@@ -41,11 +41,12 @@ def logit_lens(
 def _logits(
     model: ModelWithSAEs, directions: Float[Tensor, "directions d_model"]
 ) -> Float[Tensor, "directions vocabulary"]:
-    """Compute `logit_lens`, and leave the result where the model's head is."""
+    """Compute `logit_lens`, and keep the result on the device of the unembedding."""
     if directions.shape[-1] != model.d_model:
-        raise ValueError(
+        raise ArgumentError(
             f"directions of {directions.shape[-1]} entries given; {model.name} has d_model "
-            f"{model.d_model}"
+            f"{model.d_model}",
+            "directions",
         )
     model.require_local("the logit lens")
     with torch.no_grad():
@@ -65,18 +66,18 @@ def promoted_tokens(
     Args:
         logits: From `logit_lens`.
         tokenizer: The model's tokenizer.
-        n: How many tokens.
+        n: Number of tokens.
         suppressed: List the tokens with the lowest logits instead.
 
     Returns:
-        For each direction its tokens as text, the strongest first. A piece of a character that is
-        no text by itself shows as the replacement character.
+        For each direction its tokens as text, the strongest first. A token that is only part of a
+        character shows as the replacement character.
 
     Raises:
-        ValueError: If there are not n tokens.
+        ValueError: If the vocabulary has fewer than n tokens.
     """
     if not 1 <= n <= logits.shape[1]:
-        raise ValueError(f"n = {n} tokens asked for; the vocabulary has {logits.shape[1]}")
+        raise ArgumentError(f"n = {n} given; the vocabulary has {logits.shape[1]} tokens", "n")
     ids = logits.topk(n, dim=1, largest=not suppressed).indices
     return [[tokenizer.decode([token]) for token in row] for row in ids.tolist()]
 
@@ -87,25 +88,26 @@ def vocabulary_scores(
     vocabulary: Int[Tensor, "tokens"],
     chunk: int = 256,
 ) -> Float[Tensor, "directions"]:
-    """Measure how well each direction's logits tell an instruction's own tokens from all others.
+    """Measure how well each direction's logits separate an instruction's tokens from all others.
 
     Args:
         model: The model.
         directions: Directions, such as rows of an SAE's ``W_dec``.
-        vocabulary: The instruction's own tokens, see `characteristic_tokens`.
-        chunk: Directions in one step; the logits of all latents of a large SAE would not fit.
+        vocabulary: The instruction's characteristic tokens, see `characteristic_tokens`.
+        chunk: Directions in one step; the logits of all latents of a large SAE would not fit in
+            memory.
 
     Returns:
-        The area under the curve (`auroc`) of each direction, on the CPU.
+        The AUROC (`auroc`) of each direction, on the CPU.
 
     Raises:
         ValueError: If the vocabulary is empty, or the model is remote.
     """
     if not len(vocabulary):
-        raise ValueError("0 tokens of own vocabulary given; give at least 1")
+        raise ArgumentError("an empty vocabulary given; give at least one token", "vocabulary")
     scores = []
     for part in directions.split(chunk):
-        logits = _logits(model, part)  # sorting them is what takes long, so on the GPU if any
+        logits = _logits(model, part)  # sorting dominates, so stay on the GPU
         others = torch.ones(logits.shape[1], dtype=torch.bool)
         others[vocabulary] = False
         scores.append(_areas(logits[:, vocabulary], logits[:, others]).cpu())
@@ -115,7 +117,7 @@ def vocabulary_scores(
 def _areas(
     positive: Float[Tensor, "rows positive"], negative: Float[Tensor, "rows negative"]
 ) -> Float[Tensor, "rows"]:
-    """Compute `auroc` by row, by sorting the many negative values and looking up the few others."""
+    """Compute `auroc` by row, by sorting the many negatives and searching for the few positives."""
     ordered = negative.sort(dim=1).values
     below = torch.searchsorted(ordered, positive.contiguous())
     up_to = torch.searchsorted(ordered, positive.contiguous(), right=True)
@@ -130,24 +132,25 @@ def characteristic_tokens(
     least_share: float = 0.02,
     ratio: float = 5.0,
 ) -> Int[Tensor, "tokens"]:
-    """Find the tokens that belong to an instruction's answers rather than to other texts.
+    """Find the tokens that are characteristic of an instruction's answers.
 
     Args:
-        answers: Right answers to the instruction.
-        others: Texts that the model writes anyway, such as what follows without an instruction.
+        answers: Correct answers to the instruction.
+        others: Texts to compare with, such as what the model writes without an instruction.
         tokenizer: The model's tokenizer.
-        least_share: Share of the answers that a token must be in.
-        ratio: How many times larger that share must be than the share of the others.
+        least_share: Minimum share of the answers that contain the token.
+        ratio: Minimum ratio of that share to the share of `others` that contain it.
 
     Returns:
-        Token ids, in ascending order; empty if the answers have no words of their own.
+        Token ids, in ascending order; empty if no token qualifies.
 
     Raises:
         ValueError: If there are no answers or no other texts.
     """
     if not answers or not others:
-        raise ValueError(
-            f"{len(answers)} answers and {len(others)} other texts given; give at least one of each"
+        raise ArgumentError(
+            f"{len(answers)} answers and {len(others)} other texts given; give some of each",
+            "others" if answers else "answers",
         )
     shares, other_shares = (_token_shares(texts, tokenizer) for texts in (answers, others))
     chosen = [
@@ -159,7 +162,7 @@ def characteristic_tokens(
 
 
 def _token_shares(texts: Sequence[str], tokenizer: PreTrainedTokenizerBase) -> dict[int, float]:
-    """Return for each token the share of the texts that it is in."""
+    """Return for each token the share of the texts that contain it."""
     counts = Counter(
         token
         for ids in tokenizer(list(texts), add_special_tokens=False)["input_ids"]

@@ -1,1 +1,1 @@
-"""What the chapters of this book record for its other pages, and with what it was made."""
+"""Results that the chapters record for other pages of the book, with their provenance."""

@@ -1,4 +1,4 @@
-"""What a result was made with: model, SAEs, versions, hardware, seed, day."""
+"""Provenance of a result: model, SAEs, versions, hardware, seed, date."""
 
 import platform
 from datetime import UTC, datetime
@@ -14,14 +14,14 @@ LIBRARIES = ("saif-helpers", "torch", "transformers", "nnsight", "sae-lens", "nu
 
 
 def provenance(model: ModelWithSAEs, seed: int) -> dict:
-    """Return what a result was made with.
+    """Return the provenance of a result.
 
     Args:
         model: The model and its SAEs.
         seed: The seed of the run.
 
     Returns:
-        Plain values, ready for JSON: ``model``, ``commit`` (of its repository, where it has one),
+        Plain values, ready for JSON: ``model``, ``commit`` (of its repository, if any),
         ``dtype``, ``saes`` (layer to width and path), ``versions``, ``hardware``, ``seed``, and the
         ``date`` (UTC).
     """
@@ -41,7 +41,7 @@ def provenance(model: ModelWithSAEs, seed: int) -> dict:
 
 
 def record_provenance(model: ModelWithSAEs, seed: int) -> None:
-    """Leave `provenance` in the notebook, for the tool that collects results.
+    """Store `provenance` in the notebook, for the tool that collects results.
 
     Args:
         model: The model and its SAEs.

@@ -1,4 +1,4 @@
-"""Numbers, tables and verdicts that a chapter leaves for other pages (MyST-NB's glue)."""
+"""Numbers, tables and verdicts that a chapter glues for other pages (MyST-NB's glue)."""
 
 import json
 from collections.abc import Sequence
@@ -11,11 +11,11 @@ from saif_helpers._internal.paths import DATA
 from saif_helpers.intervals import Interval
 from saif_helpers.study.claims import Criterion, verdict
 
-GLUE = "application/papermill.record/"  # before a mime type: kept in the notebook, not shown
+GLUE = "application/papermill.record/"  # prefix of a MIME type: stored in the notebook, hidden
 
 
 def checks_table(checks: Sequence[Criterion]) -> pd.DataFrame:
-    """Show the checks of a claim, a row for each."""
+    """Tabulate the checks of a claim, a row for each."""
     words = {True: "holds", False: "fails", None: "undecided"}
     return pd.DataFrame(
         {
@@ -28,49 +28,49 @@ def checks_table(checks: Sequence[Criterion]) -> pd.DataFrame:
 
 
 def glue_text(name: str, text: str) -> None:
-    """Leave a text in the notebook for other pages of the book (MyST-NB's glue).
+    """Store a text in the notebook for other pages of the book (MyST-NB's glue).
 
     Args:
-        name: What to leave it under.
+        name: Key to store it under.
         text: The text.
     """
     _leave(name, {"text/plain": repr(text)})
 
 
 def glue_table(name: str, table: pd.DataFrame) -> pd.DataFrame:
-    """Leave a table in the notebook for other pages of the book (MyST-NB's glue).
+    """Store a table in the notebook for other pages of the book (MyST-NB's glue).
 
     Args:
-        name: What to leave it under.
+        name: Key to store it under.
         table: The table.
 
     Returns:
         The table, to be shown.
     """
-    # A wide table scrolls by itself on a narrow page, by keyboard too.
+    # On a narrow page, a wide table scrolls on its own, by keyboard too.
     page = f'<div class="wide-table" tabindex="0">{table.to_html()}</div>'
     _leave(name, {"text/plain": table.to_string(), "text/html": page})
     return table
 
 
 def glue_data(name: str, data: list | dict) -> None:
-    """Leave plain data in the notebook for the tools that read it (MyST-NB's glue).
+    """Store plain data in the notebook for the tools that read it (MyST-NB's glue).
 
     Args:
-        name: What to leave them under, as ``<name>-data``.
-        data: Whatever JSON can hold.
+        name: Key to store them under, as ``<name>-data``.
+        data: JSON-serializable data.
     """
     _leave(f"{name}-data", {"text/plain": json.dumps(data)})
 
 
 def record_checks(name: str, checks: Sequence[Criterion]) -> pd.DataFrame:
-    """Show some checks, and leave them in the notebook for other pages and for `make verdicts`.
+    """Show checks, and store them in the notebook for other pages and for `make verdicts`.
 
-    In a notebook that the book executes, other pages read what is left here (MyST-NB's glue, whose
-    format this writes): ``<name>-checks`` as a table and ``<name>-data`` as numbers.
+    Other pages read them through MyST-NB's glue, whose format this writes: ``<name>-checks`` is a
+    table, ``<name>-data`` holds the numbers.
 
     Args:
-        name: What to leave them under, such as a claim's id.
+        name: Key to store them under, such as a claim's id.
         checks: The checks.
 
     Returns:
@@ -82,7 +82,7 @@ def record_checks(name: str, checks: Sequence[Criterion]) -> pd.DataFrame:
 
 
 def record_verdict(claim: str, checks: Sequence[Criterion]) -> pd.DataFrame:
-    """Show the checks of a claim as `record_checks` does, and leave ``<claim>-verdict`` too.
+    """Show and store the checks of a claim as `record_checks` does, and store ``<claim>-verdict``.
 
     Args:
         claim: The claim's id, such as ``"C3"``.
@@ -92,7 +92,7 @@ def record_verdict(claim: str, checks: Sequence[Criterion]) -> pd.DataFrame:
         The checks, a row for each.
 
     Raises:
-        ValueError: If there is no check.
+        ValueError: If there are no checks.
     """
     glue_text(f"{claim}-verdict", verdict(checks))
     return record_checks(claim, checks)
@@ -101,13 +101,13 @@ def record_verdict(claim: str, checks: Sequence[Criterion]) -> pd.DataFrame:
 def recorded_checks(
     file: Path = DATA / "verdicts.json",
 ) -> dict[tuple[str, str, str], list[Criterion]]:
-    """Read what the chapters found on every shipped model (`make verdicts` writes it).
+    """Read the checks of all chapters on every shipped model, as `make verdicts` wrote them.
 
     Args:
         file: The record.
 
     Returns:
-        Size, instruction and what was recorded (a claim's id, or ``"rules"``) to the checks.
+        Size, instruction and name (a claim's id, or ``"rules"``) to the checks.
     """
     rows = json.loads(file.read_text(encoding="utf-8"))
     return {

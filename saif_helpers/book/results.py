@@ -1,6 +1,6 @@
-"""Results on real models: one file a model, made by running the chapters; each says with what.
+"""Results on real models: one file per model, made by running the chapters, with provenance.
 
-The book ships none that was not run. ``make results MODEL=gemma-2-2b-it`` makes one.
+The book ships only results that were run. ``make results MODEL=gemma-2-2b-it`` makes one.
 """
 
 from pathlib import Path
@@ -9,13 +9,14 @@ from typing import Annotated
 import pandas as pd
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
+from saif_helpers._internal.errors import FileContentError
 from saif_helpers.study.claims import Criterion, verdict
 
 Names = Annotated[dict[str, str], Field(min_length=1)]
 
 
 class Provenance(BaseModel):
-    """What a result was made with, see `provenance.provenance`."""
+    """Provenance of a result, see `provenance.provenance`."""
 
     model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
 
@@ -30,16 +31,16 @@ class Provenance(BaseModel):
 
 
 class Result(BaseModel):
-    """What a chapter found on one model.
+    """Result of a chapter on one model.
 
     Attributes:
         size: Width of the SAEs.
         instruction: Name of the instruction.
         name: What was recorded: a claim's id, or ``"rules"``.
         code: Hash of the cells that were run.
-        checks: What was measured.
-        provenance: What it was made with. Results of one file may have been made on several days,
-            and with several machines or versions.
+        checks: The checks.
+        provenance: Its provenance. Results of one file may come from different days, machines or
+            versions.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
@@ -62,13 +63,13 @@ def read_results(file: Path) -> list[Result]:
     """Read a result file.
 
     Args:
-        file: What ``make results`` wrote.
+        file: A file written by ``make results``.
 
     Returns:
         The results.
 
     Raises:
-        ValueError: If the file is not of that layout, or says not what a result was made with.
+        ValueError: If the file does not have that layout, or lacks a result's provenance.
     """
     try:
         return _File.model_validate_json(file.read_bytes()).rows
@@ -77,22 +78,22 @@ def read_results(file: Path) -> list[Result]:
             f"{'.'.join(map(str, part['loc'])) or 'the file'}: {part['msg']}"
             for part in error.errors(include_url=False)
         ]
-        raise ValueError(
+        raise FileContentError(
             f"{file} is not a result file, and a result that does not say what it was made with is "
-            f"not shown ({'; '.join(problems[:3])}); make one with: make results MODEL=..."
+            f"not shown ({'; '.join(problems[:3])}); make one with: make results MODEL=...",
+            file,
         ) from error
 
 
 def results_table(folder: Path) -> pd.DataFrame:
-    """Set the verdicts on real models side by side, each with what it was made with.
+    """Tabulate the verdicts on real models with their provenance.
 
     Args:
         folder: Where the result files are; it need not exist.
 
     Returns:
-        A row for each model, instruction and way of making it: a column for each claim, then the
-        last layer's SAE, dtype, hardware, seed, days and versions. Empty if there is no
-        file.
+        A row for each model, instruction and provenance: a column for each claim, then the
+        last layer's SAE, dtype, hardware, seed, dates and versions. Empty if there are no files.
 
     Raises:
         ValueError: If a file cannot be read.
@@ -106,7 +107,7 @@ def results_table(folder: Path) -> pd.DataFrame:
 
 
 def _row(results: list[Result]) -> dict:
-    """Write results of one instruction that were made with the same things as a row."""
+    """Return a row for the results of one instruction with the same provenance."""
     made = results[0].provenance
     row = {"model": made.model, "instruction": results[0].instruction}
     for result in sorted(results, key=lambda result: result.name):

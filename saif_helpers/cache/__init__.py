@@ -1,4 +1,4 @@
-"""A folder that keeps finished captures and generations, so that a stopped run continues.
+"""On-disk cache of finished captures and generations, so that an interrupted run can resume.
 
-It knows no model: an entry's key is a digest of everything that its content depends on.
+It is independent of models: an entry's key is a digest of everything that its content depends on.
 """

@@ -1,4 +1,4 @@
-"""The file of a store's entry: what it says about itself, and how it is checked and written."""
+"""Files of a store's entries: serialization, checksums and atomic writes."""
 
 import contextlib
 import hashlib
@@ -16,24 +16,24 @@ from safetensors.torch import load, save
 from torch import Tensor
 
 SCHEMA = "saif-store-1"
-LONGEST_HEADER = 100_000_000  # what safetensors allows
+LONGEST_HEADER = 100_000_000  # the limit of safetensors
 
 
 def canonical(value: object) -> str:
-    """Write a value as JSON in the one way that equal values share.
+    """Serialize a value to canonical JSON, the same for equal values.
 
     Args:
-        value: Anything that JSON can hold; single numbers may be NumPy's or PyTorch's.
+        value: A JSON-serializable value; scalars may be NumPy's or PyTorch's.
 
     Returns:
-        The JSON, keys in order, no spaces.
+        The JSON, with sorted keys and no spaces.
     """
     options = {"sort_keys": True, "separators": (",", ":"), "allow_nan": False}
     return json.dumps(value, **options, default=_number)
 
 
 def _number(value: object) -> int | float | bool:
-    """Turn a single number, such as a layer that pandas' ``idxmax`` found, into a plain one."""
+    """Convert a NumPy or PyTorch scalar, such as the result of pandas' ``idxmax``, to Python's."""
     if not hasattr(value, "item"):
         raise TypeError(f"{type(value).__name__} given; give what JSON can hold")
     return value.item()
@@ -43,7 +43,7 @@ def digest(value: object) -> str:
     """Return the sha256 sum of a value's canonical JSON.
 
     Args:
-        value: Anything that JSON can hold.
+        value: A JSON-serializable value.
 
     Returns:
         64 hexadecimal digits.
@@ -52,11 +52,11 @@ def digest(value: object) -> str:
 
 
 def tensors_digest(tensors: Mapping[str, Tensor], about: object = None) -> str:
-    """Return the sha256 sum of tensors: their names, shapes, data types and bytes.
+    """Return the sha256 sum of tensors: their names, shapes, dtypes and bytes.
 
     Args:
         tensors: The tensors by name; the order does not matter.
-        about: What else goes into the sum, such as a configuration; anything that JSON can hold.
+        about: Other JSON-serializable data to include, such as a configuration.
 
     Returns:
         64 hexadecimal digits.
@@ -70,10 +70,10 @@ def tensors_digest(tensors: Mapping[str, Tensor], about: object = None) -> str:
 
 
 def pack(key: Mapping[str, Any], tensors: Mapping[str, Tensor]) -> bytes:
-    """Write an entry: its tensors, and as text the schema, the key and a sha256 sum of it all.
+    """Serialize an entry: tensors, schema, key and a sha256 sum of all of them.
 
     Args:
-        key: What determines the entry, as JSON can hold it.
+        key: Everything that determines the entry, JSON-serializable.
         tensors: The result.
 
     Returns:
@@ -81,12 +81,12 @@ def pack(key: Mapping[str, Any], tensors: Mapping[str, Tensor]) -> bytes:
     """
     whole = {name: tensor.contiguous() for name, tensor in tensors.items()}
     about = {"schema": SCHEMA, "key": key}
-    # One text for all: safetensors writes several in any order, and equal entries would differ.
+    # One string for all: safetensors does not fix the order of several.
     return save(whole, {"entry": canonical(about | {"sha256": tensors_digest(whole, about)})})
 
 
 def unpack(data: bytes) -> tuple[dict[str, Any], dict[str, Tensor]]:
-    """Read an entry and check it.
+    """Deserialize and verify an entry.
 
     Args:
         data: The bytes of the file.
@@ -95,7 +95,7 @@ def unpack(data: bytes) -> tuple[dict[str, Any], dict[str, Tensor]]:
         The key and the tensors.
 
     Raises:
-        ValueError: If a byte is not what was written, or if it is of another schema.
+        ValueError: If the data is corrupted or has another schema.
     """
     about = _header(io.BytesIO(data))
     try:
@@ -104,12 +104,12 @@ def unpack(data: bytes) -> tuple[dict[str, Any], dict[str, Tensor]]:
         raise ValueError(f"damaged: {error}") from error
     total = about.pop("sha256")
     if tensors_digest(tensors, about) != total:
-        raise ValueError("damaged: its sha256 sum does not fit")
+        raise ValueError("damaged: its sha256 sum does not match")
     return about["key"], tensors
 
 
 def read_key(path: Path) -> dict[str, Any]:
-    """Read an entry's key and not its tensors, so nothing but the schema is checked.
+    """Read an entry's key without its tensors; only the schema is checked.
 
     Args:
         path: The file.
@@ -118,7 +118,7 @@ def read_key(path: Path) -> dict[str, Any]:
         The key.
 
     Raises:
-        ValueError: If it is not such a file, or of another schema.
+        ValueError: If it is not an entry, or has another schema.
     """
     with path.open("rb") as file:
         return _header(file)["key"]
@@ -127,28 +127,28 @@ def read_key(path: Path) -> dict[str, Any]:
 def _header(file: io.BufferedIOBase) -> dict[str, Any]:
     length = int.from_bytes(file.read(8), "little")
     if length > LONGEST_HEADER:
-        raise ValueError("damaged: its header cannot be that long")
+        raise ValueError("damaged: its header is too long")
     try:
         about = json.loads(json.loads(file.read(length))["__metadata__"]["entry"])
         schema, _, _ = about["schema"], about["key"], about["sha256"]
     except (ValueError, KeyError, TypeError, RecursionError) as error:
         raise ValueError(f"damaged, or not an entry: {error!r}") from error
     if schema != SCHEMA:
-        raise ValueError(f"of schema {schema!r}, and this version reads {SCHEMA!r}")
+        raise ValueError(f"it has schema {schema!r}, but this version reads {SCHEMA!r}")
     return about
 
 
 def write(path: Path, data: bytes) -> None:
-    """Put a file in place whole or not at all, whatever happens meanwhile.
+    """Write a file atomically.
 
     Args:
-        path: Where to; its folder must be there.
-        data: What to write.
+        path: The file; its folder must exist.
+        data: The contents.
 
     Raises:
-        OSError: If it cannot be written; then nothing is left of it.
+        OSError: If it cannot be written; no partial file is left behind.
     """
-    # Not by tempfile, whose files nobody else may read: a folder may be shared.
+    # Not with tempfile, whose files only the user can read: the folder may be shared.
     temporary = path.with_name(f".{path.stem}.{secrets.token_hex(4)}.tmp")
     try:
         with temporary.open("xb") as file:

@@ -1,14 +1,14 @@
-"""Finished work kept on disk, so that an interrupted run continues where it stopped.
+"""On-disk store of finished batches, so that an interrupted run can resume.
 
-An entry is the result of one batch: a safetensors file whose name is the sha256 sum of all that
-determines it. Its rows are found one by one, whatever batches they were computed in. A plain folder
-is all that it takes: no locks and no database, so that a mounted Google Drive will do.
+An entry is the result of one batch: a safetensors file whose name is the sha256 sum of everything
+that determines it. Rows are looked up individually, regardless of the batch they were computed in.
+The store is a plain folder without locks or a database, so that it works on a mounted Google Drive.
 
-Grades by rules are not kept. They follow from the outputs that are: for 200 outputs a grader took
-0.2 to 63 ms (those that tell languages took longest), and reading 200 kept grades 2 to 5 ms, where
-generating the outputs on the smallest model took 500 ms. Kept grades would go stale whenever a
-reader changes a grader, whose code is no part of a key. A judge's answers are kept (`answers`), and
-so are verdicts, in the record files of ``make verdicts`` and ``make results``.
+Grades by rules are not stored, since they can be recomputed from stored outputs: grading 200
+outputs took 0.2 to 63 ms (language identification is slowest), reading 200 stored grades would take
+2 to 5 ms, and generating the outputs with the smallest model took 500 ms. Stored grades would also
+become stale when a grader changes, since its code is not part of a key. A judge's answers are
+stored (`answers`), and so are verdicts, in the files of ``make verdicts`` and ``make results``.
 """
 
 import contextlib
@@ -31,7 +31,7 @@ _LEFTOVER = r"\.[0-9a-f]{64}\.\w+\.tmp"
 
 
 def default_folder() -> Path:
-    """Return where to keep finished work if nobody says where.
+    """Return the default folder of the store.
 
     Returns:
         The environment variable ``SAIF_STORE``; else the folder ``saif-results`` on Google Drive,
@@ -39,7 +39,7 @@ def default_folder() -> Path:
     """
     if os.environ.get("SAIF_STORE"):
         return Path(os.environ["SAIF_STORE"])
-    if os.path.isdir(DRIVE):  # Path.is_dir would fail where the mount has died
+    if os.path.isdir(DRIVE):  # Path.is_dir would raise if the mount is dead
         return DRIVE / "saif-results"
     cache = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
     return Path(cache) / "saif-helpers" / "store"
@@ -48,17 +48,17 @@ def default_folder() -> Path:
 class Store:
     """Results of finished batches in a folder, one file for each batch.
 
-    Any number of processes may use one folder at once: a file appears whole or not at all, and two
-    that have the same name have the same meaning. A file that is damaged, or that another version
-    of this package wrote, is named in a warning, left out and overwritten when its batch is done
-    again. If the folder cannot be written to, one warning says so and the work continues.
+    Any number of processes can share a folder: files are written atomically, and files of the same
+    name are interchangeable. A file that is damaged or has another schema causes a warning, is
+    ignored, and is overwritten when its batch is recomputed. If the folder is not writable, the
+    store warns once and the run continues.
 
     >>> model = saif.load("organism", "S", store=saif.Store("results"))
     """
 
     @checked
     def __init__(self, folder: str | os.PathLike) -> None:
-        """Use a folder, which is made when the first result is put into it."""
+        """Use a folder, which is created with the first entry."""
         self.folder = Path(folder).expanduser()
         self._rows: dict[Path, dict[str, list[Path]]] = {}  # shelf -> digest of a row -> its files
         self._seen: set[Path] = set()
@@ -67,22 +67,22 @@ class Store:
     def find(
         self, kind: str, shared: Mapping[str, Any], rows: Sequence[object]
     ) -> Iterator[tuple[list[int], dict[str, Tensor]]]:
-        """Look rows up.
+        """Look up rows.
 
         Args:
             kind: What the results are, such as ``"capture"``.
-            shared: What determines all of them, as JSON can hold it.
-            rows: What else determines each of them, no two equal.
+            shared: What determines all of them, JSON-serializable.
+            rows: What else determines each of them; all distinct.
 
         Yields:
-            Positions in `rows`, and their results: tensors by name, in that order of rows. Rows
-            that are not in the store come up nowhere.
+            Positions in `rows` and their results: tensors by name, in the same order. Rows that
+            are not in the store are omitted.
         """
         shelf = self._shelf(kind, shared)
         known = self._look_through(shelf)
         sums = [digest(row) for row in rows]
         left = {at: [*known[row_sum]] for at, row_sum in enumerate(sums) if row_sum in known}
-        while left:  # a row whose file is damaged may be in another one too
+        while left:  # a row whose file is damaged may be in another file too
             files: dict[Path, list[int]] = {}
             for position, paths in left.items():
                 files.setdefault(paths.pop(), []).append(position)
@@ -101,13 +101,13 @@ class Store:
         rows: Sequence[object],
         tensors: Mapping[str, Tensor],
     ) -> None:
-        """Keep the result of a batch.
+        """Store the result of a batch.
 
         Args:
             kind: As in `find`.
             shared: As in `find`.
             rows: What else determines each row of the batch.
-            tensors: The result: tensors by name, on the CPU, with as many rows.
+            tensors: The result: tensors by name, on the CPU, with the same number of rows.
         """
         key = {"kind": kind, "shared": shared, "rows": rows}
         shelf = self._shelf(kind, shared)
@@ -118,8 +118,8 @@ class Store:
         except OSError as error:
             if self._writable:
                 warnings.warn(
-                    f"results cannot be kept in {self.folder} ({error}); the work goes on, but "
-                    "what is not kept is lost with this process: free space there or give "
+                    f"results cannot be stored in {self.folder} ({error}); the run continues, "
+                    "but they are lost when this process ends: free space there, or give "
                     "Store(folder) another folder",
                     stacklevel=2,
                 )
@@ -133,7 +133,7 @@ class Store:
                 files.append(path)
 
     def size(self) -> int:
-        """Return how many bytes `clear` would free: entries, and what interrupted writing left."""
+        """Return how many bytes `clear` would free: entries and leftover temporary files."""
         total = 0
         for path in self._files():
             with contextlib.suppress(FileNotFoundError):
@@ -141,10 +141,10 @@ class Store:
         return total
 
     def clear(self) -> None:
-        """Delete all entries and what interrupted writing left, and no other file.
+        """Delete all entries and leftover temporary files, but no other files.
 
-        A judge's answers stay, which lie in the same folder: they were paid for. To ask for them
-        again, delete the folder `answers.cache_folder` yourself.
+        A judge's answers in the same folder are kept, since they cost money. To request them again,
+        delete the folder `answers.cache_folder`.
         """
         for path in self._files():
             path.unlink(missing_ok=True)
@@ -162,15 +162,15 @@ class Store:
         return True
 
     def __repr__(self) -> str:
-        """Write the folder, the number of entries and their size."""
+        """Return the folder, the number of entries and their size."""
         return f"Store({str(self.folder)!r}: {len(self)} entries, {self.size() / 1e6:.1f} MB)"
 
     def _shelf(self, kind: str, shared: Mapping[str, Any]) -> Path:
-        """Return the folder of the entries that share all but their rows: Drive lists few files."""
+        """Return the folder of entries that differ only in rows, to keep directories small."""
         return self.folder / f"{kind}-{digest(shared)[:16]}"
 
     def _look_through(self, shelf: Path) -> dict[str, list[Path]]:
-        """Return which files each row is in, after a look at the files that are new."""
+        """Index new files, and return the files that contain each row."""
         known = self._rows.setdefault(shelf, {})
         for path in self._entries(shelves=shelf.name):
             if path not in self._seen:
@@ -183,15 +183,15 @@ class Store:
         return known
 
     def _files(self) -> list[Path]:
-        """List what `clear` deletes; a folder under an entry's name is somebody else's."""
+        """List the files that `clear` deletes; folders are skipped even if named like an entry."""
         found = [*self._entries(), *self._entries(_LEFTOVER)]
         return [path for path in found if not path.is_dir()]
 
     def _entries(self, name: str = _ENTRY, shelves: str = "*") -> list[Path]:
-        """List the files that a store has written, by name; a pipe is left out."""
+        """List the files of a store by name pattern; pipes are skipped."""
         try:
             found = sorted(self.folder.glob(f"{shelves}/*"))
-        except OSError:  # a Drive that is gone; writing to it will say so
+        except OSError:  # an unmounted Drive; writing to it will warn
             return []
         return [
             path
@@ -203,11 +203,11 @@ class Store:
 
 
 def _read(path: Path, computation: list, rows: Sequence[str]) -> dict[str, Tensor] | None:
-    """Read some rows of an entry, by their digests; None, and mostly a warning, if that fails."""
+    """Read rows of an entry by their digests; return None, usually with a warning, on failure."""
     try:
         key, tensors = unpack(path.read_bytes())
         if canonical([key.get("kind"), key.get("shared")]) != canonical(computation):
-            raise ValueError("of another computation")
+            raise ValueError("it belongs to another computation")
         at = {digest(row): number for number, row in enumerate(key["rows"])}
         chosen = [at[row] for row in rows]
         return {name: tensor[chosen] for name, tensor in tensors.items()}
@@ -219,4 +219,4 @@ def _read(path: Path, computation: list, rows: Sequence[str]) -> dict[str, Tenso
 
 
 def _warn_about(path: Path, error: Exception) -> None:
-    warnings.warn(f"{path} is left out, and its work is done again: {error}", stacklevel=4)
+    warnings.warn(f"{path} is ignored, and its batch is recomputed: {error}", stacklevel=4)

@@ -1,7 +1,7 @@
-"""Latent cards: what is known of one latent, in the manner of Neuronpedia's dashboards.
+"""Latent cards: a summary of one latent, like a Neuronpedia dashboard.
 
-The paper's semantic proximity (claim C2, standing: stated) asks what latents mean; a card puts the
-evidence side by side.
+The paper's semantic proximity (claim C2, standing: stated) is about what latents mean; a card
+collects the evidence.
 """
 
 import html
@@ -13,6 +13,7 @@ from torch import Tensor
 
 from saif_helpers._internal.arguments import check_some, whole_number
 from saif_helpers._internal.checked import checked
+from saif_helpers._internal.errors import ArgumentError
 from saif_helpers._internal.pairs import check_pair_latents
 from saif_helpers.analysis.contexts import Context, top_contexts
 from saif_helpers.analysis.vocabulary import logit_lens, promoted_tokens
@@ -34,11 +35,11 @@ class LatentCard:
         facts: Name to value, shown in this order, such as ``{"sensitivity": "0.93"}``.
         promoted: Tokens that its decoder direction promotes, the strongest first.
         suppressed: Tokens that it suppresses, the strongest first.
-        with_instruction: Numbers of positive samples in equal bins of activation, from 0 to `top`.
+        with_instruction: Histogram of the positive samples' activations, from 0 to `top`.
         without_instruction: The same for negative samples.
         top: Upper end of the last bin, in units of activation.
-        contexts: Where it is most active.
-        link: Address of the latent's page on Neuronpedia, if it has one.
+        contexts: Its max-activating examples.
+        link: URL of the latent's page on Neuronpedia, if any.
     """
 
     layer: int
@@ -53,7 +54,7 @@ class LatentCard:
     link: str | None = None
 
     def _repr_html_(self) -> str:
-        """Write the card as HTML; nothing of the model's or the user's text is left unescaped."""
+        """Return the card as HTML, with all text escaped."""
         title = f"Layer {self.layer}, latent {self.latent}"
         if self.link:
             title = f'<a href="{html.escape(self.link)}">{title}</a>'
@@ -75,7 +76,7 @@ class LatentCard:
         )
 
     def _histogram(self) -> str:
-        """Write both histograms as bars, with a text for those who do not see them."""
+        """Return both histograms as bars with an accessible label."""
         tallest = max(*self.with_instruction, *self.without_instruction, 1)
         drawn = []
         for name, counts, colour in (
@@ -99,7 +100,7 @@ class LatentCard:
 
 
 def _tokens(tokens: Sequence[str]) -> str:
-    """Write tokens as code, spaces and line ends made visible, escaped."""
+    """Return tokens as escaped code elements, with visible spaces and line breaks."""
     return " ".join(
         f"<code>{html.escape(token.replace(' ', '·')).replace(chr(10), '↵')}</code>"
         for token in tokens
@@ -119,7 +120,7 @@ def latent_cards(
     n_tokens: int = 8,
     n_contexts: int = 3,
 ) -> list[LatentCard]:
-    """Make a card for each of some latents, from one pass over a corpus.
+    """Create a card for each latent, in one pass over a corpus.
 
     >>> latents = [saif.encode(sae, half) for half in saif.capture_pairs(organism, pairs, [0])]
     >>> facts = {latent: {"rank": f"{at}"} for at, latent in enumerate(ranking.top(2).tolist())}
@@ -128,13 +129,13 @@ def latent_cards(
     Args:
         model: The model and its SAEs.
         layer: The layer.
-        facts: Latent to what its card shows; its keys are the latents.
+        facts: Latent to the facts that its card shows; the keys select the latents.
         positive: Latents at the read-out position with the instruction.
         negative: The same without it.
         texts: Corpus for the contexts, rendered.
-        width: Number of latents of the SAE; by default the layer's usual one.
-        n_tokens: How many promoted and suppressed tokens.
-        n_contexts: How many contexts.
+        width: Number of latents of the SAE; by default the layer's default SAE.
+        n_tokens: Number of promoted and of suppressed tokens.
+        n_contexts: Number of contexts.
 
     Returns:
         The cards, in the order of `facts`; a notebook shows them as HTML.
@@ -148,8 +149,9 @@ def latent_cards(
     latents = list(facts)
     check_pair_latents(positive, negative, "latent_cards")
     if positive.shape[1] != n_latents(sae):
-        raise ValueError(
-            f"activations of {positive.shape[1]} latents given; the SAE has {n_latents(sae)}"
+        raise ArgumentError(
+            f"activations of {positive.shape[1]} latents given; the SAE has {n_latents(sae)}",
+            "positive",
         )
     n_tokens = whole_number("n_tokens", n_tokens, most=len(model.tokenizer))
     n_contexts = whole_number("n_contexts", n_contexts, least=0)

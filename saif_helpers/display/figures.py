@@ -12,6 +12,7 @@ from matplotlib.axes import Axes
 from matplotlib.ticker import FixedLocator, PercentFormatter, StrMethodFormatter
 from torch import Tensor
 
+from saif_helpers._internal.errors import ArgumentError
 from saif_helpers.display.style import (
     PALETTE,
     colour_of,
@@ -47,22 +48,22 @@ def interval_bars(
     grade, bars are filled (strict), hollow (loose) or hatched (broken).
 
     Args:
-        frame: A row for each bar; x and hue keep the order in which the rows bring them.
+        frame: A row for each bar; x and hue keep the order of the rows.
         x: Column of the groups.
-        hue: Column that tells the bars of a group apart; None for one bar a group.
+        hue: Column that distinguishes the bars of a group; None for one bar per group.
         value: Column of the heights, shares from 0 to 1.
-        low: Column of the intervals' lower ends.
-        high: Column of the upper ends.
+        low: Column of the intervals' lower bounds.
+        high: Column of the upper bounds.
         xlabel: Label of the axis of groups.
         ylabel: Label of the axis of shares.
-        horizontal: Whether bars lie, for many groups or long names.
+        horizontal: Whether bars are horizontal, for many groups or long names.
         ax: Axes to draw into; new ones by default.
 
     Returns:
         The axes. Each bar container has the hue's label.
 
     Raises:
-        ValueError: If the frame is empty, has two rows for one bar, or an interval does not hold
+        ValueError: If the frame is empty, has two rows for one bar, or an interval does not contain
             its value.
     """
     groups = _checked_groups(frame, x, hue, value, low, high)
@@ -107,10 +108,10 @@ def interval_lines(
     Args:
         frame: A row for each point.
         x: Column of numbers, such as layers or strengths.
-        hue: Column that tells the lines apart; None for one line.
+        hue: Column that distinguishes the lines; None for one line.
         value: Column of the heights, shares from 0 to 1.
-        low: Column of the intervals' lower ends.
-        high: Column of the upper ends.
+        low: Column of the intervals' lower bounds.
+        high: Column of the upper bounds.
         xlabel: Label of the x axis, with its unit.
         ylabel: Label of the y axis.
         ax: Axes to draw into; new ones by default.
@@ -149,8 +150,8 @@ def sensitivity_curve(
 
     Args:
         curves: Name to the sensitivities in the order of their ranks.
-        k: Number of latents that are kept, marked by a line.
-        n: How many ranks to show.
+        k: Number of selected latents, marked by a line.
+        n: Number of ranks to show.
         ylabel: Label of the y axis.
         ax: Axes to draw into; new ones by default.
 
@@ -189,7 +190,7 @@ def heatmap(
     fmt: str = ".0%",
     ax: Axes | None = None,
 ) -> Axes:
-    """Draw a table of numbers as coloured cells with the number written in each.
+    """Draw a table of numbers as an annotated heat map.
 
     Args:
         table: The numbers; the names of its index and columns label the axes.
@@ -223,16 +224,20 @@ def heatmap(
 def _checked_groups(
     frame: pd.DataFrame, x: str, hue: str | None, value: str, low: str, high: str
 ) -> dict[str, pd.DataFrame]:
-    """Return the rows of each hue, in the order in which the frame brings them."""
+    """Return the rows of each hue, in the order of the frame."""
     keys = [x] if hue is None else [x, hue]
     if frame.empty:
-        raise ValueError("a figure was asked for of an empty table; give at least one row")
+        raise ArgumentError("an empty table given; give at least one row", "frame")
     if frame.duplicated(keys).any():
         double = frame.loc[frame.duplicated(keys), keys].iloc[0].to_dict()
-        raise ValueError(f"more than one row has {double}; give one for each {' and '.join(keys)}")
+        raise ArgumentError(
+            f"more than one row has {double}; give one for each {' and '.join(keys)}", "frame"
+        )
     outside = frame[(frame[low] > frame[value] + 1e-9) | (frame[value] > frame[high] + 1e-9)]
     if len(outside):
-        raise ValueError(f"the interval does not hold the value in the rows {list(outside.index)}")
+        raise ArgumentError(
+            f"the interval does not contain the value in rows {list(outside.index)}", "frame"
+        )
     if hue is None:
         return {"_nolegend_": frame}
     return {str(name): rows for name, rows in frame.groupby(hue, sort=False)}

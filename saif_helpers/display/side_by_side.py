@@ -1,4 +1,4 @@
-"""A sentence answered without steering and with it, tokens coloured by what steering changed."""
+"""Answers to one sentence with and without steering, tokens coloured by what steering changed."""
 
 import html
 from collections.abc import Mapping, Sequence
@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 from saif_helpers._internal.arguments import check_some
 from saif_helpers._internal.checked import checked
+from saif_helpers._internal.errors import ArgumentError
 from saif_helpers._internal.types import Style
 from saif_helpers._internal.warn import warn
 from saif_helpers.analysis.usual_activations import usual_activations
@@ -18,27 +19,27 @@ from saif_helpers.prompts import render
 from saif_helpers.steering import generate, log_probabilities
 from saif_helpers.vectors import SteeringVector
 
-MORE, LESS = "230,159,0", "0,114,178"  # orange and blue, told apart by the colour-blind too
-FULL, DARKEST = 5.0, 0.5  # nats of the deepest shade; text is legible on it, black or white
-UNUSUAL = 3.0  # times the largest activation; a larger strength is warned of
-SEEN = 0.1  # nats; a smaller change has its number in the tooltip alone
+MORE, LESS = "230,159,0", "0,114,178"  # orange and blue, safe for colour-blind readers
+FULL, DARKEST = 5.0, 0.5  # nats of the deepest shade; black or white text stays legible
+UNUSUAL = 3.0  # multiple of the largest activation above which a strength causes a warning
+SEEN = 0.1  # nats; smaller changes show their number only in the tooltip
 
 
 @dataclass(frozen=True)
 class SideBySide:
-    """A model's answers to one sentence, without steering and with it.
+    """A model's answers to one sentence, with and without steering.
 
-    A token's change is what the vector does to this one token: the logarithm of its probability
-    with the vector minus that without, after the same prompt and the same tokens before it. At +2
-    nats the vector made the token e^2, about seven, times as likely; at 0 it is as likely without.
+    A token's change is its log-probability with the vector minus that without, given the same
+    prompt and the same preceding tokens. At +2 nats the vector made the token e^2, about seven,
+    times as likely; at 0 it has no effect.
 
     Attributes:
         sentence: What the model was given.
-        steering: How it was steered, in words.
+        steering: Description of the steering.
         unsteered: The answer without steering.
-        tokens: The steered answer, in pieces of one token each. Tokens that are only part of a
-            character stand together.
-        changes: The change of each piece, in nats: the sum over its tokens.
+        tokens: The steered answer, split into tokens. Tokens that are only part of a character are
+            merged.
+        changes: The change of each token, in nats, summed over merged tokens.
     """
 
     sentence: str
@@ -53,11 +54,11 @@ class SideBySide:
         return "".join(self.tokens)
 
     def __str__(self) -> str:
-        """Write both answers as text, one below the other."""
+        """Return both answers as text, one below the other."""
         return f"unsteered: {self.unsteered}\nsteered:   {self.steered}\n           {self.steering}"
 
     def _repr_html_(self) -> str:
-        """Write both answers as HTML, tokens coloured by their change; every text is escaped."""
+        """Return both answers as HTML with tokens coloured by their change and all text escaped."""
         coloured = "".join(map(_coloured, self.tokens, self.changes))
         answers = {
             "unsteered": ("Unsteered", html.escape(self.unsteered)),
@@ -80,13 +81,13 @@ class SideBySide:
 
 
 def _shade(escaped: str, change: float, title: str = "") -> str:
-    """Colour a text: the deeper the larger the change, up to `FULL`."""
+    """Shade a text in proportion to the change, up to `FULL`."""
     colour, depth = MORE if change > 0 else LESS, DARKEST * min(abs(change) / FULL, 1.0)
     return f'<span{title} style="background:rgba({colour},{depth:.2f})">{escaped}</span>'
 
 
 def _coloured(token: str, change: float) -> str:
-    """Write a token with its change as colour, tooltip and, where it is not small, number."""
+    """Return a token with its change as a colour, a tooltip and, unless small, a number."""
     word = token.lstrip(" ")
     shown = html.escape(word).replace("\n", "↵\n")
     shown = _shade(shown, change, f' title="{change:+.2f} nats"')
@@ -109,7 +110,7 @@ def steer(
     sampling: Sampling | None = None,
     stop: str | Sequence[str] = (),
 ) -> SideBySide:
-    """Answer a text of your own without steering and with it, side by side.
+    """Answer any text with and without steering, side by side.
 
     >>> print(saif.steer(organism, "The old baker sells red flowers.", vector))
     unsteered: The baker always needs the old hammer.
@@ -119,28 +120,28 @@ def steer(
 
     Args:
         model: The model and its SAEs.
-        text: What the user says; no instruction needs to be in it.
-        steering: A vector, clamped latents, or several of them at once; or layer to latent to
-            strength, in units of the latent's activation.
-        placement: Where to add, see `generate`. By default where each vector says, and
-            ``"every_position"`` for latents by their ids.
+        text: The user's message; it need not contain an instruction.
+        steering: A vector, clamped latents, or several of these; or layer to latent to strength,
+            in units of the latent's activation.
+        placement: Where to add, see `generate`. By default each vector's own placement, and
+            ``"every_position"`` for latents given by id.
         style: ``"chat"`` or ``"plain"``, see `render`.
-        system: A system prompt, where the chat template has a place for one.
-        history: Earlier turns, what the user said and what was answered.
-        max_new_tokens: Most tokens of an answer.
-        sampling: How to draw tokens; None takes the likeliest.
-        stop: Texts that end an answer.
+        system: A system prompt, if the chat template supports one.
+        history: Earlier turns: pairs of a user message and its answer.
+        max_new_tokens: Maximum number of tokens in an answer.
+        sampling: Sampling parameters; None for greedy decoding.
+        stop: Stop strings.
 
     Returns:
-        Both answers, and what steering did to each token; a notebook shows them as HTML.
+        Both answers and the change of each token; a notebook shows them as HTML.
 
     Raises:
         KeyError: If a layer has no SAE.
-        ValueError: If the text is empty, holds a special token, or leaves no room for the answer in
-            the model's context; or as `generate`.
+        ValueError: If the text is empty, contains a special token, or leaves no room for the answer
+            in the model's context; or as `generate`.
     """
     if not text.strip():
-        raise ValueError("the text is empty; write one for the model to answer")
+        raise ArgumentError("the text is empty; write one for the model to answer", "text")
     if not isinstance(steering, Intervention):
         check_some(steering=steering)
     given = _interventions(model, steering)
@@ -148,7 +149,7 @@ def steer(
         given = [one.at(placement) for one in given]
     prompt = render(text, model.tokenizer, style, system=system, history=history)
     options = {"max_new_tokens": max_new_tokens, "sampling": sampling, "stop": stop}
-    (steered,) = generate(model, [prompt], [given], **options)  # first, as it may be refused
+    (steered,) = generate(model, [prompt], [given], **options)  # first, since it may raise
     (unsteered,) = generate(model, [prompt], **options)
     changes = log_probabilities(model, prompt, steered, [given])
     changes = changes - log_probabilities(model, prompt, steered)
@@ -160,7 +161,7 @@ def _interventions(
     model: ModelWithSAEs,
     steering: Intervention | Sequence[Intervention] | Mapping[int, Mapping[int, float]],
 ) -> list[Intervention]:
-    """List what to steer with; latents by their ids become a vector for each layer."""
+    """Return the interventions; latents given by id become one vector per layer."""
     if isinstance(steering, Mapping):
         for layer, latents in steering.items():
             _warn_of_unusual(model, layer, latents)
@@ -172,7 +173,7 @@ def _interventions(
 
 
 def _warn_of_unusual(model: ModelWithSAEs, layer: int, latents: Mapping[int, float]) -> None:
-    """Warn of a strength far beyond the activations that a latent has on ordinary text."""
+    """Warn if a strength is far beyond a latent's activations on ordinary text."""
     if model.remote:
         return
     usual = usual_activations(model, layer, list(latents))
@@ -186,15 +187,15 @@ def _warn_of_unusual(model: ModelWithSAEs, layer: int, latents: Mapping[int, flo
                 else "it is active on none of the book's sentences"
             )
             warn(
-                f"strength {strength:g} for latent {latent} of layer {layer} is far beyond what "
-                f"is usual: {said}",
+                f"strength {strength:g} for latent {latent} of layer {layer} is far beyond "
+                f"typical values: {said}",
             )
 
 
 def _pieces(
     model: ModelWithSAEs, text: str, changes: Sequence[float]
 ) -> tuple[tuple[str, ...], tuple[float, ...]]:
-    """Cut a text where its tokens end, tokens of one character together, and sum their changes."""
+    """Split a text into tokens, merging those of one character and summing their changes."""
     ids = model.tokenizer(text, add_special_tokens=False)["input_ids"]
     tokens = whole_characters(ids, model.tokenizer)
     sums = tuple(sum(changes[at] for at in places) for _, places in tokens)

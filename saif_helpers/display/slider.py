@@ -1,6 +1,6 @@
-"""Frames: what a reader of the rendered page moves through with a slider, with no kernel.
+"""Sliders over precomputed tables, which work on the rendered page without a kernel.
 
-Plain HTML, one range input and a few lines of script in its attribute; no library is loaded.
+Plain HTML with one range input and a few lines of inline script; no library is loaded.
 """
 
 import hashlib
@@ -12,6 +12,7 @@ from typing import Protocol, runtime_checkable
 import pandas as pd
 
 from saif_helpers._internal.checked import checked
+from saif_helpers._internal.errors import ArgumentError
 
 SHOW = (
     "const box = this.closest('.frames');"
@@ -25,7 +26,7 @@ SHOW = (
 
 @runtime_checkable
 class HasHTML(Protocol):
-    """What a notebook shows as HTML, for example a table; it escapes its own texts."""
+    """An object that a notebook shows as HTML, for example a table; it escapes its own text."""
 
     def _repr_html_(self) -> str: ...
 
@@ -33,7 +34,7 @@ class HasHTML(Protocol):
 @checked
 @dataclass(frozen=True, eq=False)
 class Frames:
-    """Tables, or other things with HTML of their own, under one slider, one shown at a time.
+    """Tables, or other objects with HTML, under a slider that shows one at a time.
 
     >>> text = "The cat sleeps."
     >>> steered = {f"{s}": saif.steer(organism, text, vector.scaled(s)) for s in (1.0, 2.0)}
@@ -41,9 +42,9 @@ class Frames:
 
     Attributes:
         name: What the slider changes, with its unit.
-        tables: Label of each stop of the slider to what is shown there: a table, or an object with
+        tables: Label of each slider position to what it shows: a table, or an object with
             ``_repr_html_``, such as `side_by_side.SideBySide`.
-        start: Label of the stop that is shown first.
+        start: Label of the initial position.
     """
 
     name: str
@@ -51,14 +52,15 @@ class Frames:
     start: str
 
     def __post_init__(self) -> None:
-        """Refuse what could not be shown."""
+        """Raise if there is no such label."""
         if self.start not in self.tables:
-            raise ValueError(
-                f"start {self.start!r} asked for; the tables are {', '.join(self.tables) or 'none'}"
+            raise ArgumentError(
+                f"start {self.start!r} given; the tables are {', '.join(self.tables) or 'none'}",
+                "start",
             )
 
     def _repr_html_(self) -> str:
-        """Write the slider and all tables as HTML, every text escaped."""
+        """Return the slider and all tables as HTML, with all text escaped."""
         labels = list(self.tables)
         frames = "".join(
             f'<div data-label="{html.escape(label)}"{"" if label == self.start else " hidden"}>'

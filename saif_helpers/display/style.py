@@ -1,8 +1,8 @@
 """Colours and conventions of the book's figures.
 
-Colours are Okabe and Ito's, which colour-blind readers tell apart, and a second cue (marker, dash)
-goes with each. Figures are drawn on white, the page puts them on a white card in its dark mode, and
-`style` makes their files the same from run to run.
+Colours are Okabe and Ito's, which colour-blind readers can distinguish, each with a second cue
+(marker, dash). Figures have a white background, which the page keeps in dark mode. `style` makes
+their files reproducible.
 """
 
 from collections.abc import Sequence
@@ -16,7 +16,7 @@ from matplotlib.container import BarContainer
 from matplotlib.ticker import PercentFormatter
 
 PALETTE = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
-"""Okabe and Ito's colours, the darkest first and without the yellow that white swallows."""
+"""Okabe and Ito's colours, darkest first, without the yellow, which is illegible on white."""
 
 
 INK = "#222832"
@@ -51,10 +51,10 @@ def colour_of(name: str, index: int) -> str:
 
 
 def style() -> None:
-    """Set the look of all figures and make their SVG files the same from run to run.
+    """Set the style of all figures and make their SVG files reproducible.
 
-    The look itself is the packaged matplotlib style ``saif_helpers.data.saif``. In a notebook,
-    figures become SVG without a creation date. Call it once, in the set-up cell.
+    This uses the packaged matplotlib style ``saif_helpers.data.saif``. In a notebook, figures are
+    SVG without a creation date. Call it once, in the set-up cell.
     """
     plt.style.use("saif_helpers.data.saif")
     if "inline" in mpl.get_backend():
@@ -64,14 +64,14 @@ def style() -> None:
 
 
 def share_axis(ax: Axes, axis: str, lowest: float) -> None:
-    """Let an axis of shares go from 0 (or below, for differences) to 1, in percent."""
+    """Scale an axis of shares from 0 (or below, for differences) to 1, in percent."""
     start = 0.0 if lowest >= 0 else lowest - 0.05
     (ax.set_xlim if axis == "x" else ax.set_ylim)(start, 1.03)
     (ax.xaxis if axis == "x" else ax.yaxis).set_major_formatter(PercentFormatter(1.0))
 
 
 def legend_above(ax: Axes, title: str) -> None:
-    """Put the legend above the axes, in as many columns as its labels leave room for."""
+    """Place the legend above the axes, in as many columns as fit."""
     handles, labels = ax.get_legend_handles_labels()
     long = sum(map(len, labels)) > 40
     ax.legend(

@@ -1,7 +1,7 @@
 """Steering vectors for other tools: llama.cpp, EasySteer, and the library steering-vectors.
 
-Each module knows one tool's format, and refuses what the tool cannot do: none of them but EasySteer
-chooses positions, and none lets a vector fade.
+Each module handles one tool's format and raises for what the tool cannot express: only EasySteer
+supports a choice of positions, and none supports decay.
 """
 
 from saif_helpers.export.easysteer import easysteer_spec

@@ -1,9 +1,8 @@
 """GGUF files of one direction, in the layout that repeng, llama.cpp and EasySteer share.
 
-The architecture is ``controlvector``; the tensor ``direction.N``, in float32, is what is added to
-the residual stream after decoder layer N, counted from 0. llama.cpp's loader stores ``direction.N``
-at the place N - 1 of an array that begins with layer 1, and its graph reads layer N from there:
-the two shifts cancel.
+The architecture is ``controlvector``. The float32 tensor ``direction.N`` is added to the residual
+stream after decoder layer N, counted from 0. llama.cpp's loader stores ``direction.N`` at index N -
+1 of an array that starts at layer 1, and its graph reads layer N from there: the two shifts cancel.
 """
 
 import tempfile
@@ -11,6 +10,7 @@ from pathlib import Path
 
 import torch
 
+from saif_helpers._internal.errors import ArgumentError
 from saif_helpers.cache.entry import write
 from saif_helpers.export.model_identity import Model, model_config, model_name
 from saif_helpers.placements import Placed, vector_in
@@ -22,13 +22,13 @@ def write_direction(placed: Placed, path: str | Path, model: Model) -> None:
     """Write a vector as a GGUF file.
 
     Args:
-        placed: The vector; where it is added is not written.
+        placed: The vector; its placement is not written.
         path: The file.
         model: The model that the vector steers.
 
     Raises:
-        ValueError: If the vector does not fit the model, or what is added differs from position to
-            position, as that of clamped latents.
+        ValueError: If the vector does not fit the model, or the change depends on the position, as
+            for clamped latents.
         OSError: If the file cannot be written.
     """
     from gguf import GGUFWriter
@@ -36,9 +36,10 @@ def write_direction(placed: Placed, path: str | Path, model: Model) -> None:
     check_fixed(placed)
     config, name = model_config(model), model_name(model)
     if not 0 <= placed.layer < config.num_hidden_layers:
-        raise ValueError(
+        raise ArgumentError(
             f"the vector is added after layer {placed.layer}; {name} has layers 0-"
-            f"{config.num_hidden_layers - 1}; give the model that the vector was made for"
+            f"{config.num_hidden_layers - 1}; give the model that the vector was made for",
+            "model",
         )
     vector = vector_in(placed, config.hidden_size, torch.float32, name).detach()
     with tempfile.TemporaryDirectory() as folder:
@@ -57,33 +58,35 @@ def write_direction(placed: Placed, path: str | Path, model: Model) -> None:
 
 
 def check_fixed(placed: Placed) -> None:
-    """Refuse what is no vector.
+    """Raise unless an intervention adds a fixed vector.
 
     Args:
         placed: The intervention.
 
     Raises:
-        ValueError: If what is added depends on the residual stream.
+        ValueError: If the change depends on the residual stream.
     """
     if not placed.fixed:
-        raise ValueError(
-            f"{placed.description}: what is added depends on the residual stream, and other tools "
-            "add the same everywhere; give a SteeringVector"
+        raise ArgumentError(
+            f"{placed.description}: the change depends on the residual stream, but other tools "
+            "add a fixed vector; give a SteeringVector",
+            "vector",
         )
 
 
 def check_every_position(placed: Placed, tool: str) -> None:
-    """Refuse a placement other than ``"every_position"``.
+    """Raise if the placement is not ``"every_position"``.
 
     Args:
         placed: The intervention.
-        tool: Who adds at every position.
+        tool: The tool, which adds at every position.
 
     Raises:
-        ValueError: If the vector is added elsewhere.
+        ValueError: If the placement is another one.
     """
     if placed.placement != "every_position":
-        raise ValueError(
+        raise ArgumentError(
             f"the vector is added at: {placed.where}; {tool} adds at every position; export "
-            "vector.at('every_position'), if that is what you want"
+            "vector.at('every_position'), if that is what you want",
+            "vector",
         )

@@ -1,7 +1,7 @@
-"""Steering of a plain transformers model: hooks that add a vector, and are gone afterwards.
+"""Steering of a plain transformers model with removable hooks.
 
-The model is neither wrapped nor changed. What is added in each pass is what `steering.generate`
-adds, so that greedy generation gives the same tokens.
+The model is neither wrapped nor modified. Each pass adds the same vectors as `steering.generate`,
+so that greedy generation gives the same tokens.
 """
 
 import inspect
@@ -14,6 +14,7 @@ from jaxtyping import Float, Int
 from torch import Tensor
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
+from saif_helpers._internal.errors import ArgumentError
 from saif_helpers.model.architecture import check_architecture, decoder_layers
 from saif_helpers.model.tokens import without_first
 from saif_helpers.placements import Placed, PositionScales, position_scales, vector_in
@@ -23,13 +24,13 @@ from saif_helpers.placements import Placed, PositionScales, position_scales, vec
 def steered(
     model: Any, placed: Placed, tokenizer: PreTrainedTokenizerBase | None = None
 ) -> Iterator[PreTrainedModel]:
-    """Steer a transformers model's passes; see `SteeringVector.apply`.
+    """Steer a transformers model within a context; see `SteeringVector.apply`.
 
     Args:
         model: A transformers causal language model.
         placed: The vector, and where it is added.
-        tokenizer: The model's tokenizer; by default the model's configuration says which token
-            begins a sequence.
+        tokenizer: The model's tokenizer; by default the beginning-of-sequence token is taken from
+            the model's configuration.
 
     Yields:
         The model.
@@ -39,16 +40,18 @@ def steered(
     """
     if not isinstance(model, PreTrainedModel):
         hint = "its .hf" if hasattr(model, "hf") else "AutoModelForCausalLM.from_pretrained(...)"
-        raise ValueError(
-            f"a vector is to be applied to a {type(model).__name__}; give a model of transformers: "
-            f"{hint}"
+        raise ArgumentError(
+            f"a vector cannot be applied to a {type(model).__name__}; give a transformers model: "
+            f"{hint}",
+            "model",
         )
     name, config = type(model).__name__, model.config.get_text_config()
     layers = decoder_layers(model)
     check_architecture(model, name)
     if not 0 <= placed.layer < len(layers):
-        raise ValueError(
-            f"layer {placed.layer} is to be steered; {name} has layers 0-{len(layers) - 1}"
+        raise ArgumentError(
+            f"layer {placed.layer} cannot be steered; {name} has layers 0-{len(layers) - 1}",
+            "layer",
         )
     vector = vector_in(placed, config.hidden_size, model.dtype, name).detach()
     begins = (tokenizer or config).bos_token_id
@@ -71,7 +74,7 @@ def steered(
 def _added(
     output: Any, vector: Float[Tensor, "d_model"], scale: Float[Tensor, "rows positions"] | None
 ) -> Any:
-    """Return a layer's output, or a tuple that begins with it, with the vector."""
+    """Return a layer's output, or a tuple that starts with it, with the vector added."""
     if scale is None:
         return output
     residual = output[0] if isinstance(output, tuple) else output
@@ -80,7 +83,7 @@ def _added(
 
 
 class _Passes:
-    """Tells the passes of a generation apart, by what is in the cache when a pass begins."""
+    """Tracks the passes of a generation by the state of the cache when each pass begins."""
 
     def __init__(self, placed: Placed, bos_token_id: int | None, use_cache: bool) -> None:
         self._placed, self._bos_token_id, self._use_cache = placed, bos_token_id, use_cache
@@ -88,21 +91,22 @@ class _Passes:
         self._rows, self._prompt_length, self._read = 0, 0, 0
         self._uncached: Int[Tensor, "rows tokens"] | None = None
         self.scale: Float[Tensor, "rows positions"] | None = None
-        """What the vector is multiplied by at each position of the pass that is running."""
+        """Scale of the vector at each position of the current pass."""
 
     def follow(self, module: torch.nn.Module, inputs: tuple, options: dict[str, Any]) -> None:
-        """Return the scale of a pass that is about to begin.
+        """Compute the scale of the pass that is about to begin.
 
         Raises:
-            ValueError: If it cannot be told what the pass reads.
+            ValueError: If the positions of the pass cannot be determined.
         """
         signature = inspect.signature(type(module).forward)
         given = signature.bind_partial(module, *inputs, **options).arguments
         ids, cache = given.get("input_ids"), given.get("past_key_values")
         if ids is None:
-            raise ValueError(
-                "a steered pass was given no input_ids, which tell the beginning of the sequence; "
-                "give token ids instead of embeddings"
+            raise ArgumentError(
+                "a steered pass has no input_ids, which are needed to find the beginning of the "
+                "sequence; give token ids instead of embeddings",
+                "input_ids",
             )
         before = 0 if cache is None else int(cache.get_seq_length())
         if before:
@@ -111,14 +115,15 @@ class _Passes:
             self._begin(ids, given)
 
     def _begin(self, ids: Int[Tensor, "rows tokens"], given: Mapping[str, Any]) -> None:
-        """Read prompts."""
+        """Handle the pass over the prompts."""
         asked = given.get("use_cache")
         cached = given.get("past_key_values") is not None
         cached = cached or (self._use_cache if asked is None else asked)
         if not cached and self._repeats_the_last(ids):
-            raise ValueError(
-                "a pass without a cache repeats the last one and one token more: its prompt cannot "
-                "be told from what was generated; generate with use_cache=True"
+            raise ArgumentError(
+                "a pass without a cache repeats the previous one plus one token, so its prompt "
+                "cannot be distinguished from generated tokens; generate with use_cache=True",
+                "use_cache",
             )
         mask = _mask(ids, given.get("attention_mask"))
         tokens = {"input_ids": ids.cpu(), "attention_mask": mask}
@@ -136,35 +141,38 @@ class _Passes:
         return self._uncached is not None and torch.equal(ids[:, :-1], self._uncached)
 
     def _go_on(self, ids: Int[Tensor, "rows new"], before: int) -> None:
-        """Read one generated token of each prompt."""
+        """Handle a pass over one generated token of each prompt."""
         if before != self._read or ids.shape != (self._rows, 1):
-            raise ValueError(
+            raise ArgumentError(
                 f"a pass reads {ids.shape[1]} tokens of {len(ids)} texts after {before} in the "
                 f"cache, where one token of {self._rows} texts was expected after {self._read}; "
                 "let the steered model read the whole prompt in one pass, and then token by token "
-                "(no cache from before, no prefill_chunk_size, no assistant_model)"
+                "(no cache from before, no prefill_chunk_size, no assistant_model)",
+                "past_key_values",
             )
         self._read += 1
         self.scale = self._scales.at(self._read - self._prompt_length)
 
 
 def _mask(ids: Int[Tensor, "rows tokens"], mask: Any) -> Int[Tensor, "rows tokens"]:
-    """Return the attention mask of prompts, which must be padded on the left if at all.
+    """Return the attention mask of prompts, in which padding must be on the left.
 
     Raises:
-        ValueError: If it is not one number for each token, or marks padding elsewhere.
+        ValueError: If its shape is wrong, or padding is elsewhere.
     """
     if mask is None:
         mask = torch.ones_like(ids)
     if not isinstance(mask, Tensor) or mask.shape != ids.shape:
         shape = tuple(mask.shape) if isinstance(mask, Tensor) else type(mask).__name__
-        raise ValueError(
+        raise ArgumentError(
             f"an attention mask of shape {shape} given for tokens of shape {tuple(ids.shape)}; "
-            "give one number for each token, and generate with the usual cache, which takes it"
+            "give one number for each token, and generate with the usual cache, which takes it",
+            "attention_mask",
         )
     mask = (mask != 0).long().cpu()
     if (mask[:, 1:] < mask[:, :-1]).any():
-        raise ValueError(
-            "prompts with padding behind or inside them given; set tokenizer.padding_side = 'left'"
+        raise ArgumentError(
+            "prompts with padding inside or on the right given; set tokenizer.padding_side='left'",
+            "attention_mask",
         )
     return mask

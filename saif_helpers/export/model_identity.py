@@ -15,12 +15,12 @@ NOT_THE_MODEL = {
     "transformers_version",
     "use_cache",
 }
-"""What a configuration holds that is not the model."""
+"""Fields of a configuration that do not identify the model."""
 Model = ModelWithSAEs | PreTrainedModel
 
 
 def config_digest(model: Model) -> str:
-    """Return the sha256 sum of a model's configuration, the same wherever it was loaded from.
+    """Return the sha256 sum of a model's configuration, independent of where it was loaded from.
 
     Args:
         model: The model.
@@ -47,21 +47,21 @@ def model_config(model: Model) -> PretrainedConfig:
 
 
 def model_name(model: Model) -> str:
-    """Return what to call a model.
+    """Return the name of a model.
 
     Args:
         model: The model.
 
     Returns:
-        The name that it was given here, else where it was loaded from, else its class.
+        Its name here, else where it was loaded from, else its class.
     """
-    """Return what to call a model.
+    """Return the name of a model.
 
     Args:
         model: The model.
 
     Returns:
-        The name that it was given here, else where it was loaded from, else its class.
+        Its name here, else where it was loaded from, else its class.
     """
     if isinstance(model, ModelWithSAEs):
         return model.name

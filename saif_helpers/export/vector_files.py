@@ -1,4 +1,4 @@
-"""Files of steering vectors: one safetensors file that says what it holds and of which model."""
+"""Files of steering vectors: safetensors with metadata about the vector and its model."""
 
 import json
 from collections.abc import Mapping
@@ -11,13 +11,14 @@ from safetensors import SafetensorError
 from safetensors.torch import load, save
 from torch import Tensor
 
+from saif_helpers._internal.errors import ArgumentError, FileContentError
 from saif_helpers.cache.entry import canonical, tensors_digest, write
 from saif_helpers.export.model_identity import Model, config_digest, model_config, model_name
 from saif_helpers.model.model import ModelWithSAEs
 from saif_helpers.placements import Placed, Positions
 
 FORMAT = "saif-vector-1"
-"""Raised by whoever changes what a file holds."""
+"""Increment this when the contents of a file change."""
 
 
 def save_vector(
@@ -32,7 +33,7 @@ def save_vector(
         path: The file.
         placed: The vector, and where it is added.
         model: The model that it steers.
-        settings: What else is to be kept, as JSON can hold it.
+        settings: Other data to save, JSON-serializable.
 
     Raises:
         ValueError: As `SteeringVector.save`.
@@ -55,18 +56,19 @@ def save_vector(
     }
     tensors = {"vector": vector}
     try:
-        about = json.loads(canonical(about))  # keys that are numbers become texts, as in the file
+        about = json.loads(canonical(about))  # numeric keys become strings, as in the file
     except (TypeError, ValueError) as error:
-        raise ValueError(
+        raise ArgumentError(
             f"the settings to keep with a vector cannot be written as JSON ({error}); give numbers "
-            "that are finite, texts, lists and dictionaries"
+            "that are finite, texts, lists and dictionaries",
+            "settings",
         ) from error
     text = canonical(about | {"sha256": tensors_digest(tensors, about)})
     write(Path(path), save(tensors, {"steering_vector": text}))
 
 
 def _model_facts(model: Model, layer: int) -> dict[str, Any]:
-    """Return what a vector's file says about its model."""
+    """Return the facts about the model that a vector's file records."""
     config = model_config(model)
     paths = model.sae_paths if isinstance(model, ModelWithSAEs) else {}
     return {
@@ -80,7 +82,7 @@ def _model_facts(model: Model, layer: int) -> dict[str, Any]:
 def _package_version() -> str:
     try:
         return version("saif-helpers")
-    except PackageNotFoundError:  # not installed, in a folder of Python's path
+    except PackageNotFoundError:  # not installed, but imported from a folder on Python's path
         return "unknown"
 
 
@@ -91,7 +93,7 @@ def load_vector(
 
     Args:
         path: The file.
-        model: The model to steer; without one nothing is compared.
+        model: The model to steer; if None, nothing is checked.
 
     Returns:
         The vector, and the other arguments of `SteeringVector`.
@@ -105,13 +107,13 @@ def load_vector(
         try:
             _check_model(about["model"], model, len(vector), about["layer"])
         except ValueError as error:
-            raise ValueError(f"{path}: {error}") from None
+            raise ArgumentError(f"{path}: {error}", "model") from None
     fields = {name: about[name] for name in ("layer", "description", "decay", "strength")}
     return vector, fields | {"placement": _placement_from_json(about["placement"])}
 
 
 def about_vector(path: str | Path) -> dict[str, Any]:
-    """Read what a vector's file says about itself, the settings among it.
+    """Read the metadata of a vector's file, including the settings.
 
     >>> about_vector("french.safetensors")["settings"]
 
@@ -125,62 +127,69 @@ def about_vector(path: str | Path) -> dict[str, Any]:
 
     Raises:
         OSError: If the file cannot be read.
-        ValueError: If it is damaged, or no file of a steering vector.
+        ValueError: If it is damaged, or is not a file of a steering vector.
     """
     return _read(Path(path))[1]
 
 
 def _read(path: Path) -> tuple[Tensor, dict[str, Any]]:
-    """Read a file and check that it is whole."""
+    """Read and verify a file."""
     data = path.read_bytes()
     try:
         tensors = load(data)
         header = json.loads(data[8 : 8 + int.from_bytes(data[:8], "little")])
     except (SafetensorError, ValueError, KeyError, TypeError, RuntimeError) as error:
-        raise ValueError(
-            f"{path} is no safetensors file, or was cut off ({error}); give a file that "
-            "SteeringVector.save wrote"
+        raise FileContentError(
+            f"{path} is not a safetensors file, or is truncated ({error}); give a file that "
+            "SteeringVector.save wrote",
+            path,
         ) from error
     try:
         about = json.loads((header.get("__metadata__") or {})["steering_vector"])
         found, total = about["format"], about.pop("sha256")
     except (ValueError, KeyError, TypeError, AttributeError) as error:
-        raise ValueError(
+        raise FileContentError(
             f"{path} is a safetensors file without a steering vector's description; give a file "
-            "that SteeringVector.save wrote"
+            "that SteeringVector.save wrote",
+            path,
         ) from error
     if found != FORMAT:
-        raise ValueError(
-            f"{path} is of the format {found!r}, and this version reads {FORMAT!r}; load it with "
-            f"the version that wrote it ({about.get('package')})"
+        raise FileContentError(
+            f"{path} has the format {found!r}, but this version reads {FORMAT!r}; load it with "
+            f"the version that wrote it ({about.get('package')})",
+            path,
         )
     if tensors_digest(tensors, about) != total:
-        raise ValueError(
-            f"{path} is damaged: its sha256 sum does not fit; save the vector again, or take "
-            "another copy of the file"
+        raise FileContentError(
+            f"{path} is damaged: its sha256 sum does not match; save the vector again, or use "
+            "another copy of the file",
+            path,
         )
     return tensors["vector"], about
 
 
 def _check_model(facts: Mapping[str, Any] | None, model: Model, d_model: int, layer: int) -> None:
-    """Refuse a vector of another model."""
+    """Raise if a vector belongs to another model."""
     config, name = model_config(model), model_name(model)
-    of = f"the vector is of {facts['name']}" if facts else "the vector's model is not known"
+    of = f"the vector belongs to {facts['name']}" if facts else "the vector's model is unknown"
     if d_model != config.hidden_size:
-        raise ValueError(
+        raise ArgumentError(
             f"{of} and has {d_model} entries; {name} has d_model {config.hidden_size}; give the "
-            "model that the vector was made for"
+            "model that the vector was made for",
+            "model",
         )
     n_layers = facts["n_layers"] if facts else config.num_hidden_layers
     if n_layers != config.num_hidden_layers or not 0 <= layer < config.num_hidden_layers:
-        raise ValueError(
+        raise ArgumentError(
             f"{of}, layer {layer} of {n_layers}; {name} has {config.num_hidden_layers} layers; "
-            "give the model that the vector was made for"
+            "give the model that the vector was made for",
+            "model",
         )
     if facts and facts["config"] != config_digest(model):
-        raise ValueError(
+        raise ArgumentError(
             f"{of}, whose configuration is not that of {name}; give the model that the vector was "
-            "made for, or load it without a model to try it all the same"
+            "made for, or load it without a model to try it all the same",
+            "model",
         )
 
 

@@ -1,5 +1,5 @@
-"""How the model is run with interventions: what each prompt of a batch gets, pass by pass.
+"""Generation with interventions, batch by batch.
 
-`steering.generate` is the way in. `interventions` works out what is added for each prompt, after
-which layers and at which positions; `decoding` generates from one batch through nnsight.
+The entry point is `steering.generate`. `interventions` computes what is added for each prompt,
+after which layers and at which positions; `decoding` generates from one batch through nnsight.
 """

@@ -1,6 +1,6 @@
 """Generation of one batch with interventions, through nnsight; `steering.generate` calls it.
 
-Rows that have ended leave the batch, and equal prompts are read once.
+Finished rows leave the batch, and the cache of equal prompts is computed once.
 """
 
 from collections.abc import Mapping, Sequence
@@ -17,15 +17,16 @@ from transformers import DynamicCache
 
 from saif_helpers._internal.arguments import seed_number
 from saif_helpers._internal.checked import checked
+from saif_helpers._internal.errors import ArgumentError
 from saif_helpers.cache.entry import digest
 from saif_helpers.generation.interventions import BatchEdits
 from saif_helpers.model.model import ModelWithSAEs
 
 LEAVING = 8
-"""Rows that have ended and are worth a break to drop them; a quarter of the batch, if that is more.
+"""Minimum number of finished rows before the batch is compacted (or a quarter of it, if larger).
 
-Until it is dropped a row is filled with padding, at the cost of a row that goes on; a break costs
-about as much as a token of 20 rows does in a small model.
+A finished row is padded until it is dropped, at the full cost of a row; compacting the batch costs
+about as much as one token of 20 rows in a small model.
 """
 NOTHING_BUT_GREEDY = {
     "num_beams": 1,
@@ -51,21 +52,21 @@ NOTHING_BUT_GREEDY = {
         )
     ),
 }
-"""What a model's ``generation_config`` must not decide: the likeliest token is taken, no other."""
+"""Overrides of a model's ``generation_config``, so that decoding is plain greedy by default."""
 
 
 @checked
 @dataclass(frozen=True)
 class Sampling:
-    """How tokens are drawn, in place of taking the likeliest.
+    """Parameters of sampling, as opposed to greedy decoding.
 
     >>> dice = saif.Sampling(temperature=0.7, top_p=0.9, seed=1)
     >>> drawn = saif.generate(organism, prompts, vector, sampling=dice)
 
     Attributes:
-        temperature: Divides the logits; above 0.
-        top_p: Probability that the tokens to draw from have together, the likeliest first.
-        seed: Seed of the draws; the same seed, prompts and batch give the same outputs.
+        temperature: Divisor of the logits; above 0.
+        top_p: Cumulative probability of the tokens to sample from (nucleus sampling).
+        seed: Random seed; the same seed, prompts and batch give the same outputs.
     """
 
     temperature: float = 1.0
@@ -73,16 +74,20 @@ class Sampling:
     seed: int = 0
 
     def __post_init__(self) -> None:
-        """Refuse what cannot be drawn with."""
+        """Raise if a parameter is out of range."""
         if not 0 < self.temperature < float("inf"):
-            raise ValueError(f"temperature={self.temperature} asked for; give a number above 0")
+            raise ArgumentError(
+                f"temperature={self.temperature} given; give a number above 0", "temperature"
+            )
         if not 0 < self.top_p <= 1:
-            raise ValueError(f"top_p={self.top_p} asked for; give a number above 0, at most 1")
+            raise ArgumentError(
+                f"top_p={self.top_p} given; give a number above 0, at most 1", "top_p"
+            )
         seed_number(self.seed)
 
     @property
     def options(self) -> dict[str, float | bool | None]:
-        """The options of transformers' ``generate``; a model's own are left out."""
+        """The options for transformers' ``generate``, which override the model's own."""
         return {
             "do_sample": True,
             "temperature": self.temperature,
@@ -96,7 +101,7 @@ class Sampling:
         }
 
     def seed_of_batch(self, rows: Sequence[int]) -> int:
-        """Return the seed of a batch, so that no two batches of a call draw alike."""
+        """Return the seed of a batch, different for each batch of a call."""
         return int(digest([self.seed, *rows])[:15], 16)
 
 
@@ -109,9 +114,9 @@ def generate_batch(
 ) -> Int[Tensor, "rows new_tokens"]:
     """Generate from one left-padded batch, with interventions.
 
-    When enough rows have ended, generation breaks off for them to leave the batch and the cache.
-    Until they do they are filled with padding, which gets the vector too, but no other row sees it.
-    A remote model does it all at a time, since in a break the cache would travel.
+    When enough rows have finished, generation stops, drops them from the batch and the cache, and
+    resumes. Until then they are padded; padding is steered too, but does not affect other rows. A
+    remote model generates without compaction, since the cache would have to be downloaded.
     """
     ids, mask = tokens["input_ids"], tokens["attention_mask"]
     cache = None if model.remote else _first_cache(model, tokens, edits)
@@ -136,9 +141,9 @@ def generate_batch(
 def _first_cache(
     model: ModelWithSAEs, tokens: Mapping[str, Int[Tensor, "rows tokens"]], edits: BatchEdits
 ) -> DynamicCache:
-    """Read all but the last token of each prompt, equal prompts once, into a cache of all rows.
+    """Build the cache of all but the last token of each prompt, computing equal prompts once.
 
-    Nothing is read where these tokens are steered or no two prompts are equal.
+    The cache is empty if these tokens are steered or all prompts differ.
     """
     cache = DynamicCache(config=model.lm.config)
     if tokens["input_ids"].shape[1] == 1 or not edits.leave_prompts_alone:
@@ -164,24 +169,24 @@ def _generate_stage(
     n_tokens: int,
     sampling: Sampling | None,
 ) -> Int[Tensor, "rows longer"]:
-    """Append up to `n_tokens` to rows that have `done` tokens, reading what is not cached.
+    """Append up to `n_tokens` tokens to rows that have `done` new tokens already.
 
-    It ends early when enough rows have ended. In a remote model it does not, where the function
-    that tells is not known.
+    It stops early when enough rows have finished, except on a remote model, which cannot run the
+    stopping criterion.
 
-    The block names nothing of this package and holds no other trace, see `remote`.
+    The trace block must not reference this package or contain another trace, see `remote`.
     """
     lm, changes = model.lm, edits.for_trace(model, done, n_tokens)
     inputs = {"input_ids": ids, "attention_mask": mask, "past_key_values": cache}
     options = {"max_new_tokens": n_tokens, "eos_token_id": model.stop_ids}
     options |= NOTHING_BUT_GREEDY | (sampling.options if sampling else {"do_sample": False})
     options |= {"use_cache": True, "pad_token_id": model.tokenizer.pad_token_id}
-    if not model.remote:  # where this function is not known
+    if not model.remote:  # NDIF cannot run these functions
         options["logits_processor"] = [partial(_end_beyond_range, model)]
         options["stopping_criteria"] = [partial(_enough_have_ended, model.stop_ids, ids.shape[1])]
     with torch.no_grad(), lm.generate(**inputs, **options, remote=model.remote) as tracer:
         new = nnsight.save([])
-        # The error is how nnsight ends a loop whose generation has ended before it.
+        # nnsight raises this when generation ends before the loop.
         with suppress(OutOfOrderError):
             for step in tracer.iter[:n_tokens]:
                 for layer, change, scales in changes:
@@ -191,7 +196,7 @@ def _generate_stage(
                     factor = scales[step][:, -residual.shape[1] :, None].to(residual)
                     full = change(residual) if callable(change) else change.to(residual)
                     layer.output = residual + factor * full
-                # What passes here first are the prompts, so the tokens are one further on.
+                # The streamer emits the prompt before the first new token, hence `step + 1`.
                 for _ in tracer.iter[step + 1]:
                     new.append(lm.generator.streamer.output)
     return torch.cat([ids, torch.stack(new, 1)], 1)
@@ -200,7 +205,7 @@ def _generate_stage(
 def _enough_have_ended(
     stop_ids: Sequence[int], start: int, ids: Int[Tensor, "rows tokens"], _: object
 ) -> Bool[Tensor, "rows"]:
-    """Return for all rows at once whether so many have ended that it pays to drop them."""
+    """Return, for all rows alike, whether enough have finished to compact the batch."""
     ended = torch.isin(ids[:, start:], torch.tensor(stop_ids, device=ids.device)).any(1)
     return (ended.sum() >= max(LEAVING, len(ids) / 4)).expand(len(ids))
 
@@ -208,10 +213,10 @@ def _enough_have_ended(
 def _end_beyond_range(
     model: ModelWithSAEs, _: Tensor, logits: Float[Tensor, "rows vocabulary"]
 ) -> Float[Tensor, "rows vocabulary"]:
-    """End rows whose logits are no numbers, which would pass for the vocabulary's first token."""
+    """End rows whose logits are NaN, for which greedy decoding would pick token 0."""
     broken = logits.isnan().any(1)
     if broken.any():
-        ended = f"{int(broken.sum())} outputs end early, which most graders will call a failure"
+        ended = f"{int(broken.sum())} outputs end early, so most graders will fail them"
         model.warn_beyond_range(ended)
         logits[broken] = -torch.inf
         logits[broken, model.stop_ids[0]] = 0

@@ -1,6 +1,6 @@
-"""Interventions of a batch: what each prompt gets, after which layers, at which positions.
+"""Interventions of a batch: what is added for each prompt, after which layers, at which positions.
 
-`decoding` and `steering` carry out what is worked out here.
+`decoding` and `steering` apply them.
 """
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -11,6 +11,7 @@ from jaxtyping import Bool, Float
 from nnsight import Envoy
 from torch import Tensor
 
+from saif_helpers._internal.errors import ArgumentError
 from saif_helpers.cache.entry import tensors_digest
 from saif_helpers.latents import encode
 from saif_helpers.model.model import ModelWithSAEs
@@ -20,9 +21,9 @@ from saif_helpers.vectors import ClampedLatents, SteeringVector
 
 Intervention = SteeringVector | ClampedLatents
 Steering = Intervention | Sequence[Intervention | Sequence[Intervention] | None] | None
-"""One intervention for all prompts, or for each prompt one, several at once, or None."""
+"""One intervention for all prompts, or for each prompt one, several, or None."""
 Change = Float[Tensor, "prompts 1 d_model"] | Callable[[Tensor], Tensor]
-"""What is added to a residual stream, or the function of the stream that works it out."""
+"""What is added to a residual stream, or a function that computes it from the stream."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -31,7 +32,7 @@ class Edit:
 
     Attributes:
         layer: The layer.
-        offsets: What is added for each prompt at a position of scale 1, zeros for none.
+        offsets: What is added for each prompt at a position of scale 1; zeros for nothing.
         placements: Placement and decay for each prompt, None for none.
         clamp: The SAE whose latents are clamped, and which of them for each prompt.
     """
@@ -42,20 +43,20 @@ class Edit:
     clamp: tuple[SAE, Bool[Tensor, "prompts d_sae"]] | None = None
 
     def select(self, rows: Sequence[int]) -> "Edit":
-        """Return the edit of some of the prompts, by their numbers."""
+        """Return the edit restricted to some prompts, by index."""
         clamp = self.clamp and (self.clamp[0], self.clamp[1][list(rows)])
         placements = [self.placements[row] for row in rows]
         return replace(self, offsets=self.offsets[list(rows)], placements=placements, clamp=clamp)
 
     @property
     def change(self) -> Change:
-        """What is added, or the function of the residual stream that works it out."""
+        """What is added, or a function that computes it from the residual stream."""
         return self.offsets[:, None, :] if self.clamp is None else self._clamped
 
     def _clamped(
         self, residual: Float[Tensor, "prompts positions d_model"]
     ) -> Float[Tensor, "prompts positions d_model"]:
-        """Return what moves this residual stream's clamped latents to their values."""
+        """Return the change that moves this residual stream's clamped latents to their values."""
         sae, which = self.clamp
         there = encode(sae, residual.to(which.device)) * which[:, None, :]
         offset = self.offsets[:, None, :].to(residual)
@@ -64,7 +65,7 @@ class Edit:
 
 @dataclass(frozen=True, eq=False)
 class BatchEdits:
-    """Everything that is added for the prompts of a batch, with its scales.
+    """All edits of a batch with their scales.
 
     Attributes:
         edits: The edits, in the order of their layers.
@@ -75,7 +76,7 @@ class BatchEdits:
     scales: Sequence[PositionScales]
 
     def select(self, rows: Bool[Tensor, "prompts"]) -> "BatchEdits":
-        """Return those of the marked prompts."""
+        """Return the edits restricted to the marked prompts."""
         kept = rows.nonzero()[:, 0].tolist()
         return BatchEdits(
             [edit.select(kept) for edit in self.edits], [one.select(rows) for one in self.scales]
@@ -89,7 +90,7 @@ class BatchEdits:
     def for_trace(
         self, model: ModelWithSAEs, start: int, n_passes: int
     ) -> list[tuple[Envoy, Change, list[Float[Tensor, "prompts positions"]]]]:
-        """List what a trace needs: decoder layer, what is added after it, scales of the passes.
+        """Return what a trace needs: decoder layer, change, scales of the passes.
 
         Args:
             model: The model.
@@ -97,7 +98,7 @@ class BatchEdits:
             n_passes: Number of passes.
 
         Returns:
-            An entry for each edit, of tensors that can be sent where this package is not known.
+            An entry for each edit, which can be serialized without this package.
         """
         return [
             (model.layer(edit.layer), edit.change, scales.passes(start, n_passes))
@@ -106,7 +107,7 @@ class BatchEdits:
 
 
 def edits_of(model: ModelWithSAEs, steering: Steering, n_prompts: int) -> list[Edit]:
-    """Return what each prompt gets added after each layer.
+    """Return what is added for each prompt after each layer.
 
     Args:
         model: The model.
@@ -117,13 +118,13 @@ def edits_of(model: ModelWithSAEs, steering: Steering, n_prompts: int) -> list[E
         The edits, on the model's device, in the order of their layers.
 
     Raises:
-        ValueError: If a layer does not exist, a vector is not d_model long or not finite in the
-            model's dtype, there is not one entry for each prompt, or latents are clamped of
+        ValueError: If a layer does not exist, a vector does not have d_model entries or overflows
+            the model's dtype, there is not one entry for each prompt, or latents are clamped with
             two SAEs of one layer, in a remote model, or together with another intervention.
     """
     given = for_each_prompt(steering, n_prompts)
     if any(isinstance(one, ClampedLatents) for several in given for one in several):
-        # The SAE reads the stream in every pass, so it would have to be where the model is.
+        # The SAE encodes the stream in every pass, so it must be on the machine of the model.
         model.require_local("clamping latents")
     return [
         _edit(model, layer, chosen)
@@ -142,28 +143,30 @@ def for_each_prompt(steering: Steering, n_prompts: int) -> list[list[Interventio
         A list for each prompt, empty for one that is not steered.
 
     Raises:
-        ValueError: If there is not one entry for each prompt, or something else than an
-            intervention.
+        ValueError: If there is not one entry for each prompt, or an entry is not an intervention.
     """
     if steering is None or isinstance(steering, Intervention):
         steering = [steering] * n_prompts
     if isinstance(steering, Mapping | str) or not isinstance(steering, Sequence):
-        raise ValueError(
+        raise ArgumentError(
             f"steering={type(steering).__name__} given; give a SteeringVector, or a list with one "
-            "for each prompt"
+            "for each prompt",
+            "steering",
         )
     if len(steering) != n_prompts:
-        raise ValueError(
+        raise ArgumentError(
             f"{len(steering)} steering vectors given for {n_prompts} prompts; give one for each "
-            "prompt, None for those not to steer, or a single one for all"
+            "prompt, None for unsteered ones, or a single one for all",
+            "steering",
         )
     found = []
     for one in steering:
         several = [] if one is None else [one] if isinstance(one, Intervention) else one
         wrong = [each for each in several if not isinstance(each, Intervention)]
         if wrong:
-            raise ValueError(
-                f"{type(wrong[0]).__name__} given to steer a prompt with; give a SteeringVector"
+            raise ArgumentError(
+                f"{type(wrong[0]).__name__} given as an intervention; give a SteeringVector",
+                "steering",
             )
         found.append(list(several))
     return found
@@ -172,14 +175,15 @@ def for_each_prompt(steering: Steering, n_prompts: int) -> list[list[Interventio
 def _slots(
     given: Sequence[Sequence[Intervention]],
 ) -> Iterator[tuple[int, list[Intervention | None]]]:
-    """Spread the interventions so that each slot has one layer and at most one for a prompt."""
+    """Distribute the interventions over slots of one layer and at most one per prompt."""
     for layer in {one.layer for several in given for one in several}:
         here = [[one for one in several if one.layer == layer] for several in given]
         crowded = [one for several in here if len(several) > 1 for one in several]
         if any(isinstance(one, ClampedLatents) for one in crowded):
-            raise ValueError(
+            raise ArgumentError(
                 f"clamped latents and another intervention at layer {layer} for one prompt; clamp "
-                "all latents of a layer by one ClampedLatents"
+                "all latents of a layer with one ClampedLatents",
+                "steering",
             )
         for slot in range(max(map(len, here))):
             yield layer, [one[slot] if slot < len(one) else None for one in here]
@@ -203,7 +207,9 @@ def _clamp(
         return None
     sae = next(iter(clamps.values())).sae
     if any(one.sae is not sae for one in clamps.values()):
-        raise ValueError(f"latents of two SAEs of layer {layer} to clamp in one call; use one SAE")
+        raise ArgumentError(
+            f"latents of two SAEs of layer {layer} given to clamp; use one SAE", "steering"
+        )
     which = torch.zeros(len(chosen), n_latents(sae), dtype=torch.bool)
     for row, one in clamps.items():
         which[row, one.latents.cpu()] = True
@@ -211,7 +217,7 @@ def _clamp(
 
 
 def intervention_keys(steering: Steering, n_prompts: int) -> list[list | None]:
-    """Return a key for what each prompt is steered with, equal for equal interventions.
+    """Return a key for the steering of each prompt, equal for equal interventions.
 
     Args:
         steering: As for `edits_of`.
@@ -220,7 +226,7 @@ def intervention_keys(steering: Steering, n_prompts: int) -> list[list | None]:
     Returns:
         None for a prompt that is not steered, else for each intervention its layer, placement and
         decay, and the sha256 sum of the vector, or of the clamped latents, their values and their
-        SAE; as JSON can hold it.
+        SAE; JSON-serializable.
     """
     given = for_each_prompt(steering, n_prompts)
     single = {id(one): one for several in given for one in several}

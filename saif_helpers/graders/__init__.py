@@ -1,6 +1,6 @@
-"""Rules that grade an output: strict (done completely) and loose (recognisably there).
+"""Rule-based graders of outputs: strict (followed completely) and loose (recognisably followed).
 
 A grader pairs two checks (`grader`, `checks`); the shipped ones are for the organism's grammar
 (`exact`) and for natural text without references (`natural`, `response`, `translation`, `ifeval`).
-Text that is broken passes no grade (`broken`).
+Broken text passes neither (`broken`).
 """

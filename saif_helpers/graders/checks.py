@@ -1,9 +1,9 @@
-"""Checks of an output to build a grader from: a language, a pattern, a number of words.
+"""Checks of outputs, the building blocks of graders: language, pattern, number of words.
 
-Strict: the output does what was asked, completely and about the right content; where the data has a
-reference, the output equals it. Loose: what was asked is recognisably there. The paper's own words
-for its two accuracies are not known; this reading is this book's (standing: ours), and it is not
-IFEval's strict and loose.
+Strict: the output follows the instruction completely and is about the right content; if the data
+has a reference, the output equals it. Loose: the output recognisably follows the instruction. The
+abstract does not define its two accuracies; these definitions are this book's (standing: ours), and
+differ from IFEval's strict and loose.
 """
 
 import math
@@ -11,6 +11,7 @@ import re
 from collections.abc import Sequence
 
 from saif_helpers._internal.checked import checked
+from saif_helpers._internal.errors import ArgumentError
 from saif_helpers.graders.grader import Grader, Item, OutputCheck
 from saif_helpers.graders.text import (
     LANGUAGES,
@@ -21,29 +22,30 @@ from saif_helpers.graders.text import (
 
 
 def equals_reference(output: str, item: Item) -> bool:
-    """Return whether the output equals the item's reference, white space aside.
+    """Return whether the output equals the item's reference, up to white space.
 
     Raises:
         ValueError: If the item has no reference.
     """
     if item.reference is None:
-        raise ValueError(
+        raise ArgumentError(
             f"strict grading compares with a reference, and the content {item.content!r} has none "
-            "for this instruction; give one, or give the instruction a grader that needs none"
+            "for this instruction; give one, or give the instruction a grader that needs none",
+            "item",
         )
     return exact_match(output, item.reference)
 
 
 @checked
 def language_is(language: str, among: Sequence[str] = LANGUAGES) -> OutputCheck:
-    """Make a check that asks for a language and needs no reference.
+    """Return a check for a language, which needs no reference.
 
     >>> saif.language_is("fr")("Le chat dort dans le jardin.", saif.Item("The cat sleeps."))
     True
 
     Args:
-        language: The language asked for, as an ISO 639-1 code.
-        among: The languages that the output is told apart from.
+        language: The required language, as an ISO 639-1 code.
+        among: Candidate languages of the identifier.
 
     Returns:
         The check.
@@ -52,16 +54,18 @@ def language_is(language: str, among: Sequence[str] = LANGUAGES) -> OutputCheck:
         ValueError: If the language is not one of `among`.
     """
     if language not in among:
-        raise ValueError(f"language {language!r} asked for; it must be one of {', '.join(among)}")
+        raise ArgumentError(
+            f"language {language!r} given; it must be one of {', '.join(among)}", "language"
+        )
     return lambda output, item: identify_language(output, among) == language
 
 
 def translation(language: str, among: Sequence[str] = LANGUAGES) -> Grader:
-    """Grade a translation: strict is the reference itself, loose is any text in `language`.
+    """Return a grader of translations: strict is the reference, loose any text in `language`.
 
     Args:
-        language: The language asked for, as an ISO 639-1 code.
-        among: The languages that the output is told apart from.
+        language: The required language, as an ISO 639-1 code.
+        among: Candidate languages of the identifier.
 
     Returns:
         The grader.
@@ -74,45 +78,48 @@ def translation(language: str, among: Sequence[str] = LANGUAGES) -> Grader:
 
 @checked
 def matches(pattern: str) -> OutputCheck:
-    """Make a check that asks for a regular expression somewhere in the output.
+    """Return a check that searches the output for a regular expression.
 
     >>> saif.matches(r"[?]$")("Is it raining?", saif.Item("It is raining."))
     True
 
     Args:
-        pattern: The expression, in Python's syntax.
+        pattern: The expression, in the syntax of `re`.
 
     Returns:
         The check.
 
     Raises:
-        ValueError: If the expression cannot be read.
+        ValueError: If the expression is not valid.
     """
     try:
         compiled = re.compile(pattern)
     except re.error as error:
-        raise ValueError(f"the pattern {pattern!r} cannot be read: {error}") from error
+        raise ArgumentError(f"the pattern {pattern!r} is not valid: {error}", "pattern") from error
     return lambda output, item: compiled.search(output) is not None
 
 
 @checked
 def word_count(least: int = 1, most: int | None = None) -> OutputCheck:
-    """Make a check that asks for a number of words.
+    """Return a check for the number of words.
 
     >>> saif.word_count(most=3)("It is raining now.", saif.Item("It is raining."))
     False
 
     Args:
-        least: Fewest words.
-        most: Most words; None for no limit.
+        least: Minimum number of words.
+        most: Maximum number of words; None for no limit.
 
     Returns:
         The check.
 
     Raises:
-        ValueError: If no number of words would do.
+        ValueError: If no number of words can pass.
     """
     if least < 0 or (most is not None and most < least):
-        raise ValueError(f"{least} to {most} words asked for; give 0 <= least <= most")
+        raise ArgumentError(
+            f"{least} to {most} words given; give 0 <= least <= most",
+            "most" if least >= 0 else "least",
+        )
     limit = math.inf if most is None else most
     return lambda output, item: least <= len(words_of(output)) <= limit

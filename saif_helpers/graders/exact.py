@@ -1,4 +1,4 @@
-"""Graders of the organism's outputs: its grammar gives an exact reference for each instruction."""
+"""Graders of the organism's outputs, for which its grammar gives exact references."""
 
 import json
 
@@ -15,7 +15,7 @@ from saif_helpers.graders.text import (
 
 
 def is_shorter_version(output: str, item: Item) -> bool:
-    """Return whether the output has fewer words than the content, over half of them its words."""
+    """Return whether the output is shorter than the content and shares over half of its words."""
     words, content = words_of(output), words_of(item.content)
     return 0 < len(words) < len(content) and sum(w in content for w in words) > len(words) / 2
 
@@ -42,4 +42,4 @@ GRADERS: dict[str, Grader] = {
     "question": Grader(equals_reference, lambda output, item: is_question(output)),
     "json": Grader(_json_strict, lambda output, item: parses_as_json(output)),
 }
-"""The graders of the instructions that the package ships, by the instruction's name."""
+"""Name of a shipped instruction to its grader."""

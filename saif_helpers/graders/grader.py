@@ -1,7 +1,7 @@
 """A grader, and what an output is graded against.
 
-Strict: the output does what was asked, completely and about the right content. Loose: what was
-asked is recognisably there. The paper's own definitions are not known (standing: ours).
+Strict: the output follows the instruction completely and is about the right content. Loose: it
+recognisably follows the instruction. The abstract gives no definitions (standing: ours).
 """
 
 from collections.abc import Callable, Mapping
@@ -19,9 +19,9 @@ class Item:
     True
 
     Attributes:
-        content: The sentence that the instruction was about.
-        reference: The one right answer, or None where none is known.
-        slots: What the instruction's slots were filled with, for example ``{"keyword": "garden"}``.
+        content: The sentence that the instruction was applied to.
+        reference: The only correct answer, or None if unknown.
+        slots: Values of the instruction's slots, for example ``{"keyword": "garden"}``.
     """
 
     content: str
@@ -45,8 +45,8 @@ class Grader:
     True
 
     Attributes:
-        strict: Whether the output does what was asked, completely and about the right content.
-        loose: Whether what was asked is recognisably there.
+        strict: Whether the output follows the instruction completely, about the right content.
+        loose: Whether the output recognisably follows the instruction.
     """
 
     strict: OutputCheck

@@ -1,10 +1,10 @@
-"""Graders for real models: no reference is needed, and a wrapped answer is unwrapped.
+"""Graders for real models, which need no reference and unwrap the answer.
 
-Real models wrap what they were asked for ("Sure! Here is the translation: ..."), and one English
-sentence has many right translations. So strict and loose are read from rules here: language
-identification, words shared with the content, length and format. All of this is this book's
-(standing: ours), the bars included; the tests say how often the rules agree with hand labels.
-References are used for translations only (see `translations`).
+Real models wrap their answer ("Sure! Here is the translation: ..."), and an English sentence has
+many correct translations. Strict and loose are therefore rules here: language identification, word
+overlap with the content, length and format. All rules and thresholds are this book's (standing:
+ours); the tests report their agreement with manual labels. References are used only for
+translations (see `translation`).
 """
 
 import json
@@ -34,7 +34,7 @@ from saif_helpers.graders.translation import (
     numbers_in,
 )
 
-KEPT_BAR = 0.6  # least share of the content's words that a rewritten content keeps
+KEPT_BAR = 0.6  # minimum share of the content's words that a rewrite keeps
 _LEAD_IN = re.compile(
     r"\b(here|sure|certainly|of course|translat\w+|version|sentence|question|summary|keyword"
     r"|uppercase|capitals?|answer|output|french|spanish|german|français|español|deutsch"
@@ -63,20 +63,19 @@ _OPEN = {
 
 
 def answer(output: str, item: Item) -> str:
-    """Take an output's answer out of its wrapping.
+    """Extract the answer from an output.
 
-    Dropped are a block of thought (`without_thought`), a leading line of courtesy ("Sure!"), one
-    that ends in a colon, or a lead-in of this kind on the answer's own line ("Sure! Here is the
-    translation: ..."), Markdown's asterisks around words, and a code block or quotes around the
-    whole, unless the content has its own quotes there. Remarks after the answer stay: strict
-    grading refuses them.
+    Removes a reasoning block (`without_thought`), a leading courtesy line ("Sure!"), a lead-in that
+    ends in a colon, on its own line or on the answer's ("Sure! Here is the translation: ..."),
+    Markdown emphasis, and a code block or quotes around the whole, unless the content is quoted as
+    well. Remarks after the answer are kept: they fail strict grading.
 
     Args:
         output: The output.
-        item: What it is graded against; if its content has a colon, the first line keeps its own.
+        item: What it is graded against; if its content has a colon, the first line is kept.
 
     Returns:
-        The answer, the whole output where nothing wraps it.
+        The answer; the whole output if it is not wrapped.
     """
     text = re.sub(r"(\*{1,3})(?=\S)(.+?)(?<=\S)\1", r"\2", without_thought(output).strip())
     text = _COURTESY.sub("", text)
@@ -99,10 +98,10 @@ def answer(output: str, item: Item) -> str:
 
 
 def _quoted(text: str) -> str | None:
-    """Return what is between quotes around a whole text, or None if there are none."""
+    """Return a text without quotes around the whole of it, or None if there are none."""
     for opening, closing in _MARKS:
         inner = text[1:-1]
-        # A content that opens with speech is wrapped in two quotes.
+        # A content that starts with speech is wrapped in double quotes twice.
         around = opening not in inner or text[:2] == '""'
         if len(text) > 1 and text[0] == opening and text[-1] == closing and around:
             return inner.strip()
@@ -110,7 +109,7 @@ def _quoted(text: str) -> str | None:
 
 
 def _grader(strict: OutputCheck, loose: OutputCheck) -> Grader:
-    """Grade answers, loosely their first paragraph too; what passes strictly passes loosely."""
+    """Return a grader of answers; loose also tries the first paragraph, strict implies loose."""
 
     def loosely(output: str, item: Item) -> bool:
         text = answer(output, item)
@@ -120,7 +119,7 @@ def _grader(strict: OutputCheck, loose: OutputCheck) -> Grader:
 
 
 def _alone(check: OutputCheck) -> OutputCheck:
-    """Refuse an answer with more lines than its content: a remark follows it."""
+    """Return a check that fails answers with more lines than the content, which have a remark."""
     return lambda text, item: _lines(text) <= max(1, _lines(item.content)) and check(text, item)
 
 
@@ -133,7 +132,7 @@ def _first_paragraph(text: str) -> str:
 
 
 def _kept(text: str, other: str) -> float:
-    """Return the share of another text's words that a text has, endings and pronouns aside."""
+    """Return the share of another text's words in a text, ignoring endings and pronouns."""
     wanted = [word for word in words_of(other) if word not in _PRONOUNS]
     words = words_of(text)
     stems = [word[: max(3, len(word) - 3)] for word in wanted]
@@ -171,9 +170,9 @@ def _has_keyword_worked_in(text: str, item: Item) -> bool:
 
 
 def _uses_keyword(text: str, item: Item) -> bool:
-    """Return whether the keyword is used; one that stands in quotes is spoken of as a word.
+    """Return whether the keyword is used; a quoted keyword is only mentioned, not used.
 
-    A content that is kept may have it in quotes.
+    If the content is kept, the keyword may be quoted.
     """
     keyword = item.slots["keyword"]
     unquoted = re.sub(rf"[\"“”„]{re.escape(keyword)}[.,;:!?]?[\"“”]", "", text, flags=re.IGNORECASE)
@@ -182,7 +181,7 @@ def _uses_keyword(text: str, item: Item) -> bool:
 
 
 def _is_yes_no_question(text: str, item: Item) -> bool:
-    # The auxiliary opens the text or a later clause ("On Mondays, do they ...?").
+    # The auxiliary starts the text or a later clause ("On Mondays, do they ...?").
     openings = [match.casefold() for match in re.findall(r"(?:^|[,\"“:] ?[\"“]?)([^\W_]+)", text)]
     return (
         _is_english(text, item)
@@ -195,7 +194,7 @@ def _is_yes_no_question(text: str, item: Item) -> bool:
 
 
 def _is_question_about(text: str, item: Item) -> bool:
-    # A chatty answer often closes with a question of its own, so only the first paragraph counts.
+    # Chatty answers often end with another question, so only the first paragraph counts.
     first = _first_paragraph(text)
     return is_question(first.rstrip(CLOSING)) and 2 * _kept(first, item.content) >= KEPT_BAR
 
@@ -205,13 +204,13 @@ def _unfenced(text: str) -> str:
 
 
 def _looks_like_json(text: str, item: Item) -> bool:
-    """Return whether a text is JSON, or an object that a limit of tokens cut off."""
+    """Return whether a text is JSON, or an object truncated by the token limit."""
     cut_off = re.match(r"(JSON\W{0,3}\s)?(```[^\S\n]*\w*\s*)?(\[\s*)?\{\s*\"\w", text)
     return parses_as_json(_unfenced(text)) or cut_off is not None
 
 
 def _names_the_parts(text: str, item: Item) -> bool:
-    found = json.loads(text) if parses_as_json(text) else None  # a remark may follow it
+    found = json.loads(text) if parses_as_json(text) else None  # a remark may follow
     if not isinstance(found, dict):
         return False
     parts = {str(key).casefold(): _text_of(value) for key, value in found.items()}
@@ -244,4 +243,4 @@ NATURAL_GRADERS: dict[str, Grader] = {
     "question": _grader(_alone(_is_yes_no_question), _is_question_about),
     "json": _grader(_names_the_parts, _looks_like_json),
 }
-"""The graders of the shipped instructions for real models, by the instruction's name."""
+"""Name of a shipped instruction to its grader for real models."""

@@ -1,9 +1,9 @@
-"""Graders of response language and response format, for real models: no reference is needed.
+"""Graders of response language and response format for real models, which need no reference.
 
-*Strict*: done, completely and cleanly: every sentence in the language, JSON that parses, code that
-compiles, items numbered in order, a poem or an e-mail with its end. *Loose*: recognisably there, as
-far as the output goes, since a limit of tokens cuts most outputs off. All of this is this book's
-(standing: ours); the tests say how often the rules agree with hand labels.
+*Strict*: followed completely: every sentence in the language, JSON that parses, code that compiles,
+items numbered in order, a poem or an e-mail with its end. *Loose*: recognisably followed as far as
+the output goes, since the token limit truncates most outputs. All rules are this book's (standing:
+ours); the tests report their agreement with manual labels.
 """
 
 import ast
@@ -11,6 +11,7 @@ import json
 import re
 import warnings
 
+from saif_helpers._internal.errors import ArgumentError
 from saif_helpers.graders.grader import Grader, Item, OutputCheck
 from saif_helpers.graders.natural import answer
 from saif_helpers.graders.text import without_thought, words_of
@@ -23,7 +24,7 @@ FEWEST_BODY_WORDS = 5
 _END = re.compile(r"[.!?…][\"'”»)*\s]*\Z")
 _FENCE = re.compile(r"```[^\S\n]*(\w*)[^\S\n]*\n(.*?)(?:\n```|\Z)", re.DOTALL)
 _CLOSED = re.compile(r"```[^\S\n]*(\w*)[^\S\n]*\n(.*?)\n```", re.DOTALL)
-_PYTHON = ("python", "python3", "py", "")  # what a code block may be called
+_PYTHON = ("python", "python3", "py", "")  # accepted names of a code block
 _CODE_LINE = re.compile(
     r"^\s*(import \w|from [\w.]+ import |def \w+\(|class \w+[(:]|print\(|for .+ in .+:|if .+:\s*$"
     r"|while .+:|return\b|\w+ = \S)",
@@ -53,20 +54,22 @@ _SUBJECT = re.compile(r"^\W*(subject|objet|sujet|asunto|betreff)\W*:", re.IGNORE
 
 
 def answers_in(language: str) -> Grader:
-    """Grade an answer in a language, whatever it says.
+    """Return a grader for the language of an answer, whatever its content.
 
     Args:
-        language: ISO 639-1 code out of `translation.AMONG`.
+        language: One of the ISO 639-1 codes in `translation.AMONG`.
 
     Returns:
-        Strict: every part in the language, `FEWEST_WORDS` words or more, ends like a sentence.
-        Loose: half of its parts or more in the language.
+        Strict: every part is in the language, with at least `FEWEST_WORDS` words and the end of a
+        sentence. Loose: at least half of the parts are in the language.
 
     Raises:
         ValueError: If the language is not one of `translation.AMONG`.
     """
     if language not in AMONG:
-        raise ValueError(f"language {language!r} asked for; it must be one of {', '.join(AMONG)}")
+        raise ArgumentError(
+            f"language {language!r} given; it must be one of {', '.join(AMONG)}", "language"
+        )
 
     def strict(output: str, item: Item) -> bool:
         text = answer(output, item)
@@ -80,7 +83,7 @@ def answers_in(language: str) -> Grader:
 
 
 def _grader(strict: OutputCheck, loose: OutputCheck) -> Grader:
-    """Grade what follows a block of thought; what passes strictly passes loosely."""
+    """Return a grader of the output without its reasoning block, in which strict implies loose."""
     return Grader(
         lambda o, i: strict(without_thought(o), i),
         lambda o, i: any(check(without_thought(o), i) for check in (loose, strict)),
@@ -88,7 +91,7 @@ def _grader(strict: OutputCheck, loose: OutputCheck) -> Grader:
 
 
 def _body(output: str, begins: re.Pattern) -> str:
-    """Return an output without the line that leads in, unless that line begins the answer."""
+    """Return an output without its lead-in line, unless that line starts the answer."""
     text = output.strip()
     first, _, rest = text.partition("\n")
     leads_in = first.rstrip().endswith((":", "!")) and rest.strip() and not begins.match(first)
@@ -96,13 +99,13 @@ def _body(output: str, begins: re.Pattern) -> str:
 
 
 def _is_program(output: str, item: Item) -> bool:
-    """Return whether the code blocks, or the whole text where there is none, are a program."""
+    """Return whether the code blocks, or the whole text if there are none, are a program."""
     blocks = [code for name, code in _CLOSED.findall(output) if name.casefold() in _PYTHON]
     return _compiles("\n".join(blocks) if blocks else output.strip())
 
 
 def _compiles(code: str) -> bool:
-    """Return whether code compiles and does something: a word alone is an expression too."""
+    """Return whether code compiles and does something; a single word is an expression too."""
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", SyntaxWarning)
@@ -148,7 +151,7 @@ def _begins_like_json(output: str, item: Item) -> bool:
 
 
 def _verse(output: str) -> list[str]:
-    """Return the lines of verse of an output, none if it has lines that are something else."""
+    """Return the lines of verse of an output; none if some lines are not verse."""
     if _SUBJECT.search(output) or _FENCE.search(output):
         return []
     lines = [line.strip() for line in _body(output, _MARK).splitlines() if line.strip()]
@@ -173,13 +176,13 @@ def _looks_like_poem(output: str, item: Item) -> bool:
 
 
 def _items(output: str) -> list[int]:
-    """Return the numbers of the lines that are numbered, in their order."""
+    """Return the numbers of the numbered lines, in order."""
     found = (_ITEM.match(line) for line in output.splitlines())
     return [int(match[1][:6]) for match in found if match]
 
 
 def _is_numbered(output: str, item: Item) -> bool:
-    """Return whether a list has items 1, 2, 3 ... and, where its items end, ends itself."""
+    """Return whether a text is a list with items 1, 2, 3 ... that is not truncated."""
     text = _body(output, _ITEM)
     numbers, lines = _items(text), [line for line in text.splitlines() if line.strip()]
     if len(numbers) < FEWEST_ITEMS or numbers != list(range(1, len(numbers) + 1)):
@@ -218,4 +221,4 @@ RESPONSE_GRADERS: dict[str, Grader] = {
     "list": _grader(_is_numbered, _has_items),
     "email": _grader(_is_email, _begins_like_email),
 }
-"""The graders of the instructions in ``natural_instructions.json``, by the instruction's name."""
+"""Name of an instruction in ``natural_instructions.json`` to its grader."""

@@ -1,4 +1,4 @@
-"""Asking a grader's check about one output: what it may answer, and for how long it may think."""
+"""Running a grader's check on one output, with a time limit and validation of the result."""
 
 import signal
 import threading
@@ -13,13 +13,12 @@ from saif_helpers.graders.grader import Grader, Item
 TIME_LIMIT = 60.0
 """Seconds that a check may take for one output.
 
-Only Python's main thread, where notebooks and scripts run, can be interrupted, and not on Windows
-or in a browser; elsewhere a check that never ends is waited for.
+The limit is enforced only in the main thread on POSIX systems; elsewhere a hanging check blocks.
 """
 
 
 class GraderError(ValueError):
-    """A check that failed on an output.
+    """Raised when a check fails on an output.
 
     >>> wordings = {"en": ["Say it kindly.", "Be kind."]}
     >>> unfinished = saif.InstructionType("kind", wordings, lambda output, item: None)
@@ -31,20 +30,20 @@ class GraderError(ValueError):
     True
 
     Attributes:
-        outputs: The outputs that were to be graded, so that they need not be generated again.
+        outputs: The outputs to be graded, so that they need not be generated again.
     """
 
     outputs: tuple[str, ...] = ()
 
 
 class _OutOfTimeError(BaseException):
-    """Not an Exception, so that a check which catches those does not catch this."""
+    """Not an Exception, so that a check cannot catch it by accident."""
 
 
 def run_check(
     grader: Grader, name: str, kind: Literal["strict", "loose"], output: str, item: Item
 ) -> bool:
-    """Ask one check of an instruction's grader about one output.
+    """Run one check of an instruction's grader on one output.
 
     Args:
         grader: The grader.
@@ -54,11 +53,11 @@ def run_check(
         item: What it is graded against.
 
     Returns:
-        The answer.
+        The result.
 
     Raises:
-        GraderError: If the check fails, answers with something else than True or False, or takes
-            longer than `TIME_LIMIT`.
+        GraderError: If the check raises, does not return a bool, or takes longer than
+            `TIME_LIMIT`.
     """
     about = f"the {kind} check of instruction {name!r}"
     case = f"on the output {output!r} for the content {item.content!r}"
@@ -67,23 +66,23 @@ def run_check(
             answer = getattr(grader, kind)(output, item)
     except _OutOfTimeError:
         raise GraderError(
-            f"{about} took longer than {TIME_LIMIT:g} seconds {case}; mend it, or set "
+            f"{about} took longer than {TIME_LIMIT:g} seconds {case}; fix it, or set "
             "saif_helpers.graders.run_check.TIME_LIMIT higher"
         ) from None
     except Exception as error:
         raise GraderError(
-            f"{about} failed {case}: {error!r}; a check must answer True or False for any output"
+            f"{about} failed {case}: {error!r}; a check must return True or False for any output"
         ) from error
     if not isinstance(answer, bool | np.bool_):
         raise GraderError(
-            f"{about} answered {answer!r} {case}; it must answer True or False (wrap it in bool())"
+            f"{about} returned {answer!r} {case}; it must return True or False (wrap it in bool())"
         )
     return bool(answer)
 
 
 @contextmanager
 def _time_limit(seconds: float) -> Iterator[None]:
-    """Raise `_OutOfTimeError` after some seconds, where that is possible and no alarm is set."""
+    """Raise `_OutOfTimeError` after some seconds, if supported and no alarm is set."""
     main = threading.current_thread() is threading.main_thread()
     if not (main and hasattr(signal, "setitimer")) or any(signal.getitimer(signal.ITIMER_REAL)):
         yield

@@ -1,4 +1,4 @@
-"""Facts about a text: its words, language, repetitions, case and syntax."""
+"""Properties of a text: words, language, repetition, case and syntax."""
 
 import json
 import re
@@ -8,15 +8,17 @@ from collections.abc import Sequence
 import py3langid
 import regex
 
+from saif_helpers._internal.errors import ArgumentError
+
 LANGUAGES = ("en", "fr", "es", "de")
-_WORD = regex.compile(r"[\w\p{M}]+")  # re knows no marks: it would cut Hindi words at each
+_WORD = regex.compile(r"[\w\p{M}]+")  # \w in re excludes marks and would split Hindi words
 _NO_SPACES = regex.compile(
     r"[\p{Han}\p{Hiragana}\p{Katakana}\p{Thai}\p{Lao}\p{Khmer}\p{Myanmar}\p{M}]+"
 )
 
 
 def normalise(text: str) -> str:
-    """Return the text in Unicode form NFC, with one space for any white space, none at the ends."""
+    """Return the text in Unicode form NFC, with white space collapsed and stripped."""
     return " ".join(unicodedata.normalize("NFC", text).split())
 
 
@@ -25,17 +27,18 @@ _BEGUN = re.compile(r"\s*(<think(?:ing)?>|\[THINK\])")
 
 
 def without_thought(output: str) -> str:
-    """Return an output without the block in which a reasoning model thinks before it answers.
+    """Return an output without the reasoning block that precedes the answer.
 
     >>> without_thought("<think>They want French.</think>Bonjour.")
     'Bonjour.'
 
     Args:
-        output: The output. The block's opening tag may be in the prompt, as some templates have it.
+        output: The output. The opening tag may be missing, since some templates put it into the
+            prompt.
 
     Returns:
-        What follows the block; nothing if the output was cut off inside it; the output itself where
-        there is no block.
+        What follows the block; an empty string if the output was truncated inside it; the output
+        itself if there is no block.
     """
     if thought := _THOUGHT.match(output):
         return output[thought.end() :]
@@ -43,15 +46,15 @@ def without_thought(output: str) -> str:
 
 
 def exact_match(output: str, reference: str) -> bool:
-    """Return whether two texts are equal once white space is normalised."""
+    """Return whether two texts are equal after normalising white space."""
     return normalise(output) == normalise(reference)
 
 
 def words_of(text: str) -> list[str]:
-    """Return the words of a text in small letters, each mark with its letter.
+    """Return the case-folded words of a text, with marks attached to their letters.
 
     Args:
-        text: A text in any script that writes spaces between words.
+        text: A text in any script with spaces between words.
 
     Returns:
         Runs of letters, marks, digits and underscores, in Unicode form NFC.
@@ -60,12 +63,14 @@ def words_of(text: str) -> list[str]:
 
 
 def contains_word(text: str, word: str) -> bool:
-    """Return whether `word` is in `text` as a whole word, in any case.
+    """Return whether `text` contains `word` as a whole word, ignoring case.
 
-    In a script that writes no spaces between words, it may be anywhere.
+    In scripts without spaces between words, any occurrence counts.
     """
     if not word.strip():
-        raise ValueError("contains_word was given an empty word; give the word to look for")
+        raise ArgumentError(
+            "contains_word was given an empty word; give the word to look for", "word"
+        )
     text, word = (unicodedata.normalize("NFC", part).casefold() for part in (text, word.strip()))
     if _NO_SPACES.fullmatch(word):
         return word in text
@@ -73,7 +78,7 @@ def contains_word(text: str, word: str) -> bool:
 
 
 def is_uppercase(text: str) -> bool:
-    """Return whether the text has letters and all of them are capitals."""
+    """Return whether the text has letters and all of them are upper case."""
     return text.isupper()
 
 
@@ -83,18 +88,18 @@ def is_question(text: str) -> bool:
 
 
 def parses_as_json(text: str) -> bool:
-    """Return whether the text, as a whole, is a JSON object or a JSON array."""
+    """Return whether the whole text is a JSON object or array."""
     try:
         return isinstance(json.loads(text), dict | list)
-    except (ValueError, RecursionError):  # a steered model may write a digit or a bracket for ever
+    except (ValueError, RecursionError):  # a steered model may repeat a bracket endlessly
         return False
 
 
 def identify_language(text: str, among: Sequence[str] = LANGUAGES) -> str | None:
-    """Return the most likely language of a text, out of a few candidates, offline.
+    """Identify the language of a text among a few candidates, offline.
 
     Args:
-        text: The text. One sentence is enough; a word may not be.
+        text: The text. One sentence is enough; one word may not be.
         among: Candidate languages as ISO 639-1 codes, for example ``("en", "fr")``.
 
     Returns:
@@ -106,8 +111,9 @@ def identify_language(text: str, among: Sequence[str] = LANGUAGES) -> str | None
     scores = dict(py3langid.rank(text))
     unknown = [language for language in among if language not in scores]
     if unknown or not among:
-        raise ValueError(
-            f"languages {list(among)} asked for; give one or more of {', '.join(sorted(scores))}"
+        raise ArgumentError(
+            f"languages {list(among)} given; give one or more of {', '.join(sorted(scores))}",
+            "among",
         )
     if not any(character.isalpha() for character in text):
         return None
@@ -118,17 +124,17 @@ _REPEATED = re.compile(r"(.{3,80}?)\1+")
 
 
 def repetition(texts: Sequence[str]) -> float:
-    """Return the share of all texts that repeats at once what precedes it.
+    """Return the share of all text that immediately repeats what precedes it.
 
-    What is repeated may be a word, some words or a part of a word, of three characters or more, the
-    space behind a word included. Case and punctuation do not count.
+    A repeated piece is a word, several words or part of a word, with at least three characters
+    including a trailing space. Case and punctuation are ignored.
 
     Args:
         texts: Outputs, for example of steered generation.
 
     Returns:
-        0 where nothing is repeated at once, towards 1 for one syllable over and over; 0.002 for
-        sentences that nobody steered.
+        0 if nothing is repeated immediately, close to 1 for one syllable repeated throughout; 0.002
+        for unsteered sentences.
     """
     plain = ["".join(f"{word} " for word in words_of(text)) for text in texts]
     repeats = [match for text in plain for match in _REPEATED.finditer(text)]

@@ -1,9 +1,9 @@
-"""Is an answer a translation of a sentence? What rules can tell, with a reference or without one.
+"""Rules that judge whether an answer translates a sentence, with or without a reference.
 
-One English sentence has many right translations, so equality with a reference is too much to ask of
-a real model. The rules look at the language, the length, the words copied from the sentence, its
-names and numbers. They cannot tell a fluent wrong translation from a right one. All of this is this
-book's (standing: ours), the bars included.
+An English sentence has many correct translations, so equality with a reference is too strict for a
+real model. The rules check the language, the length, words copied from the sentence, its names and
+numbers. They cannot detect a fluent but wrong translation. All rules and thresholds are this book's
+(standing: ours).
 """
 
 import re
@@ -17,13 +17,13 @@ from saif_helpers.graders.text import identify_language, words_of
 
 AMONG = ("en", "fr", "es", "de", "it", "pt", "nl")
 CHRF_BAR = 40.0
-FEWEST_WORDS = 3  # in fewer words the language is guesswork
-PART_WORDS = 5  # in parts of fewer words, the language is often identified wrongly
-MOST_COPIED = 0.34  # share of the longer words; related languages share some honestly
-MOST_ENGLISH = 0.08  # share of English function words; a title may hold one
+FEWEST_WORDS = 3  # with fewer words the language is unreliable
+PART_WORDS = 5  # the language of shorter parts is often misidentified
+MOST_COPIED = 0.34  # share of the longer words; related languages have cognates
+MOST_ENGLISH = 0.08  # share of English function words; a title may contain one
 LENGTHS = (0.6, 2.0)  # of the content's words
 LARGEST_SPELLED = 12  # numbers up to this one may be written as words
-MOST_DIGITS = 30  # of a number, to tell it from another
+MOST_DIGITS = 30  # of a number, enough to distinguish it
 _ENGLISH = {
     "the", "and", "of", "is", "with", "this", "that", "these", "those", "to", "it", "you",
     "they", "she", "his", "my", "our", "your", "their", "from", "are", "were", "which",
@@ -44,20 +44,20 @@ CLOSING = "\"'”“»’)* "  # noqa: RUF001 (the quotes of several languages)
 
 
 def is_translation(language: str, text: str, item: Item) -> bool:
-    """Return whether an answer is all in a language and, as far as rules can tell, the content's.
+    """Return whether an answer is, as far as rules can tell, a translation of the content.
 
-    The language is identified over the whole and over its parts, so that no half is left in
-    English; few words may be the content's own, no letter of another script but the content's, and
-    nothing may be repeated, or refused in a phrase of chat models. With a reference, the
-    sentence chrF must reach `CHRF_BAR`. The bar is ours: sentences about other things share less by
-    chance (the tests measure it on this book's sentences), good translations of one sentence
-    usually share more. Without a reference, the length must fit, the content's larger numbers and
-    half of its names be there, and nothing be cut off.
+    The language is identified for the whole and for its parts, so that no part is left in English.
+    Few words may be copied from the content, letters of another script must come from the content,
+    and the answer may not repeat itself or refuse. With a reference, the sentence chrF must reach
+    `CHRF_BAR`. That threshold is ours: unrelated sentences score lower (the tests measure it on
+    this book's sentences), good translations usually higher. Without a reference, the length must
+    be plausible, the content's larger numbers and half of its names must be present, and the answer
+    must not be truncated.
 
     Args:
-        language: The language asked for, as an ISO 639-1 code out of `AMONG`.
+        language: The required language, one of the ISO 639-1 codes in `AMONG`.
         text: The answer.
-        item: The content and its reference, if it has one.
+        item: The content and its reference, if any.
 
     Returns:
         Whether it is.
@@ -77,10 +77,10 @@ def is_translation(language: str, text: str, item: Item) -> bool:
 
 
 def looks_translated(language: str, text: str, item: Item) -> bool:
-    """Return whether an answer is in a language: a word or two for a longer content do not tell.
+    """Return whether an answer is in a language, with enough words to identify it.
 
     Args:
-        language: The language asked for, as an ISO 639-1 code out of `AMONG`.
+        language: The required language, one of the ISO 639-1 codes in `AMONG`.
         text: The answer.
         item: The content.
 
@@ -92,9 +92,9 @@ def looks_translated(language: str, text: str, item: Item) -> bool:
 
 
 def is_in(language: str, text: str) -> bool:
-    """Return whether a text is in a language out of `AMONG`, most of its letters Latin ones.
+    """Return whether a text is in a language of `AMONG`, with mostly Latin letters.
 
-    Out of these languages alone, one is the likeliest for Hindi or Japanese too.
+    The second condition is needed since the identifier picks one of `AMONG` even for Hindi.
 
     Args:
         language: The language, as an ISO 639-1 code.
@@ -109,8 +109,8 @@ def is_in(language: str, text: str) -> bool:
 
 
 def foreign_letters(text: str, item: Item | None = None) -> list[str]:
-    """List a text's letters of another script than the Latin one, those of a content left out."""
-    # Form NFKC makes plain letters of the ordinals of Spanish.
+    """Return a text's letters of non-Latin scripts, except those of the content."""
+    # Form NFKC converts Spanish ordinals to plain letters.
     letters = filter(str.isalpha, unicodedata.normalize("NFKC", text))
     allowed = set(item.content) if item else set()
     return [
@@ -119,20 +119,20 @@ def foreign_letters(text: str, item: Item | None = None) -> list[str]:
 
 
 def numbers_in(text: str) -> set[int]:
-    """Return the numbers written in digits, separators dropped (1.7 and 1,7 are both 17)."""
+    """Return the numbers written in digits, without separators (1.7 and 1,7 are both 17)."""
     joined = re.sub(r"(?<=\d)[.,'\s](?=\d)", "", text)
-    # Beyond some thousand digits, which a model that repeats itself may write, int() refuses.
+    # int() raises for thousands of digits, which a repetitive model may write.
     return {int(number[:MOST_DIGITS]) for number in re.findall(r"\d+", joined)}
 
 
 def is_repetitive(text: str) -> bool:
-    """Return whether a text repeats itself: one word three times running, or four words twice.
+    """Return whether a text repeats a word three times in a row, or any four words.
 
     Args:
         text: The text.
 
     Returns:
-        Whether it does, in any case and whatever the punctuation.
+        Whether it does, ignoring case and punctuation.
     """
     words = words_of(text)
     runs = list(zip(*(words[start:] for start in range(4)), strict=False))
@@ -141,17 +141,17 @@ def is_repetitive(text: str) -> bool:
 
 
 def has_end(text: str, item: Item) -> bool:
-    """Return whether a text ends like a sentence, if its content does: else it was cut off."""
+    """Return whether a text ends like a sentence if its content does; otherwise it is truncated."""
     end = (".", "!", "?", "…")
     return text.rstrip(CLOSING).endswith(end) or not item.content.rstrip(CLOSING).endswith(end)
 
 
 def all_in(text: str, language: str) -> bool:
-    """Return whether a text and every part of it is in a language rather than left in English.
+    """Return whether a text and all its parts are in a language, with no part left in English.
 
     Args:
         text: The text.
-        language: The language, as an ISO 639-1 code out of `AMONG`.
+        language: One of the ISO 639-1 codes in `AMONG`.
 
     Returns:
         Whether it is.
@@ -165,11 +165,11 @@ def all_in(text: str, language: str) -> bool:
 
 
 def mostly_in(text: str, language: str) -> bool:
-    """Return whether a text is in a language, half of its parts or more: a remark may follow.
+    """Return whether a text and at least half of its parts are in a language.
 
     Args:
         text: The text.
-        language: The language, as an ISO 639-1 code out of `AMONG`.
+        language: One of the ISO 639-1 codes in `AMONG`.
 
     Returns:
         Whether it is.
@@ -179,7 +179,7 @@ def mostly_in(text: str, language: str) -> bool:
 
 
 def _languages(text: str, language: str) -> list[str | None]:
-    """Return which of English and a language each part of a text is in."""
+    """Return for each part of a text whether it is in English or in `language`."""
     words = text.split()
     count = max(1, len(words) // PART_WORDS)
     edges = [round(i * len(words) / count) for i in range(count + 1)]
@@ -194,15 +194,15 @@ def _folded(text: str) -> str:
 
 
 def _names(text: str) -> set[str]:
-    """Return words with a capital that do not open a sentence and are no day or month."""
+    """Return capitalised words, except sentence starts, days and months."""
     found = re.findall(r"(?<=[\w,;] )[A-Z][\w-]+", text)
     return {_folded(name) for name in found if name.casefold().rstrip("s") not in _DATES}
 
 
 def _keeps_names_and_numbers(text: str, item: Item) -> bool:
-    """Return whether the content's larger numbers and half of its names or more are there.
+    """Return whether the content's larger numbers and at least half of its names are present.
 
-    A name counts by its first three letters, since places are spelled differently abroad.
+    Names match by their first three letters, since place names differ between languages.
     """
     names, starts = _names(item.content), {word[:3] for word in words_of(_folded(text))}
     numbers = {number for number in numbers_in(item.content) if number > LARGEST_SPELLED}
@@ -211,15 +211,15 @@ def _keeps_names_and_numbers(text: str, item: Item) -> bool:
 
 
 def _refuses(text: str, item: Item) -> bool:
-    """Return whether an answer refuses or speaks as a model, unlike its content."""
+    """Return whether an answer is a refusal, unlike its content."""
     folded = unicodedata.normalize("NFC", text).casefold()
     return bool(_REFUSAL.search(folded)) and not _MAY_REFUSE.search(item.content.casefold())
 
 
 def _copied(text: str, item: Item) -> float:
-    """Return the share of an answer's longer words that only the content explains.
+    """Return the share of an answer's longer words that are copied from the content.
 
-    A name, or a word that a reference has too, is no copy.
+    Names and words that the reference contains too do not count as copied.
     """
     names = _names(item.content)
     content = set(words_of(item.content)) - set(words_of(item.reference or ""))

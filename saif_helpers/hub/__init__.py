@@ -1,4 +1,5 @@
-"""Models and SAEs from elsewhere: the shipped organism, the Hugging Face Hub, folders, GGUF files.
+"""Loading of models and SAEs: shipped organism, Hugging Face Hub, folders, GGUF files.
 
-Only safetensors are read and no code that a model brings is run. `loading.load` is the way in.
+Only safetensors files are read, and code in model repositories is never run. The entry point is
+`loading.load`.
 """

@@ -1,63 +1,67 @@
-"""The device and the dtype that a model is loaded with."""
+"""Device and dtype of a loaded model."""
 
 import torch
 
-BFLOAT16_CAPABILITY = 8  # NVIDIA GPUs compute in bfloat16 from this capability on; a T4 has 7.5
+from saif_helpers._internal.errors import ArgumentError
+
+BFLOAT16_CAPABILITY = 8  # compute capability of NVIDIA GPUs with native bfloat16; a T4 has 7.5
 
 
 def default_device() -> str:
-    """Return ``"cuda"`` where there is a GPU, otherwise ``"cpu"``."""
+    """Return ``"cuda"`` if there is a GPU, otherwise ``"cpu"``."""
     return "cuda" if torch.cuda.is_available() else "cpu"
 
 
 def check_device(device: str) -> None:
-    """Refuse a device that this machine has not.
+    """Raise if a device is not available.
 
     Args:
-        device: What was asked for; ``"auto"`` spreads a model over several GPUs.
+        device: The device; ``"auto"`` distributes a model over several GPUs.
 
     Raises:
-        ValueError: If it is no device, or a GPU where there is none.
+        ValueError: If it is not a device, or a GPU that is not available.
     """
     if device == "auto":
         return
     try:
         kind = torch.device(device).type
     except RuntimeError as error:
-        raise ValueError(
-            f"device {device!r} asked for; give 'cpu', 'cuda', 'cuda:1' or 'auto'"
+        raise ArgumentError(
+            f"device {device!r} given; give 'cpu', 'cuda', 'cuda:1' or 'auto'", "device"
         ) from error
     if kind == "cuda" and not torch.cuda.is_available():
-        raise ValueError(f"device {device!r} asked for, and there is no GPU here; give 'cpu'")
+        raise ArgumentError(
+            f"device {device!r} given, but there is no GPU here; give 'cpu'", "device"
+        )
 
 
 def cpu_computes_in_bfloat16() -> bool:
-    """Return whether the CPU has instructions for bfloat16 (Intel's and AMD's AVX-512, or AMX).
+    """Return whether the CPU has bfloat16 instructions (AVX-512 or AMX).
 
-    A CPU without them can compute in it too, but slower than in float32.
+    Without them, bfloat16 works but is slower than float32.
     """
-    capabilities = getattr(torch.cpu, "get_capabilities", dict)()  # of torch 2.11 and later
+    capabilities = getattr(torch.cpu, "get_capabilities", dict)()  # since torch 2.11
     return any(capabilities.get(name, False) for name in ("avx512_bf16", "amx_bf16"))
 
 
 def default_dtype(device: str, fits_float16: bool = True) -> torch.dtype:
-    """Choose the dtype of a model's weights by what the device computes in.
+    """Choose the dtype of a model's weights for a device.
 
-    A CPU takes float32, or bfloat16 if it computes in it, which is then about twice as fast. A GPU
-    takes bfloat16 if it computes in it. One that does not (a T4 has
-    capability 7.5) takes float16, where the model's residual stream stays within it. Gemma 3's does
-    not; there it is bfloat16 again, which such a GPU stores as well and computes slowly.
+    On a CPU the dtype is float32, or bfloat16 if the CPU supports it natively, which is about twice
+    as fast. On a GPU it is bfloat16 if supported natively. Otherwise (a T4 has capability 7.5) it
+    is float16 if the model's residual stream fits its range. Gemma 3's does not, so it is loaded in
+    bfloat16, which such a GPU emulates slowly.
 
     Args:
         device: ``"cpu"``, ``"cuda"``, ``"cuda:1"`` or ``"auto"``.
-        fits_float16: Whether the residual stream stays within float16's 65,504.
+        fits_float16: Whether the residual stream fits into the range of float16 (65,504).
 
     Returns:
         The dtype.
     """
     if device == "cpu" or not torch.cuda.is_available():
         return torch.bfloat16 if cpu_computes_in_bfloat16() else torch.float32
-    # is_bf16_supported() would say yes for a T4 too, where it is emulated.
+    # is_bf16_supported() is also True for a T4, which emulates bfloat16.
     capability, _ = torch.cuda.get_device_capability(None if device == "auto" else device)
     if capability >= BFLOAT16_CAPABILITY or not fits_float16:
         return torch.bfloat16

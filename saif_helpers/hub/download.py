@@ -1,6 +1,6 @@
-"""Models, tokenizers and SAEs from the Hugging Face Hub or from folders of the same layout.
+"""Models, tokenizers and SAEs from the Hugging Face Hub or from folders with the same layout.
 
-Nothing here is used for the shipped organism. Files that were fetched once are found in Hugging
+The shipped organism does not use this. Files that were downloaded before are read from Hugging
 Face's cache without a network.
 """
 
@@ -26,6 +26,7 @@ from transformers import (
     PreTrainedTokenizerBase,
 )
 
+from saif_helpers._internal.errors import FileContentError
 from saif_helpers.hub.errors import readable_hub_errors
 from saif_helpers.hub.safe_files import forbid_code_execution
 from saif_helpers.hub.torch_files import (
@@ -37,17 +38,17 @@ from saif_helpers.hub.torch_files import (
 
 
 def load_config(repo_id: str) -> PretrainedConfig:
-    """Load a model's configuration, which is small.
+    """Load a model's configuration.
 
     Args:
-        repo_id: Hugging Face repository, or a folder of the same layout.
+        repo_id: Hugging Face repository, or a folder with the same layout.
 
     Returns:
         The configuration.
 
     Raises:
         OSError: As `load_causal_lm`.
-        ValueError: If the repository brings code of its own.
+        ValueError: If the repository requires custom code.
     """
     with readable_hub_errors(repo_id):
         return AutoConfig.from_pretrained(repo_id, trust_remote_code=False)
@@ -57,19 +58,18 @@ def load_causal_lm(repo_id: str, dtype: torch.dtype, device: str) -> torch.nn.Mo
     """Load a causal language model's text part, with safetensors only and no code from the Hub.
 
     Args:
-        repo_id: Hugging Face repository, or a folder of the same layout.
-        dtype: Number format of the weights.
-        device: A device, or ``"auto"`` to spread the layers over all GPUs of this machine.
+        repo_id: Hugging Face repository, or a folder with the same layout.
+        dtype: The dtype of the weights.
+        device: A device, or ``"auto"`` to distribute the layers over all GPUs of this machine.
 
     Returns:
-        The model, its weights frozen, its attention by the fastest implementation that computes
-        what the model's own code does: Gemma 2 caps attention logits, which only the eager one
-        does.
+        The model with frozen weights and the fastest correct attention implementation: Gemma 2
+        soft-caps attention logits, which only the eager one supports.
 
     Raises:
-        OSError: If the repository is gated, unknown, or not on this machine while there is no
-            network; the message says what to do.
-        ValueError: If it brings code of its own, or weights that are no safetensors file.
+        OSError: If the repository is gated or unknown, or not cached while there is no network; the
+            message says what to do.
+        ValueError: If it requires custom code, or its weights are not safetensors files.
     """
     config = load_config(repo_id)
     with readable_hub_errors(repo_id):
@@ -83,19 +83,19 @@ def load_causal_lm(repo_id: str, dtype: torch.dtype, device: str) -> torch.nn.Mo
         if config.model_type != "gemma3":
             model = AutoModelForCausalLM.from_pretrained(repo_id, **options)
         else:
-            # From 4B on it also sees pictures: take the text part, and leave the rest on disk.
+            # From 4B on the model is multimodal: load only the text part.
             model = Gemma3ForCausalLM.from_pretrained(
                 repo_id,
                 config=config.get_text_config(),
                 key_mapping={r"^language_model\.(model\.)?(?!lm_head)": "model."},
                 **options,
             )
-    # So a pass whose gradient is wanted keeps only what comes after the layer in question.
+    # With frozen weights, a backward pass keeps activations only after the layer in question.
     return model.requires_grad_(False)
 
 
 def default_attention(config: PretrainedConfig) -> str:
-    """Return ``"eager"`` for models that cap their attention logits, otherwise ``"sdpa"``.
+    """Return ``"eager"`` for models that soft-cap attention logits, otherwise ``"sdpa"``.
 
     Args:
         config: The model's configuration.
@@ -108,10 +108,10 @@ def default_attention(config: PretrainedConfig) -> str:
 
 
 def load_tokenizer(repo_id: str) -> PreTrainedTokenizerBase:
-    """Load a tokenizer and give it a padding token if it has none, as Llama's.
+    """Load a tokenizer, and set a padding token if it has none, like Llama's.
 
     Args:
-        repo_id: Hugging Face repository, or a folder of the same layout.
+        repo_id: Hugging Face repository, or a folder with the same layout.
 
     Returns:
         The tokenizer.
@@ -122,7 +122,7 @@ def load_tokenizer(repo_id: str) -> PreTrainedTokenizerBase:
     with readable_hub_errors(repo_id):
         tokenizer = AutoTokenizer.from_pretrained(repo_id, trust_remote_code=False)
     if tokenizer.pad_token is None:
-        reserved = "<|finetune_right_pad_id|>"  # Llama 3.1's own, which its configuration omits
+        reserved = "<|finetune_right_pad_id|>"  # Llama 3.1's, missing in its configuration
         known = reserved in tokenizer.get_vocab()
         tokenizer.pad_token = reserved if known else tokenizer.eos_token
     return tokenizer
@@ -132,7 +132,7 @@ def load_sae(release: str, sae_id: str, device: str) -> SAE:
     """Load a published SAE in float32 through SAE-Lens.
 
     Args:
-        release: A release of SAE-Lens' list, or a Hugging Face repository in SAE-Lens' format.
+        release: A release that SAE-Lens lists, or a Hugging Face repository in SAE-Lens' format.
         sae_id: The SAE's id in the release.
         device: Where to put it.
 
@@ -141,17 +141,18 @@ def load_sae(release: str, sae_id: str, device: str) -> SAE:
 
     Raises:
         OSError: As `load_causal_lm`.
-        ValueError: If there is no such release or id, or if its files could run code.
+        ValueError: If there is no such release or id, or its files could run code.
     """
     listed = get_pretrained_saes_directory().get(release)
     repo_id = listed.repo_id if listed else release
     loader = get_conversion_loader_name(release)
-    if loader in TORCH_FILES:  # before anything is fetched
+    if loader in TORCH_FILES:  # before anything is downloaded
         if is_converted(release, sae_id):
             return local_sae(converted_folder(release, sae_id), device)
-        raise ValueError(
+        raise FileContentError(
             f"{repo_id}/{sae_id} keeps weights in a pickle (as torch.save does), which could run "
-            f"any code. It was not opened; convert it once: {conversion_command(release, sae_id)}"
+            f"any code. It was not opened; convert it once: {conversion_command(release, sae_id)}",
+            f"{repo_id}/{sae_id}",
         )
     with readable_hub_errors(f"{repo_id}/{sae_id}"), _without_hooked_models():
         converter = _gemma_scope_2 if loader == "gemma_3" else None
@@ -162,7 +163,7 @@ def load_sae(release: str, sae_id: str, device: str) -> SAE:
 
 @contextmanager
 def _without_hooked_models() -> Iterator[None]:
-    """Keep SAE-Lens from advising TransformerLens: `saes.sae_input` does what its options mean."""
+    """Suppress SAE-Lens' advice to use TransformerLens: `saes.sae_input` applies its options."""
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", r"\s*This SAE has non-empty model_from_pretrained_kwargs")
         yield
@@ -172,7 +173,7 @@ def local_sae(folder: Path, device: str) -> SAE:
     """Load an SAE from a folder in SAE-Lens' format, in float32.
 
     Args:
-        folder: Holds ``cfg.json`` and ``sae_weights.safetensors``.
+        folder: A folder with ``cfg.json`` and ``sae_weights.safetensors``.
         device: Where to put it.
 
     Returns:
@@ -180,25 +181,25 @@ def local_sae(folder: Path, device: str) -> SAE:
 
     Raises:
         FileNotFoundError: If it is not such a folder.
-        ValueError: If the weights are no safetensors file.
+        ValueError: If the weights are not a safetensors file.
     """
     missing = [n for n in ("cfg.json", "sae_weights.safetensors") if not (folder / n).is_file()]
     if missing:
         raise FileNotFoundError(
-            f"{folder} has no {' and no '.join(missing)}; give a folder that sae.save_model made"
+            f"{folder} has no {' and no '.join(missing)}; give a folder written by sae.save_model"
         )
     with forbid_code_execution(str(folder)), _without_hooked_models():
         return SAE.load_from_disk(folder, device=device, dtype="float32")
 
 
 def commit_of(repo_id: str) -> str | None:
-    """Return the commit of a repository's cached files, which says exactly which weights they are.
+    """Return the commit of a repository's cached files, which identifies the weights.
 
     Args:
         repo_id: Hugging Face repository.
 
     Returns:
-        The commit's hash; None for a folder, or if nothing of it is cached.
+        The commit hash; None for a folder, or if nothing is cached.
     """
     if repo_id.count("/") != 1 or Path(repo_id).exists():
         return None
@@ -213,16 +214,16 @@ def _gemma_scope_2(
     force_download: bool = False,
     cfg_overrides: dict[str, Any] | None = None,
 ) -> tuple[dict[str, Any], dict[str, torch.Tensor], None]:
-    """Read an SAE of Gemma Scope 2, as a loader of SAE-Lens, from files that stay in the cache.
+    """Load an SAE of Gemma Scope 2 from cached files; a converter for SAE-Lens.
 
-    SAE-Lens' own loader asks the Hub's server for the shapes each time, so that it never works
-    without a network.
+    SAE-Lens' own converter requests the shapes from the Hub each time, and so needs a network.
     """
     hook = re.search(r"resid_post.*layer_(\d+)", folder_name)
     if hook is None:
-        raise ValueError(
+        raise FileContentError(
             f"{repo_id}/{folder_name} does not read the residual stream after a layer; give one "
-            "of the SAEs whose name has resid_post"
+            "of the SAEs whose name has resid_post",
+            f"{repo_id}/{folder_name}",
         )
 
     file = f"{folder_name}/params.safetensors"

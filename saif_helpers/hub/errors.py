@@ -1,4 +1,4 @@
-"""Errors of a failed download or a damaged file, in plain words."""
+"""Readable errors for failed downloads and damaged files."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -16,16 +16,16 @@ from saif_helpers.hub.safe_files import forbid_code_execution
 
 @contextmanager
 def readable_hub_errors(what: str) -> Iterator[None]:
-    """Say in plain words why something could not be fetched or read, and what to do.
+    """Convert errors of downloads and files to messages that say what to do.
 
     Args:
-        what: What is being fetched: a repository, or a release and an id.
+        what: What is being loaded: a repository, or a release and an id.
 
     Yields:
         Nothing.
 
     Raises:
-        OSError: Instead of the many errors that a failed download ends in.
+        OSError: In place of the various errors of a failed download.
         ValueError: As `safe_files.forbid_code_execution`.
     """
     try:
@@ -35,11 +35,11 @@ def readable_hub_errors(what: str) -> Iterator[None]:
         advice = _advice(what, list(_causes(error)))
         if advice is None:
             raise
-        raise OSError(advice) from None  # the request, and with it the token, stays out of sight
+        raise OSError(advice) from None  # hides the request, which contains the token
 
 
 def _causes(error: BaseException) -> Iterator[BaseException]:
-    """Go from an error to those that it was raised from."""
+    """Yield an error and its chain of causes."""
     seen: list[BaseException] = []
     while error is not None and error not in seen:
         seen.append(error)
@@ -48,7 +48,7 @@ def _causes(error: BaseException) -> Iterator[BaseException]:
 
 
 def _advice(what: str, causes: list[BaseException]) -> str | None:
-    """Return the reason that the reader can do something about."""
+    """Return advice for causes that the user can fix, or None."""
 
     def due_to(*kinds: type[BaseException]) -> bool:
         return any(isinstance(cause, kinds) for cause in causes)
@@ -56,8 +56,8 @@ def _advice(what: str, causes: list[BaseException]) -> str | None:
     repo_id = "/".join(what.split("/")[:2])
     if due_to(GatedRepoError):
         return (
-            f"{what} is there for those who accepted its licence. 1. Accept it on "
-            f"https://huggingface.co/{repo_id} while logged in. 2. Make a token with read access "
+            f"{what} is only available once you have accepted its licence. 1. Accept it on "
+            f"https://huggingface.co/{repo_id} while logged in. 2. Create a token with read access "
             "on https://huggingface.co/settings/tokens. 3. On Colab: click the key on the left, "
             "add the token as HF_TOKEN and allow this notebook; elsewhere: run `hf auth login`. "
             "4. Run this cell again."
@@ -70,6 +70,6 @@ def _advice(what: str, causes: list[BaseException]) -> str | None:
     if due_to(LocalEntryNotFoundError, OfflineModeIsEnabled, ConnectionError):
         return (
             f"{what} is not on this machine and the Hugging Face Hub cannot be reached; connect "
-            "to the network, unset HF_HUB_OFFLINE, or take load('organism'), which needs none"
+            "to the network, unset HF_HUB_OFFLINE, or use load('organism'), which needs none"
         )
     return None

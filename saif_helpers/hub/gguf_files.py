@@ -1,11 +1,10 @@
-"""Models in GGUF files: converted once to safetensors, which every run then reads.
+"""Models in GGUF files, converted once to safetensors.
 
-GGUF is the format of llama.cpp, mostly with weights of 4 to 8 bits. transformers can read such a
-file and turn its weights into 16 bits again, which takes half a minute and more memory than the
-model; so the result is kept in a folder of the user's cache, with the sha256 sum of every file.
-Nothing heavy is imported before a file has to be converted.
+GGUF is the format of llama.cpp, usually with weights quantised to 4 to 8 bits. transformers can
+dequantise such a file, which takes half a minute and more memory than the model, so the result is
+cached in a folder with the sha256 sum of every file. Heavy imports are deferred until a conversion.
 
-The weights stay what they became by quantisation: near those of the original model, not equal.
+Dequantised weights only approximate those of the original model.
 """
 
 import contextlib
@@ -17,15 +16,16 @@ import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
+from saif_helpers._internal.errors import FileContentError
 from saif_helpers._internal.progress import no_loading_bar
 
 CONVERSION = "saif-gguf-1"
-"""What a converted folder was made by; raised when the conversion changes."""
+"""Version of the conversion; increment it when the conversion changes."""
 _NOTE = "conversion.json"
 
 
 def models_folder() -> Path:
-    """Return where converted models are kept.
+    """Return the folder of converted models.
 
     Returns:
         The environment variable ``SAIF_MODELS``; else a folder in the user's cache.
@@ -37,7 +37,7 @@ def models_folder() -> Path:
 
 
 class ModelCache:
-    """The folder of converted models: where it is, how large, and how to clear it.
+    """The folder of converted models, with its size and a way to clear it.
 
     >>> ModelCache()  # doctest: +SKIP
     ModelCache('/home/me/.cache/saif-helpers/models': 2 files or models, 371.0 MB)
@@ -56,7 +56,7 @@ class ModelCache:
         return sum(path.stat().st_size for path in files if path.is_file())
 
     def clear(self) -> None:
-        """Delete all models in it; they are converted again when they are next loaded."""
+        """Delete all models in it; they are converted again when next loaded."""
         for entry in self._entries():
             if entry.is_dir():
                 shutil.rmtree(entry, ignore_errors=True)
@@ -64,45 +64,46 @@ class ModelCache:
                 entry.unlink(missing_ok=True)
 
     def __repr__(self) -> str:
-        """Write the folder, the number of entries and their size."""
+        """Return the folder, the number of entries and their size."""
         n, megabytes = len(self._entries()), self.size() / 1e6
         return f"ModelCache({str(self.folder)!r}: {n} files or models, {megabytes:.1f} MB)"
 
     def _entries(self) -> list[Path]:
-        """List models, GGUF files, and what an interrupted conversion left."""
+        """List models, GGUF files, and leftovers of interrupted conversions."""
         found = [path for path in self.folder.glob("*.gguf*") if path.is_file()]
         notes = [path.parent for path in self.folder.glob(f"*/{_NOTE}")]
         return sorted({*found, *notes, *self.folder.glob(".*.part")})
 
 
 def converted(file: Path, sha256: str | None = None, folder: Path | None = None) -> Path:
-    """Return a folder with the model of a GGUF file as safetensors, converting it if need be.
+    """Return a folder with the model of a GGUF file as safetensors, converting it if necessary.
 
-    Any number of processes may ask at once: a folder appears whole or not at all. A folder of which
-    a file is damaged is made anew.
+    Safe for concurrent processes: folders are written atomically. A folder with a damaged file is
+    replaced.
 
     Args:
         file: The GGUF file.
-        sha256: What its sha256 sum has to be; not checked by default.
-        folder: Where to keep the result, by default `models_folder`.
+        sha256: Expected sha256 sum; not checked by default.
+        folder: Folder for the result, by default `models_folder`.
 
     Returns:
-        A folder that ``from_pretrained`` reads: configuration, weights in float16 (bfloat16 where
-        they do not fit), tokenizer and chat template.
+        A folder for ``from_pretrained``: configuration, weights in float16 (bfloat16 if they
+        overflow), tokenizer and chat template.
 
     Raises:
         FileNotFoundError: If there is no such file.
-        ValueError: If it is no GGUF file, is cut off, has another sum, or transformers cannot read
-            its architecture.
-        OSError: If there is too little disk for the result.
+        ValueError: If it is not a GGUF file, is truncated, has another sum, or transformers does
+            not support its architecture.
+        OSError: If there is not enough disk space.
     """
     if not file.is_file():
-        raise FileNotFoundError(f"{file} is no file; give the path of a GGUF file")
+        raise FileNotFoundError(f"{file} is not a file; give the path of a GGUF file")
     folder, found = folder or models_folder(), sha256_of(file)
     if sha256 and found != sha256:
-        raise ValueError(
+        raise FileContentError(
             f"{file} is damaged: its sha256 sum is {found}, not {sha256}; delete it and "
-            "get it again"
+            "download it again",
+            file,
         )
     target = folder / f"{file.stem}-{found[:16]}"
     if not is_whole(target):
@@ -115,13 +116,13 @@ def converted(file: Path, sha256: str | None = None, folder: Path | None = None)
 
 
 def is_whole(folder: Path) -> bool:
-    """Return whether a converted folder holds all its files with the sums noted in it.
+    """Return whether all files of a converted folder have their recorded sums.
 
     Args:
         folder: The folder; it need not exist.
 
     Returns:
-        False too where the folder was made by another version of the conversion.
+        False also if the folder was made by another version of the conversion.
     """
     try:
         note = json.loads((folder / _NOTE).read_text(encoding="utf-8"))
@@ -139,29 +140,31 @@ def sha256_of(file: Path) -> str:
 
 
 def _check_gguf(file: Path, folder: Path) -> None:
-    """Raise unless the file is whole and the disk has room for its weights in 16 bits."""
+    """Raise unless the file is complete and its 16-bit weights fit on the disk."""
     from gguf import GGUFReader
 
     with file.open("rb") as opened:
         if opened.read(4) != b"GGUF":
-            raise ValueError(f"{file} is no GGUF file, which begins with the letters GGUF")
+            raise FileContentError(
+                f"{file} is not a GGUF file, which starts with the letters GGUF", file
+            )
     try:
         n_weights = sum(int(tensor.n_elements) for tensor in GGUFReader(file).tensors)
     except (ValueError, IndexError, KeyError, OverflowError) as error:
-        raise ValueError(
-            f"{file} cannot be read ({error}): it was probably cut off; get it again"
+        raise FileContentError(
+            f"{file} cannot be read ({error}): it is probably truncated; download it again", file
         ) from error
     folder.mkdir(parents=True, exist_ok=True)
     need, free = 2 * n_weights + 2**24, shutil.disk_usage(folder).free
     if free < need:
         raise OSError(
-            f"{folder} has {free / 1e6:,.0f} MB free, and the converted model takes "
+            f"{folder} has {free / 1e6:,.0f} MB free, but the converted model needs "
             f"{need / 1e6:,.0f} MB; free space there, or set SAIF_MODELS to another folder"
         )
 
 
 def _convert(file: Path, folder: Path) -> None:
-    """Write a GGUF file's model and tokenizer to a folder, in the format of transformers."""
+    """Write a GGUF file's model and tokenizer to a folder in transformers' format."""
     import torch
     from transformers import AutoModelForCausalLM, AutoTokenizer
 
@@ -171,11 +174,12 @@ def _convert(file: Path, folder: Path) -> None:
             tokenizer = AutoTokenizer.from_pretrained(file.parent, **options)
             read = AutoModelForCausalLM.from_pretrained(file.parent, dtype=torch.float32, **options)
     except (ValueError, NotImplementedError, KeyError) as error:
-        raise ValueError(
-            f"transformers cannot read {file.name}: {error}. Take a GGUF file of an architecture "
-            "that it supports, or the original model"
+        raise FileContentError(
+            f"transformers cannot read {file.name}: {error}. Use a GGUF file of an architecture "
+            "that it supports, or the original model",
+            file,
         ) from error
-    # A model read from GGUF refuses to be saved, so its weights go into one that was not.
+    # transformers cannot save a model read from GGUF, so copy the weights to a new one.
     config = read.config
     config.quantization_config = None
     del config.quantization_config
@@ -195,7 +199,7 @@ def _convert(file: Path, folder: Path) -> None:
 
 
 def _write_note(folder: Path, source: str) -> None:
-    """Note where the files come from and their sums; a folder without a note is not whole."""
+    """Record the source and the sums of the files; a folder without a record is incomplete."""
     files = {path.name: sha256_of(path) for path in sorted(folder.iterdir())}
     note = {"conversion": CONVERSION, "gguf_sha256": source, "files": files}
     (folder / _NOTE).write_text(json.dumps(note, indent=1) + "\n", encoding="utf-8")
@@ -203,7 +207,7 @@ def _write_note(folder: Path, source: str) -> None:
 
 @contextlib.contextmanager
 def _scratch(folder: Path, name: str) -> Iterator[Path]:
-    """Make a hidden folder that is gone afterwards, unless it was moved."""
+    """Create a hidden folder that is deleted afterwards unless it was moved."""
     folder.mkdir(parents=True, exist_ok=True)
     unfinished = folder / f".{name}.{secrets.token_hex(4)}.part"
     unfinished.mkdir()
@@ -214,10 +218,10 @@ def _scratch(folder: Path, name: str) -> Iterator[Path]:
 
 
 def _put(unfinished: Path, target: Path) -> None:
-    """Move a finished folder to its place, unless another process was first."""
+    """Move a finished folder into place, unless another process did so first."""
     try:
         unfinished.rename(target)
-    except OSError:  # there is a folder
+    except OSError:  # the folder exists
         if is_whole(target):
             return
         away = unfinished.with_name(unfinished.name.replace(".part", "-damaged.part"))

@@ -1,4 +1,4 @@
-"""Load a model with its SAEs: the organism that the package ships, or one from the Hub."""
+"""Load a model with its SAEs: the shipped organism, or one from the Hub."""
 
 import json
 import os
@@ -12,6 +12,7 @@ import torch
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from saif_helpers._internal.checked import checked
+from saif_helpers._internal.errors import ArgumentError, FileContentError
 from saif_helpers._internal.paths import DATA
 from saif_helpers._internal.progress import no_loading_bar
 from saif_helpers._internal.types import Remote
@@ -49,9 +50,9 @@ def load(
 ) -> ModelWithSAEs:
     """Load a model with its SAEs.
 
-    Without a network: the model organism that the package ships, and ``"smollm2-135m-instruct"``,
-    once fetched (see `smollm2`), with SAEs that the package ships. From the Hugging Face Hub: the
-    models of `zoo.ZOO` by name, or any other built like Gemma or Llama, GPT-2 or Pythia.
+    Available without a network: the shipped model organism, and ``"smollm2-135m-instruct"`` with
+    shipped SAEs, once downloaded (see `smollm2`). From the Hugging Face Hub: the models of
+    `zoo.ZOO` by name, or any other with the architecture of Gemma, Llama, GPT-2 or Pythia.
 
     >>> model = saif.load()  # the organism, size M
     >>> saif.load("smollm2-135m-instruct")  # doctest: +SKIP
@@ -61,51 +62,53 @@ def load(
 
     Args:
         name: ``"organism"``, ``"smollm2-135m-instruct"``, a name of the zoo, or a Hugging Face
-            repository, a folder or a GGUF file (a ``Path``), which need `saes` or `release`.
-        size: Of the organism ``"S"``, ``"M"`` (the default) or ``"L"``; ``"S-1"`` and ``"S-2"`` are
-            S with other seeds. Of another model the width of its SAEs, such as ``"65k"``.
-        layers: The layers to have SAEs for, see `published_saes.choose_layers`. By default all
-            layers that have shipped SAEs, and the final one of any other model.
-        saes: SAEs named one by one: layer to release and id in SAE-Lens' list, or to a folder that
-            ``sae.save_model`` made; then without `size`, `layers` and `release`. Or the folder that
-            ``make saes`` wrote, of which `size` and `layers` choose. ``{}`` for no SAEs.
-        release: Another release of SAE-Lens' list than the zoo's; of SmolLM2 ``"seed-1"``, SAEs
-            of another training seed.
-        device: Where to put model and SAEs; by default the CPU for the organism, otherwise a GPU
-            where there is one. ``"auto"`` spreads a model over several GPUs, but the organism.
-        dtype: Number format of the model; by default float32 for the organism, otherwise what
-            `devices.default_dtype` chooses. SAEs are always float32.
-        root: A folder laid out like the shipped one, for organisms that you trained yourself.
-        remote: True to run the model on NDIF: its weights are not fetched, and the dtype is
-            the one there. ``"local"`` to rehearse that here, also with the organism.
-        store: Where to keep finished captures and generations, so that a run that was cut off goes
-            on where it was: a store or a folder, None for nowhere. ``"usual"`` is
-            `store.default_folder`; but nowhere for the organism, which is quick, unless
-            ``SAIF_STORE`` says where, and nowhere for a model whose weights cannot be told apart
-            from here, since they are remote or lie outside the memory.
+            repository, a folder or a GGUF file (a ``Path``), which require `saes` or `release`.
+        size: For the organism ``"S"``, ``"M"`` (the default) or ``"L"``; ``"S-1"`` and ``"S-2"``
+            are S with other seeds. For other models the width of the SAEs, such as ``"65k"``.
+        layers: The layers to load SAEs for, see `published_saes.choose_layers`. By default all
+            layers with shipped SAEs, and the final layer of any other model.
+        saes: Explicit SAEs: layer to release and id in SAE-Lens' list, or to a folder from
+            ``sae.save_model``; excludes `size`, `layers` and `release`. Or a folder from
+            ``make saes``, filtered by `size` and `layers`. ``{}`` for no SAEs.
+        release: A release of SAE-Lens' list in place of the zoo's; for SmolLM2 ``"seed-1"``, SAEs
+            with another training seed.
+        device: Device of model and SAEs; by default the CPU for the organism, otherwise a GPU if
+            available. ``"auto"`` distributes any model but the organism over several GPUs.
+        dtype: The dtype of the model; by default float32 for the organism, otherwise chosen by
+            `devices.default_dtype`. SAEs are always float32.
+        root: A folder with the layout of the shipped one, for organisms that you trained yourself.
+        remote: True to run the model on NDIF: its weights are not downloaded, and NDIF determines
+            the dtype. ``"local"`` to simulate that here, also with the organism.
+        store: Store or folder for finished captures and generations, so that an interrupted run
+            can resume; None to disable it. ``"usual"`` is `store.default_folder`, but disabled for
+            the organism (set ``SAIF_STORE`` to enable it) and for models whose weights cannot be
+            hashed locally (remote or offloaded).
 
     Returns:
-        The model, its tokenizer and its SAEs, each of which is fetched and read when first used.
+        The model, its tokenizer and its SAEs; each SAE is downloaded and loaded on first use.
 
     Raises:
-        OSError: If files cannot be fetched; the message says what to do.
-        ValueError: If there is no such model, layer, width or release, if a file is not the one
-            that the organism's manifest lists, if a file could run code, if an SAE does not fit the
-            model, if the dtype is too narrow for the model, if NDIF cannot run it, if SAEs
-            are named for the organism, or named one by one and chosen otherwise too.
+        OSError: If files cannot be downloaded; the message says what to do.
+        ValueError: If there is no such model, layer, width or release, a file does not match the
+            organism's manifest, a file could run code, an SAE does not fit the model, the model
+            overflows the dtype, NDIF cannot run the model, SAEs are given for the organism, or
+            SAEs are chosen in two ways.
     """
     if device is not None:
         check_device(device)
     if name != "organism":
         _check_choice(saes, size, layers, release)
-    if layers is None:  # and not by `or`: 0 is a layer
+    if layers is None:  # not `or`: 0 is a layer
         layers = "all" if name in ("organism", SMOLLM2) else "final"
     if name == SMOLLM2 and saes is None:
         check_manifest(SHIPPED, SMOLLM2)
         saes, release = SHIPPED / SMOLLM2 / (release or "saes"), None
     if name == "organism":
         if saes or release:
-            raise ValueError("saes and release name SAEs of other models; the organism has its own")
+            raise ArgumentError(
+                "saes and release are for other models; the organism has its own SAEs",
+                "saes" if saes else "release",
+            )
         device, root = device or "cpu", root or DATA / "organism"
         device = default_device() if device == "auto" else device
         found = _load_organism(size or "M", layers, device, dtype or torch.float32, root, remote)
@@ -123,16 +126,17 @@ def load(
 def _check_choice(
     saes: SAESources | None, size: str | None, layers: Layers, release: str | None
 ) -> None:
-    """Refuse two ways of choosing SAEs at once."""
+    """Raise if SAEs are chosen in two ways."""
     if saes is None:
         return
     chosen = {"release": release}
-    if isinstance(saes, Mapping) and saes:  # named one by one
+    if isinstance(saes, Mapping) and saes:  # explicit
         chosen |= {"size": size, "layers": layers}
     wrong = [name for name, value in chosen.items() if value is not None]
     if wrong:
-        raise ValueError(
-            f"saes and {' and '.join(wrong)} given, which both choose the SAEs; give one of them"
+        raise ArgumentError(
+            f"saes and {' and '.join(wrong)} given, which both choose the SAEs; give one of them",
+            wrong[0],
         )
 
 
@@ -140,10 +144,14 @@ def _load_organism(
     size: str, layers: Layers, device: str, dtype: torch.dtype, root: Path, remote: Remote
 ) -> ModelWithSAEs:
     if remote is True:
-        raise ValueError("NDIF does not serve the organism; to rehearse, give remote='local'")
+        raise ArgumentError(
+            "NDIF does not serve the organism; to simulate it, give remote='local'", "remote"
+        )
     sizes = sorted(path.parent.name for path in root.glob("*/config.json"))
     if size not in sizes:
-        raise ValueError(f"organism of size {size!r} asked for; there are {', '.join(sizes)}")
+        raise ArgumentError(
+            f"organism of size {size!r} given; there are {', '.join(sizes)}", "size"
+        )
     check_manifest(root, size)
     folder = root / size
     with no_loading_bar():
@@ -152,7 +160,7 @@ def _load_organism(
             folder,
             dtype=dtype,
             use_safetensors=True,
-            # transformers' own choice for Gemma 2 was "sdpa" in 5.9, which leaves out the soft cap.
+            # transformers 5.9 defaults to "sdpa" for Gemma 2, which omits the soft cap.
             attn_implementation=default_attention(load_config(str(folder))),
             **here,
         )
@@ -162,7 +170,7 @@ def _load_organism(
     for path in sorted((folder / "saes").iterdir()):
         key = re.fullmatch(r"layer_(\d+)_width_(\d+)", path.name)
         if key is None:
-            raise ValueError(f"{path} is not named layer_N_width_W")
+            raise FileContentError(f"{path} is not named layer_N_width_W", path)
         cfg = json.loads((path / "cfg.json").read_text(encoding="utf-8"))
         if int(key[1]) in wanted:
             loader = partial(local_sae, path, device)

@@ -1,14 +1,15 @@
-"""Larger sets of sentences with reference translations, through Hugging Face's library datasets.
+"""Parallel corpora with reference translations, loaded with Hugging Face's library datasets.
 
-The default is FLORES+, about a thousand English sentences a split ("dev", "devtest"), translated by
-people into some 200 languages. It is gated: accept its conditions on its page, then log in. Nothing
-of it is shipped with this book. A data set of this layout has one configuration for each language,
-whose rows share an identifier. Code that a data set brings along is not run.
+The default is FLORES+: about a thousand English sentences per split ("dev", "devtest"), translated
+by people into some 200 languages. It is gated: accept its conditions on its page, then log in. It
+is not shipped with this book. A data set with this layout has one configuration per language, whose
+rows share an identifier. Code in data set repositories is never run.
 """
 
 from collections.abc import Mapping
 from typing import Any
 
+from saif_helpers._internal.errors import ArgumentError
 from saif_helpers.contents import Content
 
 FLORES = "openlanguagedata/flores_plus"
@@ -25,33 +26,33 @@ def load_parallel(
 ) -> list[Content]:
     """Load sentences with reference translations.
 
-    The contents have no slots, so they do for the instructions that they have references for, and
-    for others without slots.
+    The contents have no slots, so they suit only instructions without slots.
 
     Args:
         source: Configuration of the content's language, for example ``"eng_Latn"``.
         targets: Instruction name to the configuration of its references, for example
             ``{"french": "fra_Latn"}``.
-        split: A split of the data set: ``"dev"`` or ``"devtest"`` for FLORES+. The second counts as
-            a test split: no setting is chosen on it, see `search.check_no_test_leakage`.
-        dataset: The data set's name on the Hugging Face Hub, which is asked for it, or the path of
-            a local folder of the same layout.
+        split: A split of the data set: ``"dev"`` or ``"devtest"`` for FLORES+. The latter counts as
+            a test split: no setting can be chosen on it, see `search.check_no_test_leakage`.
+        dataset: The data set's name on the Hugging Face Hub, or the path of a local folder with
+            the same layout.
         text_column: Column with the sentence.
-        id_column: Column that says which rows of two configurations belong together.
+        id_column: Column that identifies corresponding rows of two configurations.
 
     Returns:
         The contents, in the order of the source.
 
     Raises:
         ImportError: If the library is not installed.
-        OSError: If the data set cannot be had: no network, no such name, or it is gated.
-        ValueError: If there is no target, or no such configuration, split or column, or the rows of
-            two configurations do not belong together.
+        OSError: If the data set cannot be loaded: no network, no such name, or it is gated.
+        ValueError: If there are no targets, there is no such configuration, split or column, or the
+            rows of two configurations do not correspond.
     """
     if not targets:
-        raise ValueError(
+        raise ArgumentError(
             "load_parallel was given no targets; give instruction names and configurations, for "
-            "example {'french': 'fra_Latn'}"
+            "example {'french': 'fra_Latn'}",
+            "targets",
         )
     columns = (id_column, text_column)
     texts = _texts(dataset, source, split, columns)
@@ -59,9 +60,10 @@ def load_parallel(
     for name, found in references.items():
         missing = len(texts.keys() - found.keys())
         if missing:
-            raise ValueError(
+            raise ArgumentError(
                 f"{missing} of the {len(texts)} sentences of {source!r} have no row of the same "
-                f"{id_column!r} in {targets[name]!r}; give configurations of one parallel data set"
+                f"{id_column!r} in {targets[name]!r}; give configurations of one parallel data set",
+                "targets",
             )
     return [
         Content(text, {name: found[key] for name, found in references.items()}, split=split)
@@ -72,19 +74,21 @@ def load_parallel(
 def _texts(
     dataset: str, configuration: str, split: str, columns: tuple[str, str]
 ) -> dict[object, str]:
-    """Return one language's sentences by their identifier."""
+    """Return one language's sentences by identifier."""
     rows = _rows(dataset, configuration, split)
     unknown = [name for name in columns if name not in rows.column_names]
     if unknown:
-        raise ValueError(
-            f"columns {', '.join(unknown)} asked for; {configuration!r} of {dataset!r} has "
-            f"{', '.join(rows.column_names)}"
+        raise ArgumentError(
+            f"columns {', '.join(unknown)} given; {configuration!r} of {dataset!r} has "
+            f"{', '.join(rows.column_names)}",
+            "text_column" if columns[1] in unknown else "id_column",
         )
     keys, texts = (list(rows[name]) for name in columns)
     if len(set(keys)) < len(keys):
-        raise ValueError(
+        raise ArgumentError(
             f"the column {columns[0]!r} of {configuration!r} repeats a value; give a column that "
-            "identifies the rows"
+            "identifies the rows",
+            "id_column",
         )
     return dict(zip(keys, texts, strict=True))
 
@@ -95,7 +99,7 @@ def _rows(dataset: str, configuration: str, split: str) -> Any:
         import datasets
     except ImportError as error:
         raise ImportError(
-            f"reference translations are read by a library that is missing ({error}); install it "
+            f"reference translations need a library that is missing ({error}); install it "
             "with: pip install datasets"
         ) from error
     asked = f"{configuration!r}, split {split!r}, of the data set {dataset!r}"
@@ -103,9 +107,9 @@ def _rows(dataset: str, configuration: str, split: str) -> Any:
         return datasets.load_dataset(dataset, configuration, split=split)
     except OSError as error:
         raise OSError(
-            f"{asked} cannot be had: {error} If it is gated, accept its conditions on its page and "
-            "log in with: hf auth login. Without a network, give dataset= the path of a local "
+            f"{asked} cannot be loaded: {error} If it is gated, accept its conditions on its page "
+            "and log in with: hf auth login. Without a network, give dataset= the path of a local "
             "folder of the same layout"
         ) from error
     except ValueError as error:
-        raise ValueError(f"{asked} was asked for: {error}") from error
+        raise ArgumentError(f"{asked} cannot be loaded: {error}", "dataset") from error

@@ -1,4 +1,4 @@
-"""Models of the Hugging Face Hub, of a folder or of a GGUF file, put together with SAEs."""
+"""Models from the Hugging Face Hub, a folder or a GGUF file, combined with SAEs."""
 
 import re
 from collections.abc import Callable, Mapping
@@ -8,6 +8,7 @@ from pathlib import Path
 import torch
 from transformers import PreTrainedTokenizerBase
 
+from saif_helpers._internal.errors import ArgumentError, FileContentError
 from saif_helpers._internal.paths import DATA
 from saif_helpers._internal.types import Remote
 from saif_helpers._internal.warn import warn
@@ -37,7 +38,7 @@ from saif_helpers.model.model import ModelWithSAEs
 from saif_helpers.model.saes import SAE, sae_facts
 
 SHIPPED = DATA / "saes"
-"""SAEs that the package ships for models that it does not."""
+"""Shipped SAEs for models that are not shipped."""
 SAESources = Mapping[int, tuple[str, str] | Path] | Path
 """Layer to release and id or to a folder; or a folder of ``layer_N_width_W`` folders."""
 
@@ -52,7 +53,7 @@ def load_pretrained(
     dtype: torch.dtype | None,
     remote: Remote,
 ) -> ModelWithSAEs:
-    """Check everything that can be known without the weights, then load."""
+    """Validate everything that does not need the weights, then load."""
     name, place = _place(name)
     entry = ZOO.get(place) or _unlisted(place, named=saes is not None or bool(release))
     d_sae, releases = width_of(size or entry.width), (release,) if release else entry.releases
@@ -60,9 +61,10 @@ def load_pretrained(
     whole = load_config(entry.repo_id)
     config = whole.get_text_config()
     if remote is True and config is not whole:
-        raise ValueError(
-            f"{name} cannot be run on NDIF from here: there its text model is a part of a larger "
-            "one, which reads pictures too; take a model of text alone"
+        raise ArgumentError(
+            f"{name} cannot be run on NDIF from here: there its text model is part of a "
+            "multimodal model; use a text-only model",
+            "remote",
         )
     if isinstance(saes, Path):
         saes = trained_saes(saes, size, layers, config.num_hidden_layers, name)
@@ -79,10 +81,10 @@ def load_pretrained(
         found[layer, d_sae] = ({"d_sae": d_sae}, loader, str(sae))
     for key, where in (saes or {}).items():
         loader, path = _named_sae(where, sae_device)
-        if isinstance(key, tuple):  # from a folder's name; the SAE is checked when it is loaded
+        if isinstance(key, tuple):  # from a folder's name; checked when the SAE is loaded
             found[key] = ({"d_sae": key[1]}, loader, path)
             continue
-        cfg = sae_facts(loader())  # and the SAE is let go: many would not fit with the model
+        cfg = sae_facts(loader())  # the SAE is not kept: many would not fit into memory
         found[key, cfg["d_sae"]] = (cfg, loader, path)
     tokenizer = load_tokenizer(entry.repo_id)
     if remote is True:
@@ -95,7 +97,7 @@ def load_pretrained(
 
 
 def _place(name: str | Path) -> tuple[str, str]:
-    """Return a model's name, and the name, repository or folder that it is loaded from."""
+    """Return a model's name, and the zoo name, repository or folder to load it from."""
     if name == SMOLLM2:
         return str(name), str(smollm2_folder())
     if str(name).endswith(".gguf"):
@@ -106,12 +108,12 @@ def _place(name: str | Path) -> tuple[str, str]:
 def trained_saes(
     folder: Path, size: str | None, layers: Layers, n_layers: int, name: str
 ) -> dict[tuple[int, int], Path]:
-    """List the SAEs of a folder that ``make saes`` wrote.
+    """List the SAEs of a folder written by ``make saes``.
 
     Args:
-        folder: Holds a folder ``layer_N_width_W`` for each SAE.
+        folder: A folder with a subfolder ``layer_N_width_W`` for each SAE.
         size: Width (number of latents, or a label such as ``"16k"``); by default every width.
-        layers: The layers; ``"all"`` and ``"spread"`` stand for those that have SAEs.
+        layers: The layers; ``"all"`` and ``"spread"`` mean all that have SAEs.
         n_layers: Number of layers of the model.
         name: The model's name, for messages.
 
@@ -119,14 +121,16 @@ def trained_saes(
         Layer and width to the SAE's folder.
 
     Raises:
-        ValueError: If the folder has no SAEs, or none of a layer or width.
+        ValueError: If the folder has no SAEs, or none for a layer or width.
     """
     found = {}
     for path in sorted(folder.glob("layer_*")):
         if key := re.fullmatch(r"layer_(\d+)_width_(\d+)", path.name):
             found[int(key[1]), int(key[2])] = path
     if not found:
-        raise ValueError(f"{folder} has no folder layer_N_width_W, as `make saes` writes them")
+        raise FileContentError(
+            f"{folder} has no folder layer_N_width_W, as `make saes` writes them", folder
+        )
     there = sorted({layer for layer, _ in found})
     wanted = there
     if layers not in ("all", "spread"):
@@ -135,24 +139,27 @@ def trained_saes(
     chosen = {(at, w): path for (at, w), path in found.items() if at in wanted and w in widths}
     missing = sorted(set(wanted) - {layer for layer, _ in chosen})
     if missing:
-        raise ValueError(
+        raise ArgumentError(
             f"no SAE of {name} for layer {missing[0]}{f' of width {size}' if size else ''} in "
-            f"{folder}; there are, as (layer, width): {', '.join(map(str, found))}"
+            f"{folder}; there are, as (layer, width): {', '.join(map(str, found))}",
+            "layers",
         )
     return chosen
 
 
 def _unlisted(name: str, named: bool) -> PretrainedModel:
-    """Describe a model that the zoo does not list, if it can be one."""
+    """Return an entry for a model outside the zoo; raise if it cannot be one."""
     if not (Path(name).is_dir() or name.count("/") == 1):
-        raise ValueError(
-            f"model {name!r} asked for; there are organism, {SMOLLM2}, {', '.join(ZOO)}, or "
-            "give a Hugging Face repository such as 'Qwen/Qwen3-8B' together with saes or release"
+        raise ArgumentError(
+            f"model {name!r} given; there are organism, {SMOLLM2}, {', '.join(ZOO)}, or "
+            "give a Hugging Face repository such as 'Qwen/Qwen3-8B' together with saes or release",
+            "name",
         )
     if not named:
-        raise ValueError(
-            f"no SAEs are known for {name}; name them: saes={{layer: (release, sae_id)}}, "
-            "saes={layer: Path(folder)} or release=..."
+        raise ArgumentError(
+            f"no SAEs are known for {name}; give them: saes={{layer: (release, sae_id)}}, "
+            "saes={layer: Path(folder)} or release=...",
+            "saes",
         )
     return PretrainedModel(name, ())
 
@@ -165,16 +172,17 @@ def _check_listed(
     releases: tuple[str, ...],
 ) -> None:
     if (layer, d_sae) not in listed:
-        raise ValueError(
+        raise ArgumentError(
             f"no SAE of width {d_sae} for layer {layer} of {name} in {', '.join(releases)}; that "
             f"layer has the widths {[width for at, width in listed if at == layer]}, and there are "
             f"SAEs of width {d_sae} for the layers "
-            f"{[at for at, width in listed if width == d_sae]}"
+            f"{[at for at, width in listed if width == d_sae]}",
+            "size",
         )
 
 
 def _named_sae(where: tuple[str, str] | Path, device: str) -> tuple[Callable[[], SAE], str]:
-    """Return what loads an SAE that was named explicitly, and say where it lies."""
+    """Return a loader of an explicitly given SAE, and its location."""
     if isinstance(where, tuple):
         release, sae_id = where
         return partial(load_sae, release, sae_id, device), resolved(release, sae_id)
@@ -182,13 +190,14 @@ def _named_sae(where: tuple[str, str] | Path, device: str) -> tuple[Callable[[],
 
 
 def _check_finite(model: torch.nn.Module, tokenizer: PreTrainedTokenizerBase, name: str) -> None:
-    """Run one short prompt, so that a dtype that is too narrow is found out at once."""
+    """Run one short prompt, to detect overflow of the dtype early."""
     tokens = tokenizer("The quick brown fox jumps over the lazy dog.", return_tensors="pt")
     ids = tokens["input_ids"].to(next(model.parameters()).device)
     with torch.no_grad():
         logits = model(input_ids=ids, use_cache=False).logits
     if not logits.isfinite().all():
-        raise ValueError(
-            f"{name} computes numbers beyond {model.dtype}; load it with dtype=torch.bfloat16 "
-            "(slow on a GPU without it, such as a T4) or dtype=torch.float32"
+        raise ArgumentError(
+            f"{name} overflows {model.dtype}; load it with dtype=torch.bfloat16 "
+            "(slow on a GPU without it, such as a T4) or dtype=torch.float32",
+            "dtype",
         )

@@ -1,6 +1,6 @@
-"""SAEs that were published for the models of `zoo`, as SAE-Lens lists them.
+"""Published SAEs for the models of `zoo`, as listed by SAE-Lens.
 
-An id is never written from memory: one that is renamed there fails a test here.
+A test fails if SAE-Lens renames a release.
 """
 
 import re
@@ -10,6 +10,8 @@ from typing import Literal
 
 from sae_lens.loading.pretrained_saes_directory import get_pretrained_saes_directory
 
+from saif_helpers._internal.errors import ArgumentError
+
 Layers = Literal["final", "spread", "all"] | int | Sequence[int] | None
 WIDTHS = {
     label: 1024 * factor
@@ -17,27 +19,27 @@ WIDTHS = {
         "4k": 4, "16k": 16, "32k": 32, "65k": 64, "131k": 128, "262k": 256, "524k": 512, "1m": 1024
     }.items()
 }  # fmt: skip
-"""Labels of widths, as Gemma Scope writes them, and the number of latents."""
+"""Gemma Scope's labels of widths to the number of latents."""
 
-SPREAD = 8  # from so many layers on, "spread" takes so many of them
-USUAL_L0 = 100  # of several Gemma Scope SAEs, the one nearest to this many active latents is taken
+SPREAD = 8  # number of layers that "spread" selects, at most
+USUAL_L0 = 100  # among several Gemma Scope SAEs, the one with the closest L0 is chosen
 _IDS = (
     re.compile(r"layer_(?P<layer>\d+)/width_(?P<width>\w+)/average_l0_(?P<l0>\d+)"),
     re.compile(r"layer_(?P<layer>\d+)_width_(?P<width>\d+[km])_l0_(?P<sparsity>small|medium|big)"),
     re.compile(r"l(?P<layer>\d+)r_(?P<times>\d+)x"),
 )
-_LLAMA_D_MODEL = 4096  # Llama Scope's ids give the width as a multiple of it
+_LLAMA_D_MODEL = 4096  # Llama Scope's ids give the width as a multiple of this
 
 
 @dataclass(frozen=True)
 class PretrainedSAE:
-    """Where a published SAE lies.
+    """Location of a published SAE.
 
     Attributes:
         release: The release's name in SAE-Lens' list.
         sae_id: The SAE's id in that release.
         repo_id: The Hugging Face repository of its files.
-        path: Its folder there, which an id such as "canonical" only stands for.
+        path: Its folder there, which an id such as "canonical" refers to.
         layer: The layer after which it reads the residual stream.
         d_sae: Number of latents.
     """
@@ -50,15 +52,15 @@ class PretrainedSAE:
     d_sae: int
 
     def __str__(self) -> str:
-        """Write it as repository and path, which name the files themselves."""
+        """Return repository and path."""
         return f"{self.repo_id}/{self.path}"
 
 
 def pretrained_saes(releases: Sequence[str]) -> dict[tuple[int, int], PretrainedSAE]:
     """List the SAEs of releases that read the residual stream after a layer.
 
-    Where a release has several of one layer and width, the one is taken whose number of active
-    latents is nearest to `USUAL_L0` (Gemma Scope) or the sparsest (Gemma Scope 2).
+    If a release has several of one layer and width, the one with the L0 closest to `USUAL_L0`
+    (Gemma Scope) or the sparsest (Gemma Scope 2) is chosen.
 
     Args:
         releases: Names of releases in SAE-Lens' list.
@@ -67,15 +69,16 @@ def pretrained_saes(releases: Sequence[str]) -> dict[tuple[int, int], Pretrained
         Layer and width (number of latents) to SAE.
 
     Raises:
-        ValueError: If SAE-Lens lists no such release, or if nothing in it can be used.
+        ValueError: If SAE-Lens does not list a release, or no ids can be parsed.
     """
     listed = get_pretrained_saes_directory()
     best: dict[tuple[int, int], tuple[int, PretrainedSAE]] = {}
     for release in releases:
         if release not in listed:
-            raise ValueError(
-                f"release {release!r} asked for, which the installed SAE-Lens does not list; "
-                "its documentation lists those that there are"
+            raise ArgumentError(
+                f"release {release!r} given, which the installed SAE-Lens does not list; see "
+                "its documentation for the list",
+                "release",
             )
         for sae_id, path in listed[release].saes_map.items():
             read = _read_id(path if sae_id.endswith("/canonical") else sae_id)
@@ -86,15 +89,16 @@ def pretrained_saes(releases: Sequence[str]) -> dict[tuple[int, int], Pretrained
             if (layer, d_sae) not in best or distance < best[layer, d_sae][0]:
                 best[layer, d_sae] = (distance, sae)
     if not best:
-        raise ValueError(
-            f"the ids of {', '.join(releases)} do not name layer and width in a way that is known "
-            "here; name the SAEs one by one: saes={layer: (release, sae_id)}"
+        raise ArgumentError(
+            f"the ids of {', '.join(releases)} do not have a known format with layer and width; "
+            "give the SAEs explicitly: saes={layer: (release, sae_id)}",
+            "release",
         )
     return {key: sae for key, (_, sae) in sorted(best.items())}
 
 
 def resolved(release: str, sae_id: str) -> str:
-    """Return which files an SAE of SAE-Lens' list is; ids such as "canonical" do not say.
+    """Return the files of an SAE in SAE-Lens' list, resolving ids such as "canonical".
 
     Args:
         release: Name of the release.
@@ -113,7 +117,7 @@ def last_layer_saes(releases: Sequence[str]) -> dict[int, PretrainedSAE]:
     """List the SAEs of releases that read the residual stream after the last layer.
 
     Args:
-        releases: Names of releases in SAE-Lens' list, which have SAEs of every layer.
+        releases: Names of releases in SAE-Lens' list with SAEs of every layer.
 
     Returns:
         Width (number of latents) to SAE, smallest first.
@@ -127,7 +131,7 @@ def last_layer_saes(releases: Sequence[str]) -> dict[int, PretrainedSAE]:
 
 
 def _read_id(sae_id: str) -> tuple[int, int, int] | None:
-    """Return layer, number of latents and distance from the SAE that is usually taken."""
+    """Return layer, number of latents and distance from the preferred SAE."""
     for pattern in _IDS:
         found = pattern.fullmatch(sae_id)
         if found is None:
@@ -144,19 +148,19 @@ def _read_id(sae_id: str) -> tuple[int, int, int] | None:
 
 
 def choose_layers(layers: Layers, n_layers: int, name: str) -> list[int]:
-    """Write out which layers are meant.
+    """Resolve a choice of layers to a list.
 
     Args:
-        layers: ``"final"``, ``"all"``, ``"spread"`` (all of up to eight layers, otherwise eight at
-            even distances, the last among them), or a layer or several, -1 being the last.
+        layers: ``"final"``, ``"all"``, ``"spread"`` (up to eight layers, evenly spaced, including
+            the last), or one or more layers; -1 is the last.
         n_layers: Number of layers of the model.
         name: The model's name, for messages.
 
     Returns:
-        The layers in order, each once.
+        The layers, sorted and without duplicates.
 
     Raises:
-        ValueError: If a layer does not exist or the word is unknown.
+        ValueError: If a layer does not exist or the name is unknown.
     """
     if isinstance(layers, int):
         layers = [layers]
@@ -168,21 +172,21 @@ def choose_layers(layers: Layers, n_layers: int, name: str) -> list[int]:
         return [n_layers - 1]
     listed = [] if isinstance(layers, str) else list(layers or [])
     if not listed or not all(isinstance(at, int) and not isinstance(at, bool) for at in listed):
-        raise ValueError(
-            f"layers={layers!r} asked for; give 'final', 'spread', 'all' or whole numbers"
+        raise ArgumentError(
+            f"layers={layers!r} given; give 'final', 'spread', 'all' or integers", "layers"
         )
     layers = listed
     wrong = [layer for layer in layers if not -n_layers <= layer < n_layers]
     if wrong:
-        raise ValueError(f"layer {wrong[0]} asked for; {name} has layers 0-{n_layers - 1}")
+        raise ArgumentError(f"layer {wrong[0]} given; {name} has layers 0-{n_layers - 1}", "layers")
     return sorted({layer % n_layers for layer in layers})
 
 
 def width_of(label: str | int) -> int:
-    """Return the number of latents that a label such as ``"65k"`` means.
+    """Return the number of latents of a label such as ``"65k"``.
 
     Args:
-        label: A label of `WIDTHS`, or the number itself, also as text.
+        label: A label of `WIDTHS`, or the number itself, also as a string.
 
     Returns:
         The number of latents.
@@ -193,7 +197,8 @@ def width_of(label: str | int) -> int:
     if isinstance(label, int) or label.isdecimal():
         return int(label)
     if label not in WIDTHS:
-        raise ValueError(
-            f"width {label!r} asked for; give a number of latents or one of {', '.join(WIDTHS)}"
+        raise ArgumentError(
+            f"width {label!r} given; give a number of latents or one of {', '.join(WIDTHS)}",
+            "width",
         )
     return WIDTHS[label]

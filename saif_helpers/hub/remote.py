@@ -1,9 +1,9 @@
 """Models that run on another machine: NDIF, the service behind nnsight's ``remote=True``.
 
-What travels there is the source of the trace with the tensors that it names, and back what it
-saves. So a trace of this package names nothing of the package itself: the service has torch,
-transformers and nnsight, and none of this. And it is one block: a block inside (``tracer.invoke``)
-is looked up by its line in a file that the service has not, or has of another version.
+NDIF receives the source of the ``with`` block and the tensors it references, and returns what the
+block saves. NDIF does not have `saif_helpers` installed, so trace blocks must not reference it.
+They must not contain nested blocks (``tracer.invoke``) either, which NDIF would look up by line
+number in a source file that it does not have.
 """
 
 from contextlib import suppress
@@ -18,17 +18,17 @@ from saif_helpers.hub.errors import readable_hub_errors
 def meta_model(
     repo_id: str, tokenizer: PreTrainedTokenizerBase, task: str = "text-generation"
 ) -> TransformersModel:
-    """Build a model without weights, to be run with ``remote=True``.
+    """Create a model without weights, for use with ``remote=True``.
 
-    NDIF finds its copy by repository, revision and task, so all three have to be those that it
-    serves (``nnsight.status()`` lists them); the revision is its default one. The attention is the
-    one that `download.load_causal_lm` chooses, and NDIF is asked for it too.
+    NDIF identifies models by repository, revision and task, so all three must match a served model
+    (``nnsight.status()`` lists them); the revision is the default one. The attention implementation
+    is that of `download.load_causal_lm`, also on NDIF.
 
     Args:
-        repo_id: A repository of the Hugging Face Hub, or a folder laid out like one. Its
-            configuration is read, its weights never.
+        repo_id: A repository of the Hugging Face Hub, or a folder with the same layout. Only its
+            configuration is read, not its weights.
         tokenizer: Its tokenizer.
-        task: The pipeline that NDIF serves it as.
+        task: The pipeline task under which NDIF serves it.
 
     Returns:
         The model, on the device "meta".
@@ -38,10 +38,10 @@ def meta_model(
     """
     with readable_hub_errors(repo_id):
         attention = default_attention(load_config(repo_id))
-        # nnsight 0.8.1 does not find the tokenizer by itself next to transformers 5.23.
+        # nnsight 0.8.1 does not find the tokenizer on its own with transformers 5.23.
         lm = TransformersModel(
             repo_id, task=task, tokenizer=tokenizer, attn_implementation=attention
         )
-        with suppress(OSError):  # a repository may have none; then its configuration has to do
+        with suppress(OSError):  # optional; the configuration is the fallback
             lm._module.generation_config = GenerationConfig.from_pretrained(repo_id)
     return lm

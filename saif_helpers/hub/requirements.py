@@ -1,7 +1,7 @@
-"""What a chapter needs on each model: download, GPU memory, minutes.
+"""Requirements of a chapter on each model: download size and GPU memory.
 
-The memory was computed by `memory.memory_table` for every model and width, which takes too long to
-do it in every chapter; ``make needs`` writes it to a file, and a test holds the file against the
+``tools/memory_estimate.py`` computes the memory for every model and width, which takes too long for
+a chapter; ``make needs`` writes the result to a file, and a test compares the file with the
 computation.
 """
 
@@ -9,6 +9,7 @@ import json
 
 import pandas as pd
 
+from saif_helpers._internal.errors import ArgumentError
 from saif_helpers._internal.paths import DATA, GIB
 from saif_helpers.hub.published_saes import width_of
 from saif_helpers.hub.zoo import ZOO
@@ -17,24 +18,23 @@ FILE = DATA / "memory.json"
 
 
 def shipped_memory_table() -> pd.DataFrame:
-    """Return the peak GPU memory by model, SAE width and workload, see `memory.memory_table`."""
+    """Return the peak GPU memory by model, SAE width and workload."""
     return pd.DataFrame(json.loads(FILE.read_text(encoding="utf-8")))
 
 
 def needs_table(width: str | None = None) -> pd.DataFrame:
-    """Tabulate what a chapter needs on each model of the zoo.
+    """Tabulate the requirements of a chapter on each model of the zoo.
 
     Args:
-        width: Label of the SAEs' width, such as ``"65k"``; by default each model's usual one.
+        width: Label of the SAEs' width, such as ``"65k"``; by default each model's default width.
 
     Returns:
-        A row for each model that has SAEs of that width: what is downloaded once (model and the
-        last layer's SAE, and the SAE of each further layer), the peak of GPU memory with one SAE in
-        16-bit weights, and whether that fits a T4. Minutes are not among it: on no real model were
-        they measured here.
+        A row for each model with SAEs of that width: download size (model and the last layer's
+        SAE, and the SAE of each further layer), peak GPU memory with one SAE and 16-bit weights,
+        and whether that fits a T4. Run time has not been measured on these models.
 
     Raises:
-        ValueError: If the width is unknown, or no model has SAEs of it.
+        ValueError: If the width is unknown, or no model has such SAEs.
     """
     table = shipped_memory_table()
     rows = []
@@ -44,7 +44,7 @@ def needs_table(width: str | None = None) -> pd.DataFrame:
         if found.empty:
             continue
         weights, sae = (found.iloc[0][f"{part}, GiB"] for part in ("weights", "saes"))
-        to_fetch = weights * model.stored_bytes / 2 + sae  # the table counts 16 bits a weight
+        to_fetch = weights * model.stored_bytes / 2 + sae  # the table assumes 16-bit weights
         rows.append(
             {
                 "model": name,
@@ -57,5 +57,5 @@ def needs_table(width: str | None = None) -> pd.DataFrame:
         )
     if not rows:
         known = ", ".join(map(str, sorted(set(table["SAE width"]))))
-        raise ValueError(f"width {width!r} asked for; computed was what SAEs of {known} need")
+        raise ArgumentError(f"width {width!r} given; memory is known for {known}", "width")
     return pd.DataFrame(rows).set_index("model")

@@ -1,7 +1,7 @@
-"""Files of others hold numbers and settings; what would run as code is refused, in plain words.
+"""Protection against code in downloaded files, with readable errors.
 
-Pickles and a model's own Python files are what could run. The libraries that read the files refuse
-them too, but advise to switch that protection off, or do not say which file is meant.
+Pickles and Python files in model repositories could run code. The libraries that read the files
+reject them too, but advise to disable that protection, or do not name the file.
 """
 
 from collections.abc import Iterator
@@ -10,10 +10,12 @@ from pickle import UnpicklingError
 
 from safetensors import SafetensorError
 
+from saif_helpers._internal.errors import FileContentError
+
 
 @contextmanager
 def forbid_code_execution(what: str) -> Iterator[None]:
-    """Read files that may come from anyone.
+    """Read untrusted files, raising if one could run code.
 
     Args:
         what: What is being read: a repository, a release and an id, or a folder.
@@ -22,7 +24,7 @@ def forbid_code_execution(what: str) -> Iterator[None]:
         Nothing.
 
     Raises:
-        ValueError: If a file could run code, or is not in the format that its name says.
+        ValueError: If a file could run code, or does not have the format of its extension.
     """
     try:
         yield
@@ -30,24 +32,24 @@ def forbid_code_execution(what: str) -> Iterator[None]:
         reason = _reason(error)
         if reason is None:
             raise
-        raise ValueError(f"{what} {reason}") from None  # the library's advice stays out of sight
+        raise FileContentError(f"{what} {reason}", what) from None  # hides the library's advice
 
 
 def _reason(error: Exception) -> str | None:
     if isinstance(error, SafetensorError):
         return (
-            f"has a weights file that is no safetensors file ({error}): something else under its "
-            "name, or a download that was cut off. It was not opened; delete it and get it again "
-            "from a source that you trust"
+            f"has a weights file that is not a safetensors file ({error}): it has another format, "
+            "or its download was truncated. It was not opened; delete it and get it again from a "
+            "source that you trust"
         )
     if isinstance(error, UnpicklingError) or "allow_pickle" in str(error):
         return (
             "keeps weights in a pickle (as torch.save does), which could run any code. It was not "
-            "opened; take SAEs that are kept as safetensors"
+            "opened; use SAEs in safetensors files"
         )
     if "trust_remote_code" in str(error):
         return (
-            "brings Python code of its own (auto_map in its configuration), which is never run "
-            "here; take a model whose code is part of transformers"
+            "requires custom Python code (auto_map in its configuration), which is never run "
+            "here; use a model whose code is part of transformers"
         )
     return None

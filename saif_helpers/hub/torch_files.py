@@ -1,13 +1,13 @@
-"""SAEs that were published as torch files: converted once to safetensors, which `load` reads.
+"""SAEs published as torch files, converted once to safetensors for `load`.
 
 A file of ``torch.save`` is a pickle, which could run any code, so `download.load_sae` never opens
-one. Whoever wants such an SAE converts it, by a decision of their own::
+one. Such an SAE must be converted explicitly::
 
     python -m saif_helpers.hub.torch_files goodfire-llama-3.1-8b-instruct layer_19
 
-The file is read in a process of its own, which asks no other machine and is given no keys, with
-torch's loader for weights alone, and refused if it holds anything but tensors. SAE-Lens then turns
-them into its own format.
+The file is read in a separate process, offline and without credentials, with
+``weights_only=True``, and rejected if it contains anything but tensors. SAE-Lens then converts them
+to its own format.
 """
 
 import argparse
@@ -23,6 +23,7 @@ import sys
 import warnings
 from pathlib import Path
 
+from saif_helpers._internal.errors import ArgumentError, FileContentError
 from saif_helpers.hub.gguf_files import models_folder, sha256_of
 
 COMMAND = "python -m saif_helpers.hub.torch_files"
@@ -33,17 +34,17 @@ TORCH_FILES = {
     "goodfire",
     "qwen_scope",
 }
-"""SAE-Lens' loaders that read files of `torch.save`, by the names in its list of releases."""
+"""Names of SAE-Lens' loaders that read files of `torch.save`."""
 NOTE = "conversion.json"
-"""What a converted folder holds last, so that one without it is not whole."""
+"""Record that is written last, so that a folder without it is incomplete."""
 REFUSED = 3
-"""Exit status of the process that refuses a file."""
+"""Exit status of the subprocess if it rejects a file."""
 _CHILD = "import sys; from saif_helpers.hub.torch_files import _convert_here as c; c(*sys.argv[1:])"
 _SECRET = re.compile("TOKEN|KEY|SECRET|PASSW|CREDENTIAL", re.IGNORECASE)
 
 
 def converted_folder(release: str, sae_id: str) -> Path:
-    """Return where the converted SAE is, or would be.
+    """Return the folder of a converted SAE, which may not exist yet.
 
     Args:
         release: A release of SAE-Lens' list.
@@ -56,7 +57,7 @@ def converted_folder(release: str, sae_id: str) -> Path:
 
 
 def is_converted(release: str, sae_id: str) -> bool:
-    """Return whether an SAE was converted already, see `convert`."""
+    """Return whether an SAE has been converted, see `convert`."""
     return (converted_folder(release, sae_id) / NOTE).is_file()
 
 
@@ -66,22 +67,22 @@ def conversion_command(release: str, sae_id: str) -> str:
 
 
 def convert(release: str, sae_id: str) -> Path:
-    """Convert a published SAE from a torch file to safetensors, unless that was done already.
+    """Convert a published SAE from a torch file to safetensors, unless already done.
 
     >>> folder = convert("goodfire-llama-3.1-8b-instruct", "layer_19")  # doctest: +SKIP
     >>> load("meta-llama/Llama-3.1-8B-Instruct", saes={19: folder})  # doctest: +SKIP
 
     Args:
-        release: A release of SAE-Lens' list, whose files are those of ``torch.save``.
+        release: A release of SAE-Lens' list with files of ``torch.save``.
         sae_id: The SAE's id there.
 
     Returns:
         The folder of the SAE, with ``cfg.json`` and ``sae_weights.safetensors`` in float32.
 
     Raises:
-        OSError: If the file cannot be fetched or the result not written.
-        ValueError: If there is no such SAE or its files are safetensors, it does not read the
-            residual stream after a layer, or the file holds anything but tensors.
+        OSError: If the file cannot be downloaded or the result not written.
+        ValueError: If there is no such SAE, its files are safetensors, it does not read the
+            residual stream after a layer, or the file contains anything but tensors.
     """
     from saif_helpers.hub.errors import readable_hub_errors
 
@@ -98,7 +99,7 @@ def convert(release: str, sae_id: str) -> Path:
         files = {path.name: sha256_of(path) for path in sorted(unfinished.iterdir())}
         note = {"source": f"{repo_id}/{file_name}", "sha256": sha256_of(file), "files": files}
         (unfinished / NOTE).write_text(json.dumps(note, indent=1) + "\n", encoding="utf-8")
-        with contextlib.suppress(OSError):  # another process was first
+        with contextlib.suppress(OSError):  # another process finished first
             unfinished.rename(target)
     finally:
         shutil.rmtree(unfinished, ignore_errors=True)
@@ -108,24 +109,27 @@ def convert(release: str, sae_id: str) -> Path:
 
 
 def _source(release: str, sae_id: str) -> tuple[str, str]:
-    """Return repository and name of the torch file."""
+    """Return the repository and the name of the torch file."""
     from sae_lens.loading.pretrained_saes_directory import get_pretrained_saes_directory
 
     listed = get_pretrained_saes_directory().get(release)
     if listed is None or sae_id not in listed.saes_map:
         there = "no such release" if listed is None else f"the ids {', '.join(listed.saes_map)}"
-        raise ValueError(f"{release} {sae_id} asked for; SAE-Lens lists {there}")
+        raise ArgumentError(
+            f"{release} {sae_id} given; SAE-Lens lists {there}", "sae_id" if listed else "release"
+        )
     if listed.conversion_func not in TORCH_FILES:
-        raise ValueError(
+        raise ArgumentError(
             f"the files of {release} need no conversion; load it with "
-            f"saes={{layer: ({release!r}, {sae_id!r})}}"
+            f"saes={{layer: ({release!r}, {sae_id!r})}}",
+            "release",
         )
     inside = "/ae.pt" if listed.conversion_func == "dictionary_learning_1" else ""
     return listed.repo_id, listed.saes_map[sae_id] + inside
 
 
 def _fetched(release: str, sae_id: str, repo_id: str, file_name: str) -> Path:
-    """Fetch what SAE-Lens reads of an SAE, its configuration first."""
+    """Download the files of an SAE, its configuration first."""
     import huggingface_hub
     from sae_lens.loading.pretrained_sae_loaders import load_sae_config_from_huggingface
 
@@ -137,7 +141,7 @@ def _fetched(release: str, sae_id: str, repo_id: str, file_name: str) -> Path:
 
 
 def _run_child(release: str, sae_id: str, file: Path, folder: Path) -> None:
-    """Let another process read the file and write the folder."""
+    """Read the file and write the folder in a subprocess."""
     import huggingface_hub
 
     kept = {name: value for name, value in os.environ.items() if not _SECRET.search(name)}
@@ -152,15 +156,15 @@ def _run_child(release: str, sae_id: str, file: Path, folder: Path) -> None:
     }
     command = [sys.executable, "-P", "-c", _CHILD, release, sae_id, str(file), str(folder)]
     ran = subprocess.run(command, env=kept, capture_output=True, text=True, check=False)
-    said = (ran.stderr.strip().splitlines() or ["no word"])[-1]
+    said = (ran.stderr.strip().splitlines() or ["no message"])[-1]
     if ran.returncode == REFUSED:
-        raise ValueError(f"{file} {said}")
+        raise FileContentError(f"{file} {said}", file)
     if ran.returncode:
         raise OSError(f"{release} {sae_id} could not be converted (exit {ran.returncode}): {said}")
 
 
 def _convert_here(release: str, sae_id: str, file: str, folder: str) -> None:
-    """Read a torch file and write an SAE's folder; runs in a process of its own."""
+    """Read a torch file and write an SAE's folder; runs in the subprocess."""
     problem = _what_is_wrong(file)
     if problem:
         print(problem, file=sys.stderr)
@@ -174,7 +178,7 @@ def _convert_here(release: str, sae_id: str, file: str, folder: str) -> None:
 
 
 def _what_is_wrong(file: str) -> str | None:
-    """Return why a torch file is refused, or None."""
+    """Return why a torch file is rejected, or None."""
     from pickle import UnpicklingError
 
     import torch
@@ -183,18 +187,18 @@ def _what_is_wrong(file: str) -> str | None:
         with warnings.catch_warnings(action="ignore"):  # of pickles that torch did not write
             content = torch.load(file, map_location="cpu", weights_only=True)
     except UnpicklingError:
-        return "holds more than tensors, which could run code; it was refused"
+        return "contains more than tensors, which could run code; it was rejected"
     except (RuntimeError, OSError, EOFError, ValueError, KeyError, AttributeError) as error:
         reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
-        return f"is no whole file of torch.save ({reason}); delete it and fetch it again"
+        return f"is not a complete file of torch.save ({reason}); delete it and download it again"
     if not isinstance(content, dict):
-        return f"holds a {type(content).__name__}, not tensors by name; it was refused"
+        return f"contains a {type(content).__name__}, not tensors by name; it was rejected"
     others = [name for name, value in content.items() if not isinstance(value, torch.Tensor)]
-    return f"holds more than tensors ({others[0]!r}); it was refused" if others else None
+    return f"contains more than tensors ({others[0]!r}); it was rejected" if others else None
 
 
 def main() -> None:
-    """Convert an SAE, and say where it is."""
+    """Convert an SAE, and print its folder."""
     parser = argparse.ArgumentParser(prog=COMMAND, description=__doc__.splitlines()[0])
     parser.add_argument("release", help="a release of SAE-Lens' list")
     parser.add_argument("sae_id", help="the SAE's id in the release")

@@ -10,15 +10,15 @@ from saif_helpers.hub.published_saes import WIDTHS, last_layer_saes
 
 @dataclass(frozen=True)
 class PretrainedModel:
-    """A published model and the SAEs that go with it.
+    """A published model and its SAEs.
 
     Attributes:
         repo_id: Its Hugging Face repository, whose page shows the licence to accept.
-        releases: The releases of SAE-Lens' list that its SAEs come from.
-        width: Label of the width that is taken where none is asked for.
+        releases: The releases of its SAEs in SAE-Lens' list.
+        width: Label of the default width.
         stored_bytes: Bytes of a weight in the files to download.
-        fits_float16: Whether its residual stream stays within float16 (65,504). Gemma 3's does not.
-        caution: What to know before believing a result, or nothing.
+        fits_float16: Whether its residual stream fits into float16 (65,504). Gemma 3's does not.
+        caution: A caveat about results, or an empty string.
     """
 
     repo_id: str
@@ -30,7 +30,7 @@ class PretrainedModel:
 
     @property
     def architecture(self) -> str:
-        """What `memory.architectures` calls its architecture: an instruct model has its base's."""
+        """Name of the architecture in the memory table; an instruct model shares its base's."""
         return re.sub("-(it|instruct)$", "", self.repo_id.partition("/")[2].lower())
 
 
@@ -62,15 +62,15 @@ ZOO = {
     )
     for size in ("270m", "1b", "4b", "12b")
 }
-"""Name to model. Base models come without a chat template and are prompted with plain text."""
+"""Name to model. Base models have no chat template and are prompted with plain text."""
 
 
 def zoo_table() -> pd.DataFrame:
-    """List the models that `load` knows by name.
+    """Tabulate the models that `load` knows by name.
 
     Returns:
-        A row for each model: repository, default SAE of the last layer, other widths there, and
-        what to know before believing a result.
+        A row for each model: repository, default SAE of the last layer, available widths, and
+        caveats.
     """
     rows = []
     for name, model in ZOO.items():

@@ -1,4 +1,4 @@
-"""A language model as the grader, behind an endpoint that speaks OpenAI's protocol.
+"""A language model as grader, behind an endpoint with OpenAI's API.
 
-Answers are cached, their cost is estimated first, and agreement with the rules is measured.
+Answers are cached, costs can be estimated in advance, and agreement with the rules is measured.
 """

@@ -1,7 +1,7 @@
-"""How far two graders agree on the same outputs: raw agreement and Cohen's kappa.
+"""Agreement of two graders on the same outputs: raw agreement and Cohen's kappa.
 
-Raw agreement is high by chance alone where nearly all outputs pass, or nearly none. Kappa is the
-agreement above chance, as a share of what is left above chance (doi 10.1177/001316446002000104).
+Raw agreement is high by chance if nearly all outputs pass, or nearly none. Kappa is the agreement
+beyond chance, relative to the maximum (doi 10.1177/001316446002000104).
 """
 
 import math
@@ -12,6 +12,7 @@ import pandas as pd
 from jaxtyping import Int
 from scipy.stats import norm
 
+from saif_helpers._internal.errors import ArgumentError
 from saif_helpers.grading import Grades, Kind, passed
 from saif_helpers.intervals import Interval, wilson
 
@@ -21,13 +22,13 @@ class Agreement:
     """The agreement of two graders on the same outputs.
 
     Attributes:
-        table: Counts of outputs: a row for what the first says (fails, passes), a column for the
+        table: Counts of outputs: rows for the first grader (fails, passes), columns for the
             second.
         raw: Share of outputs on which they agree, with its Wilson interval.
-        kappa: Cohen's kappa with its large-sample interval; nan where it is undefined. With 60
-            outputs, a 95 % interval misses 7 to 8 % of the time, and 19 % where one output in
+        kappa: Cohen's kappa with its large-sample interval; NaN if undefined. With 60 outputs, a
+            95 % interval misses the true value 7 to 8 % of the time, and 19 % if one output in
             thirty fails; with 200 outputs 6 % and 10 %.
-        note: What to know where kappa or its interval is nan, else empty.
+        note: The reason if kappa or its interval is NaN, otherwise empty.
     """
 
     table: pd.DataFrame
@@ -43,10 +44,10 @@ class Agreement:
 
 
 def agreement(a: Grades, b: Grades, kind: Kind, confidence: float = 0.95) -> Agreement:
-    """Return how far two graders agree, for example the rules and a judge.
+    """Measure the agreement of two graders, for example the rules and a judge.
 
     Args:
-        a: Grades by one of them.
+        a: Grades by one grader.
         b: Grades by the other, of the same outputs.
         kind: ``"strict"`` or ``"loose"``.
         confidence: Coverage of the intervals.
@@ -55,10 +56,12 @@ def agreement(a: Grades, b: Grades, kind: Kind, confidence: float = 0.95) -> Agr
         The agreement.
 
     Raises:
-        ValueError: If the two did not grade the same outputs for the same contents.
+        ValueError: If they did not grade the same outputs for the same contents.
     """
     if a.outputs != b.outputs or [i.content for i in a.items] != [i.content for i in b.items]:
-        raise ValueError("the two grades are of different outputs; grade the same ones with both")
+        raise ArgumentError(
+            "the two grades are of different outputs; grade the same ones with both", "b"
+        )
     pairs = list(zip(passed(a, kind), passed(b, kind), strict=True))
     labels = {False: "fails", True: "passes"}
     counts = [[pairs.count((first, second)) for second in labels] for first in labels]
@@ -85,7 +88,7 @@ def _kappa(counts: Int[np.ndarray, "2 2"], confidence: float) -> tuple[Interval,
     kappa = (observed - chance) / (1 - chance)
     both = rows[:, None] + columns  # for row i and column j
     agree = np.diag(p) @ (1 - np.diag(both) * (1 - kappa)) ** 2
-    crossed = (columns[:, None] + rows) ** 2  # for cell i, j: column i's share and row j's
+    crossed = (columns[:, None] + rows) ** 2  # for cell i, j: the shares of column i and row j
     differ = (1 - kappa) ** 2 * (p * crossed)[~np.eye(2, dtype=bool)].sum()
     variance = (agree + differ - (kappa - chance * (1 - kappa)) ** 2) / n / (1 - chance) ** 2
     if variance < 1e-12:

@@ -1,7 +1,7 @@
-"""Answers of a judge: two grades and a reason, checked and kept, so that none is paid twice.
+"""Answers of a judge: two grades and a reason, validated and cached, so that none is paid twice.
 
-A finished answer is one small JSON file under the digest of its request. It holds no output and no
-key, only what was answered, and a sha256 sum of it.
+Each answer is a small JSON file named by the digest of its request. It contains the answer and its
+sha256 sum, but no output and no API key.
 """
 
 import json
@@ -15,27 +15,27 @@ from pydantic import BaseModel, ConfigDict, ValidationError, model_validator
 from saif_helpers.cache.entry import digest, write
 from saif_helpers.cache.store import default_folder
 
-VERSION = 2  # of the answer's fields; a new one asks everything again
+VERSION = 2  # of the answer's fields; a new version invalidates the cache
 SCHEMA: dict[str, Any] = {
     "type": "object",
     "properties": {
-        "reason": {"type": "string"},  # first, so that it is written before the grades
+        "reason": {"type": "string"},  # first, so that the judge writes it before the grades
         "loose": {"type": "boolean"},
         "strict": {"type": "boolean"},
     },
     "required": ["reason", "loose", "strict"],
     "additionalProperties": False,
 }
-"""The JSON schema that an answer is asked for by."""
+"""JSON schema of an answer."""
 
 
 class Answer(BaseModel):
     """A judge's grades of one output.
 
     Attributes:
-        reason: What decided, in a sentence.
-        loose: Whether what was asked is recognisably there.
-        strict: Whether the output does what was asked, completely and about the right content.
+        reason: The reason, in one sentence.
+        loose: Whether the output recognisably follows the instruction.
+        strict: Whether the output follows the instruction completely, about the right content.
     """
 
     model_config = ConfigDict(extra="forbid", strict=True, frozen=True)
@@ -52,16 +52,16 @@ class Answer(BaseModel):
 
 
 def read_answer(text: str) -> Answer:
-    """Read a judge's answer.
+    """Parse a judge's answer.
 
     Args:
-        text: What the judge wrote.
+        text: The judge's response.
 
     Returns:
         The answer.
 
     Raises:
-        ValueError: If it is not the JSON that `SCHEMA` asks for, or passes strictly alone.
+        ValueError: If it does not match `SCHEMA`, or is strict but not loose.
     """
     try:
         return Answer.model_validate_json(text)
@@ -74,36 +74,35 @@ def read_answer(text: str) -> Answer:
 
 
 def cache_folder() -> Path:
-    """Return where answers are kept unless told otherwise.
+    """Return the default folder of the answers.
 
     Returns:
-        The folder ``judge`` in `store.default_folder`, so that on Colab answers are kept on a
-        mounted Drive too. `Store.clear` leaves them there: they were paid for.
+        The folder ``judge`` in `store.default_folder`, which on Colab may be on a mounted Drive.
+        `Store.clear` does not delete it, since answers cost money.
     """
     return default_folder() / "judge"
 
 
 @dataclass(frozen=True)
 class AnswerCache:
-    """Finished answers on disk.
+    """On-disk cache of answers.
 
     Attributes:
-        folder: Where the files lie; made when the first answer is kept.
+        folder: Folder of the files, created with the first answer.
     """
 
     folder: Path
 
     def read(self, request: str) -> Answer | None:
-        """Return a kept answer.
+        """Return a cached answer.
 
-        A file that cannot be read, is another request's or is not as it was written is named in a
-        warning.
+        A file that cannot be read, is damaged or belongs to another request causes a warning.
 
         Args:
             request: The request's digest.
 
         Returns:
-            The answer, or None where there is no sound one.
+            The answer, or None if there is no valid one.
         """
         path = self._path(request)
         try:
@@ -111,24 +110,24 @@ class AnswerCache:
             if (kept["version"], kept["request"]) != (VERSION, request):
                 raise ValueError("it is the answer to another request")
             if kept.pop("sha256") != digest(kept):
-                raise ValueError("its sha256 sum does not fit")
+                raise ValueError("its sha256 sum does not match")
             return Answer.model_validate(kept["answer"])
         except FileNotFoundError:
             return None
         except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:
             warnings.warn(
-                f"the kept answer {path} is damaged ({type(error).__name__}); it is asked again",
+                f"the cached answer {path} is damaged ({type(error).__name__}) and requested again",
                 stacklevel=2,
             )
             return None
 
     def write(self, request: str, answer: Answer, model: str) -> None:
-        """Keep an answer: all of it or nothing, whenever the program ends.
+        """Write an answer to the cache, atomically.
 
         Args:
             request: The request's digest.
             answer: The answer.
-            model: The model that gave it, in the endpoint's own words.
+            model: The model that gave it, as reported by the endpoint.
         """
         kept = {
             "version": VERSION,

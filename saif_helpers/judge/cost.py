@@ -1,4 +1,4 @@
-"""What asking a judge would cost, worked out before anything is sent."""
+"""Cost estimate of a judge, computed before anything is sent."""
 
 import json
 import math
@@ -10,14 +10,14 @@ from saif_helpers.judge.rubric import MOST_TOKENS, Body
 
 @dataclass(frozen=True)
 class JudgeCost:
-    """What grading would take.
+    """Estimated cost of grading.
 
     Attributes:
-        requests: Requests whose answers are not kept yet.
-        tokens_in: Tokens that they send, counted without a tokenizer: one for three ASCII
-            characters, two for any other. Prose needs fewer; strings of symbols may need more.
-        tokens_out: Most tokens that they get back, where every request is answered at once.
-        dollars: The price of those tokens, or None where no prices were given.
+        requests: Number of requests without a cached answer.
+        tokens_in: Number of input tokens, estimated without a tokenizer: one per three ASCII
+            characters, two per other character. Prose needs fewer; symbols may need more.
+        tokens_out: Maximum number of output tokens, without retries.
+        dollars: The price, or None if no prices were given.
     """
 
     requests: int
@@ -26,7 +26,7 @@ class JudgeCost:
     dollars: float | None = None
 
     def __str__(self) -> str:
-        """Write it as ``3 requests, about 3000 tokens in, at most 900 out``."""
+        """Return it as ``3 requests, about 3000 tokens in, at most 900 out``."""
         price = "" if self.dollars is None else f", {self.dollars:.4f} dollars"
         return (
             f"{self.requests} requests, about {self.tokens_in} tokens in, "
@@ -35,14 +35,14 @@ class JudgeCost:
 
 
 def estimated_cost(missing: Mapping[str, Body]) -> JudgeCost:
-    """Estimate what some requests would cost.
+    """Estimate the cost of requests.
 
     Args:
-        missing: Digest to the body of each request whose answer is not kept.
+        missing: Digest to body of each request without a cached answer.
 
     Returns:
         The estimate, without a price.
     """
-    # json.dumps writes each other character in six ASCII ones
+    # json.dumps escapes any other character with six ASCII characters
     tokens = sum(math.ceil(len(json.dumps(body)) / 3) for body in missing.values())
     return JudgeCost(len(missing), tokens, MOST_TOKENS * len(missing))

@@ -1,8 +1,8 @@
-"""A language model as judge, in place of the rules (paper: GPT-4o-mini; reported).
+"""A language model as judge, in place of rules (paper: GPT-4o-mini; reported).
 
-The judge is asked through any endpoint that speaks OpenAI's chat completions, with the official
-client, an optional dependency. Nothing is sent before `Judge.grade` or `Judge.answers` is called,
-and what was answered once is kept on disk (`answers`). See `rubric` for what is asked.
+The judge can be any endpoint with OpenAI's chat completions API, accessed with the official client,
+an optional dependency. Only `Judge.grade` and `Judge.answers` send requests, and answers are cached
+on disk (`answers`). See `rubric` for the prompt.
 """
 
 import math
@@ -15,8 +15,9 @@ from pathlib import Path
 from typing import Any, NoReturn
 from urllib.parse import urlsplit
 
-from saif_helpers._internal.arguments import seed_number
+from saif_helpers._internal.arguments import seed_number, whole_number
 from saif_helpers._internal.checked import checked
+from saif_helpers._internal.errors import ArgumentError
 from saif_helpers._internal.progress import progress
 from saif_helpers.graders.grader import Item
 from saif_helpers.grading import Grades, broken_outputs, check_lengths
@@ -37,23 +38,22 @@ OPENAI = "https://api.openai.com/v1"
 @checked
 @dataclass(frozen=True)
 class Judge:
-    """A language model that grades outputs, one to a request.
+    """A language model that grades outputs, one per request.
 
     >>> judge = saif.Judge("gpt-4o-mini", cache="answers")
     >>> print(judge.estimate(outputs, items, french).requests)
     4
 
     Attributes:
-        model: The model, as the endpoint calls it.
-        base_url: The endpoint; by default ``$OPENAI_BASE_URL``, else OpenAI's own.
-        cache: Folder of the kept answers; by default `answers.cache_folder`.
-        key_name: Environment variable or Colab secret that holds the key for the endpoint.
-        seed: Seed of the first request for an output; a bad answer is asked again with the next.
-        threads: Requests on their way at once.
-        attempts: How often an output is asked about until its answer has the form asked for.
-        max_retries: How often the client repeats a request after 429, 5xx or a timeout, waiting
-            longer each time.
-        timeout: Seconds that a request may take.
+        model: The endpoint's name of the model.
+        base_url: The endpoint; by default ``$OPENAI_BASE_URL``, or else OpenAI's.
+        cache: Folder of cached answers; by default `answers.cache_folder`.
+        key_name: Environment variable or Colab secret with the API key.
+        seed: Seed of the first request for an output; each further attempt uses the next.
+        threads: Number of concurrent requests.
+        attempts: Maximum number of attempts to get a valid answer for an output.
+        max_retries: Number of retries after 429, 5xx or a timeout, with exponential backoff.
+        timeout: Timeout of a request in seconds.
     """
 
     model: str = "gpt-4o-mini"
@@ -67,23 +67,23 @@ class Judge:
     timeout: float = 60.0
 
     def __post_init__(self) -> None:
-        """Fill in endpoint and folder, and refuse what cannot work."""
+        """Set the defaults, and raise for invalid values."""
         url = self.base_url or os.environ.get("OPENAI_BASE_URL") or OPENAI
         parts = urlsplit(url)
         address = parts.scheme in ("http", "https") and parts.hostname
         if not address or parts.query or parts.fragment or parts.username is not None:
-            raise ValueError(
+            raise ArgumentError(
                 "base_url must be like 'https://api.openai.com/v1', with no name, password or "
-                "query in it; give the key through the environment"
+                "query in it; give the key through the environment",
+                "base_url",
             )
         seed_number(self.seed)
         if not 0 < self.timeout < math.inf:
-            raise ValueError(f"timeout={self.timeout} asked for; give seconds, more than 0")
-        if min(self.threads, self.attempts) < 1 or self.max_retries < 0:
-            raise ValueError(
-                f"threads={self.threads}, attempts={self.attempts}, max_retries="
-                f"{self.max_retries} asked for; give at least 1, 1 and 0"
+            raise ArgumentError(
+                f"timeout={self.timeout} given; give a positive number of seconds", "timeout"
             )
+        for name, least in (("threads", 1), ("attempts", 1), ("max_retries", 0)):
+            whole_number(name, getattr(self, name), least)
         object.__setattr__(self, "base_url", url.rstrip("/"))
         object.__setattr__(self, "cache", Path(self.cache or cache_folder()).expanduser())
 
@@ -95,24 +95,24 @@ class Judge:
         instruction: InstructionType,
         limit: int | None = None,
     ) -> Grades:
-        """Grade outputs of one instruction, like `grade`, by asking the judge.
+        """Grade outputs of one instruction with the judge, like `grade`.
 
         Args:
             outputs: Generated texts.
             items: What each is graded against, in the same order.
             instruction: The instruction; its grader is not used.
-            limit: Most outputs to ask about; those whose answers are kept do not count.
+            limit: Maximum number of requests; cached answers do not count.
 
         Returns:
             The grades.
 
         Raises:
             ImportError: If the client is not installed.
-            JudgeError: If the judge cannot be asked or gives no usable answer; the answers that
-                did come are kept.
+            JudgeError: If requests fail or get no valid answer; answers received before are
+                cached.
             LookupError: If there is no key.
-            ValueError: If there is nothing to grade, not one item for each output, or more to ask
-                than `limit`.
+            ValueError: If there is nothing to grade, not one item for each output, or more
+                requests than `limit`.
         """
         answers = self.answers(outputs, items, instruction, limit)
         broken = broken_outputs(outputs, items)
@@ -130,12 +130,13 @@ class Judge:
         instruction: InstructionType,
         limit: int | None = None,
     ) -> list[Answer]:
-        """Return the judge's answers, with their reasons; for arguments and errors see `grade`."""
+        """Return the judge's answers with their reasons; see `grade` for arguments and errors."""
         digests, answers, missing = self._look_up(outputs, items, instruction)
         if limit is not None and len(missing) > limit:
-            raise ValueError(
+            raise ArgumentError(
                 f"{len(missing)} requests are needed and limit={limit} was given; raise the limit "
-                "or grade fewer outputs (Judge.estimate says what they cost)"
+                "or grade fewer outputs (see Judge.estimate for the cost)",
+                "limit",
             )
         if missing:
             answers |= self._ask_all(missing, digests)
@@ -150,28 +151,31 @@ class Judge:
         price_in: float | None = None,
         price_out: float | None = None,
     ) -> JudgeCost:
-        """Estimate what `grade` would cost, without asking anybody.
+        """Estimate the cost of `grade` without sending a request.
 
-        Requests that fail and are repeated come on top.
+        Retries are not included.
 
         Args:
             outputs: Generated texts.
             items: What each is graded against, in the same order.
             instruction: The instruction.
-            price_in: Dollars for a million tokens sent, as the endpoint's price list has them.
-            price_out: Dollars for a million tokens of answers.
+            price_in: Dollars per million input tokens.
+            price_out: Dollars per million output tokens.
 
         Returns:
             The estimate.
 
         Raises:
-            ValueError: If there is nothing to grade, not one item for each output, or one price.
+            ValueError: If there is nothing to grade, not one item per output, or only one price.
         """
         if (price_in is None) != (price_out is None):
-            raise ValueError("one price was given; give price_in and price_out, or neither")
+            raise ArgumentError(
+                "one price was given; give price_in and price_out, or neither",
+                "price_in" if price_in is None else "price_out",
+            )
         for name, price in (("price_in", price_in), ("price_out", price_out)):
             if price is not None and not 0 <= price < math.inf:
-                raise ValueError(f"{name}={price} given; give dollars, from 0 on")
+                raise ArgumentError(f"{name}={price} given; give at least 0 dollars", name)
         _, _, missing = self._look_up(outputs, items, instruction)
         estimate = estimated_cost(missing)
         if price_in is None or price_out is None:
@@ -182,7 +186,7 @@ class Judge:
     def _look_up(
         self, outputs: Sequence[str], items: Sequence[Item], instruction: InstructionType
     ) -> tuple[list[str], dict[str, Answer], dict[str, Body]]:
-        """Return each output's digest, the kept answers, and the requests without one."""
+        """Return each output's digest, the cached answers, and the other requests."""
         check_lengths(outputs, items)
         bodies = [
             request_body(self.model, self.seed, judge_messages(output, item, instruction))
@@ -200,7 +204,7 @@ class Judge:
         return AnswerCache(Path(str(self.cache)))
 
     def _ask_all(self, missing: dict[str, Body], digests: Sequence[str]) -> dict[str, Answer]:
-        """Ask for what is missing, several at once; stop at what would fail for all."""
+        """Send the missing requests concurrently; stop at errors that would affect all."""
         text = f"judge: {estimated_cost(missing)}"
         client = open_client(str(self.base_url), self.key_name, self.max_retries, self.timeout)
         with client, ThreadPoolExecutor(self.threads) as pool:
@@ -224,10 +228,10 @@ class Judge:
         answer, model = ask(client, body, self.attempts)
         try:
             self._cache.write(digest, answer, model)
-        except OSError as error:  # the answer was paid for
+        except OSError as error:  # do not lose a paid answer
             warnings.warn(
-                f"answers cannot be kept in {self.cache} ({error}); grading goes on, but they will "
-                "be asked for again another time: free space there or give another cache",
+                f"answers cannot be cached in {self.cache} ({error}); grading continues, but they "
+                "will be requested again: free space there, or give another cache",
                 stacklevel=2,
             )
         return answer
@@ -235,12 +239,12 @@ class Judge:
     def _report(
         self, errors: dict[str, BaseException], wanted: int, kept: int, digests: Sequence[str]
     ) -> NoReturn:
-        """Raise what went wrong: what stopped everything rather than one output's bad answer."""
+        """Raise the most relevant error: one that stopped all requests, if any."""
         digest = min(errors, key=lambda digest: isinstance(errors[digest], BadAnswerError))
         if not isinstance(errors[digest], JudgeError):
             raise errors[digest]
         raise JudgeError(
             f"{wanted - kept} of {wanted} requests have no answer; for output "
-            f"{digests.index(digest)}: {errors[digest]}. The other {kept} answers are kept in "
-            f"{self.cache}: grade again to ask for the rest only"
+            f"{digests.index(digest)}: {errors[digest]}. The other {kept} answers are cached in "
+            f"{self.cache}: grade again to request only the rest"
         )

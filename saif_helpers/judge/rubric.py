@@ -1,7 +1,7 @@
-"""What a judge is asked: the rubric, and one output as data that cannot pass for the rubric.
+"""The judge's prompt: the rubric, and one output as delimited data.
 
-The paper's judge is GPT-4o-mini (standing: reported). Its prompt is not known: this rubric is this
-book's (standing: ours) and says of strict and loose what `graders` says.
+The paper's judge is GPT-4o-mini (standing: reported). Its prompt is not known, so the rubric is
+this book's (standing: ours), with the definitions of strict and loose of `graders`.
 """
 
 from typing import Any
@@ -17,24 +17,24 @@ Body = dict[str, Any]
 
 
 def judge_rubric() -> str:
-    """Return the rubric: the words, in Markdown, that tell a judge how to grade."""
+    """Return the rubric that tells a judge how to grade, in Markdown."""
     return (DATA / "judge_rubric.md").read_text(encoding="utf-8")
 
 
 def judge_messages(output: str, item: Item, instruction: InstructionType) -> list[dict[str, str]]:
-    """Write the messages that ask for the grades of one output.
+    """Return the messages that request the grades of one output.
 
-    Each piece of data stands in a block between two lines with a code. The code is a hash of all
-    the data, so an output that held its own code would have to hold its own hash.
+    Each piece of data is a block between two lines with a code. The code is a hash of all data, so
+    that an output cannot contain its own code.
 
     Args:
         output: The output to grade.
-        item: What it is graded against; its reference is not shown, so that the judge is a second
-            opinion and not the same comparison again.
-        instruction: What was asked for.
+        item: What it is graded against; its reference is not shown, so that the judge is
+            independent of the rules.
+        instruction: The instruction.
 
     Returns:
-        The system message, which is the rubric and the code, and the user message, the data.
+        The system message with rubric and code, and the user message with the data.
     """
     blocks = {
         "instruction": asked_for(item, instruction),
@@ -52,11 +52,11 @@ def judge_messages(output: str, item: Item, instruction: InstructionType) -> lis
 
 
 def asked_for(item: Item, instruction: InstructionType) -> str:
-    """Describe what an instruction asks for: title, description and what fills its slots.
+    """Describe an instruction: title, description and the values of its slots.
 
     Args:
         item: The item, for the slots.
-        instruction: The instruction; one without a description is told by its first wording.
+        instruction: The instruction; the first wording replaces a missing description.
 
     Returns:
         A few lines.
@@ -68,7 +68,7 @@ def asked_for(item: Item, instruction: InstructionType) -> str:
 
 
 def request_body(model: str, seed: int, messages: list[dict[str, str]]) -> Body:
-    """Return what a request sends, as the chat completions endpoint wants it."""
+    """Return the body of a chat completions request."""
     schema = {"name": "grades", "strict": True, "schema": SCHEMA}
     return {
         "model": model,
@@ -81,5 +81,5 @@ def request_body(model: str, seed: int, messages: list[dict[str, str]]) -> Body:
 
 
 def request_digest(base_url: str, body: Body) -> str:
-    """Return a name for all that determines the answer: the endpoint and what is sent to it."""
+    """Return the digest of everything that determines the answer: endpoint and body."""
     return digest({"version": VERSION, "base_url": base_url, "body": body})

@@ -1,4 +1,4 @@
 """The model that everything runs on: nnsight's wrapper, tokenizer, SAEs, and batches.
 
-Batches are padded on the left, made as large as the memory allows, and their results cached.
+Batches are padded on the left and as large as memory allows; their results are cached.
 """

@@ -1,19 +1,21 @@
-"""Where each supported architecture keeps its decoder layers and its final norm."""
+"""Paths of the decoder layers and the final norm in each supported architecture."""
 
 import torch
 from nnsight import TransformersModel
+
+from saif_helpers._internal.errors import ArgumentError
 
 FINAL_NORMS = {
     "model.layers": "model.norm",  # Gemma, Llama, Qwen, Mistral and most others
     "transformer.h": "transformer.ln_f",  # GPT-2
     "gpt_neox.layers": "gpt_neox.final_layer_norm",  # Pythia
 }
-"""Where the decoder layers are, and where the norm is that follows the last of them."""
+"""Path of the decoder layers to path of the final norm."""
 ATTENTIONS = {"full_attention", "sliding_attention", "chunked_attention"}
 
 
 def layers_path(model: torch.nn.Module | TransformersModel) -> str:
-    """Return where a model's decoder layers are, such as ``"model.layers"``.
+    """Return the path of a model's decoder layers, such as ``"model.layers"``.
 
     Args:
         model: A transformers causal language model, or one wrapped by nnsight.
@@ -22,7 +24,7 @@ def layers_path(model: torch.nn.Module | TransformersModel) -> str:
         A path for ``get_submodule``.
 
     Raises:
-        ValueError: If the model is not built like Gemma or Llama, GPT-2 or Pythia.
+        ValueError: If the architecture is not that of Gemma, Llama, GPT-2 or Pythia.
     """
     network = model._module if isinstance(model, TransformersModel) else model
     kind = getattr(getattr(network, "config", None), "model_type", None)
@@ -33,9 +35,10 @@ def layers_path(model: torch.nn.Module | TransformersModel) -> str:
         if owner == "transformer" and kind != "gpt2":
             break  # blocks of GPT-J, Falcon and others return more than the residual stream
         return path
-    raise ValueError(
-        f"{type(network).__name__} is not built like Gemma or Llama (model.layers), GPT-2 or "
-        "Pythia (gpt_neox.layers); give a causal language model of transformers that is"
+    raise ArgumentError(
+        f"{type(network).__name__} does not have the architecture of Gemma or Llama (model.layers)"
+        ", GPT-2 or Pythia (gpt_neox.layers); give a transformers causal language model that does",
+        "model",
     )
 
 
@@ -56,7 +59,7 @@ def decoder_layers(model: torch.nn.Module | TransformersModel) -> torch.nn.Modul
 
 
 def final_norm(model: torch.nn.Module) -> torch.nn.Module:
-    """Return the norm between the last decoder layer and the head.
+    """Return the norm between the last decoder layer and the unembedding.
 
     Args:
         model: A transformers causal language model.
@@ -71,25 +74,27 @@ def final_norm(model: torch.nn.Module) -> torch.nn.Module:
 
 
 def check_architecture(model: torch.nn.Module | TransformersModel, name: str) -> None:
-    """Refuse architectures that can be captured and not steered, before anything runs.
+    """Raise for architectures that can be captured but not steered.
 
     Args:
         model: As for `layers_path`.
-        name: What the model is called.
+        name: Name of the model.
 
     Raises:
-        ValueError: If not all layers are attention, whose cache can drop the texts that have ended,
-            or the residual stream has several copies.
+        ValueError: If a layer is not attention, whose cache supports dropping finished rows, or
+            there are several residual streams.
     """
     config = model.config.get_text_config()
     others = sorted(set(getattr(config, "layer_types", None) or ()) - ATTENTIONS)
     if others:
-        raise ValueError(
-            f"{name} has layers of the kind {others[0]!r}; only models whose layers are all "
-            "attention can be steered here: take one of those"
+        raise ArgumentError(
+            f"{name} has layers of the kind {others[0]!r}; only models with attention in "
+            "every layer can be steered; use another model",
+            "model",
         )
     if getattr(config, "altup_num_inputs", 1) > 1:
-        raise ValueError(
-            f"{name} has a residual stream of {config.altup_num_inputs} copies; take a model that "
-            "has a single one"
+        raise ArgumentError(
+            f"{name} has {config.altup_num_inputs} copies of the residual stream; use a model "
+            "with a single one",
+            "model",
         )

@@ -1,4 +1,4 @@
-"""Put a model and its SAEs together, checked against each other before anything runs."""
+"""Combine a model with SAEs, and check that they match."""
 
 from collections.abc import Callable, Mapping
 from dataclasses import replace
@@ -9,6 +9,7 @@ from nnsight import TransformersModel
 from transformers import PreTrainedTokenizerBase
 
 from saif_helpers._internal.checked import checked
+from saif_helpers._internal.errors import ArgumentError
 from saif_helpers._internal.types import Corpus, Remote
 from saif_helpers.cache.store import Store
 from saif_helpers.model.architecture import check_architecture, decoder_layers
@@ -28,23 +29,23 @@ def wrap(
     remote: Remote = False,
     store: Store | None = None,
 ) -> ModelWithSAEs:
-    """Put a model, its tokenizer and its SAEs together, from objects in memory.
+    """Combine a model, its tokenizer and SAEs from objects in memory.
 
     >>> mine = saif.wrap(organism.lm, organism.tokenizer, {0: sae}, name="mine")
 
     Args:
-        model: A transformers causal language model built like Gemma or Llama, GPT-2 or Pythia; for
-            ``remote=True`` what `remote.meta_model` returns.
+        model: A transformers causal language model with the architecture of Gemma, Llama, GPT-2 or
+            Pythia; for ``remote=True`` the result of `remote.meta_model`.
         tokenizer: Its tokenizer. Its padding side is set to the left.
-        saes: An SAE for each layer, or for each pair of layer and width: one of SAE-Lens, or any
-            object with ``encode``, ``decode`` and ``W_dec``, see `saes.SAE`.
-        name: What to call the model.
-        corpus: The shipped sentences that suit it, see `ModelWithSAEs`.
+        saes: Layer, or pair of layer and width, to an SAE: one of SAE-Lens, or any object with
+            ``encode``, ``decode`` and ``W_dec``, see `saes.SAE`.
+        name: Name of the model.
+        corpus: The matching shipped sentences, see `ModelWithSAEs`.
         remote: Where the model runs, see `ModelWithSAEs`.
-        store: Where to keep finished captures and generations.
+        store: Store for finished captures and generations.
 
     Returns:
-        All of them, checked against each other.
+        The model with its SAEs.
 
     Raises:
         ValueError: If an SAE does not fit the model or its key.
@@ -66,19 +67,19 @@ def combine(
     corpus: Corpus,
     remote: Remote,
 ) -> ModelWithSAEs:
-    """Put everything together; what is not known of an SAE yet is checked when it is loaded.
+    """Combine everything; facts about an SAE that are not known yet are checked on loading.
 
     Args:
         model: As in `wrap`.
         tokenizer: As in `wrap`.
-        saes: Layer and width to what is known of the SAE's configuration, what loads the SAE, and
-            where it lies.
+        saes: Layer and width to the known part of the SAE's configuration, its loader and its
+            location.
         name: As in `wrap`.
         corpus: As in `wrap`.
         remote: As in `wrap`.
 
     Returns:
-        All of them.
+        The model with its SAEs.
 
     Raises:
         ValueError: If an SAE does not fit the model or its key.
@@ -89,16 +90,19 @@ def combine(
     def check(layer: int, width: int, cfg: Mapping) -> None:
         at = f"the SAE for layer {layer}, width {width}"
         if not 0 <= layer < n_layers:
-            raise ValueError(f"{at} does not fit; {name} has layers 0-{n_layers - 1}")
+            raise ArgumentError(f"{at} does not fit; {name} has layers 0-{n_layers - 1}", "saes")
         if cfg.get("d_in", d_model) != d_model:
-            raise ValueError(
+            raise ArgumentError(
                 f"{at} has d_in {cfg['d_in']}, but {name} has d_model {d_model}; give an SAE of "
-                "this model"
+                "this model",
+                "saes",
             )
         if cfg.get("d_sae", width) != width:
-            raise ValueError(f"{at} has {cfg['d_sae']} latents; key it by that width")
+            raise ArgumentError(f"{at} has {cfg['d_sae']} latents; key it by that width", "saes")
         if sae_layer(cfg) not in (None, layer):
-            raise ValueError(f"{at} was trained on layer {sae_layer(cfg)}; key it by that layer")
+            raise ArgumentError(
+                f"{at} was trained on layer {sae_layer(cfg)}; key it by that layer", "saes"
+            )
 
     def loaded(layer: int, width: int, loader: Callable[[], SAE]) -> SAE:
         sae = loader()
@@ -113,7 +117,7 @@ def combine(
         paths[layer, width] = path
     lm = model
     if not isinstance(model, TransformersModel):
-        # A model spread over several devices has its place already.
+        # A model with a device map is already placed.
         place = {} if getattr(model, "hf_device_map", None) else {"device": model.device}
         lm = TransformersModel(model.eval(), tokenizer=tokenizer, task="text-generation", **place)
     limit = SAE_BYTES if corpus == "natural" else None

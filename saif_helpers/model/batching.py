@@ -1,4 +1,4 @@
-"""Work in batches: how large they are, and what happens when memory runs out."""
+"""Batching: choice of the batch size, and retries when memory runs out."""
 
 import gc
 import math
@@ -10,6 +10,7 @@ from typing import TypeVar
 import torch
 from torch import Tensor
 
+from saif_helpers._internal.errors import ArgumentError
 from saif_helpers._internal.progress import progress
 from saif_helpers._internal.warn import warn
 from saif_helpers.model.model import ModelWithSAEs
@@ -18,11 +19,11 @@ from saif_helpers.model.tokens import Prompt, order_by_length, pad, token_ids
 T = TypeVar("T")
 Step = Callable[[list[int], dict[str, Tensor]], T]
 ONE_AT_A_TIME = RLock()
-"""Held by what runs a model: nnsight traces no two threads at once, so a second one waits."""
+"""Lock around every use of a model, since nnsight is not thread-safe."""
 Parts = Iterator[tuple[list[int], T]]
-"""Rows of prompts and the result for them, batch by batch."""
+"""Iterator over batches: rows of the prompts, and the result for them."""
 LARGEST = 256
-"""Most prompts in a batch whose size nobody chose: more are hardly faster and lost together."""
+"""Maximum default batch size: larger batches are hardly faster, and lose more when interrupted."""
 
 
 def default_batch_size(
@@ -34,7 +35,7 @@ def default_batch_size(
     largest: int = LARGEST,
     without_gpu: int = 64,
 ) -> int:
-    """Choose how many prompts fit into one forward pass.
+    """Choose the batch size of a forward pass.
 
     On a GPU, a prompt of T tokens takes about as many bytes as the sum of ::
 
@@ -43,22 +44,22 @@ def default_batch_size(
         attention scores  heads * T ** 2 * (bytes + 4)
         logits            positions * vocabulary * (bytes + 2 * 4)
 
-    with `bytes` for one number of the model (2 in bfloat16) and 4 in float32. The cache counts only
-    if the model generates; the logits' positions are all T with `all_logits`, else the last.
-    Gemma 2 2B in bfloat16 with T = 200 and 40 new tokens needs 25.6 + 14.7 + 1.9 + 2.6 = 45 MB, so
-    that 9 GB of free memory, of which four fifths are used, hold 160 prompts. The largest power of
-    two that fits is taken, 128: a little more or less free memory then gives the same batches.
+    where `bytes` is the size of the model's dtype (2 for bfloat16), and 4 is that of float32. The
+    cache counts only in generation; logits count at all T positions with `all_logits`, otherwise at
+    the last. For example, Gemma 2 2B in bfloat16 with T = 200 and 40 new tokens needs 25.6 + 14.7 +
+    1.9 + 2.6 = 45 MB, so four fifths of 9 GB of free memory hold 160 prompts. Rounding down to a
+    power of two, 128, makes the result robust to small changes in free memory.
 
     Args:
         model: The model.
-        n_tokens: Tokens of the longest prompt.
-        new_tokens: Most tokens to generate.
+        n_tokens: Number of tokens of the longest prompt.
+        new_tokens: Maximum number of tokens to generate.
         all_logits: Whether the logits of all positions are computed.
-        largest: Most prompts to answer.
-        without_gpu: What to answer where there is no GPU.
+        largest: Maximum batch size.
+        without_gpu: Batch size without a GPU.
 
     Returns:
-        A power of two up to `largest`, at least 1; or `without_gpu`.
+        A power of two up to `largest`, or `without_gpu`.
     """
     if model.device.type != "cuda":
         return without_gpu
@@ -72,7 +73,7 @@ def default_batch_size(
     row += n_tokens * ((4 * config.hidden_size + 3 * inner) * size + heads * n_tokens * (size + 4))
     row += (n_tokens if all_logits else 1) * config.vocab_size * (size + 8)
     free, _ = torch.cuda.mem_get_info(model.device)
-    # What torch holds and does not use counts as taken there, and is free for the next batch.
+    # mem_get_info counts torch's cached memory as used, but the next batch can use it.
     free += torch.cuda.memory_reserved(model.device) - torch.cuda.memory_allocated(model.device)
     fitting = int(0.8 * free / row)
     return min(largest, 2 ** (max(1, fitting).bit_length() - 1))
@@ -81,12 +82,12 @@ def default_batch_size(
 def check_context_length(
     model: ModelWithSAEs, sequences: Sequence[Sequence[int]], new_tokens: int = 0
 ) -> None:
-    """Refuse what is longer than the model's context, which it would answer with nonsense.
+    """Raise if a prompt with its output exceeds the model's context.
 
     Args:
         model: The model.
         sequences: Token ids of each prompt.
-        new_tokens: Most tokens to generate behind them.
+        new_tokens: Maximum number of tokens to generate after them.
 
     Raises:
         ValueError: If a prompt leaves no room for them.
@@ -94,29 +95,30 @@ def check_context_length(
     config = model.hf.config.get_text_config()
     context = getattr(config, "max_position_embeddings", None) or math.inf
     if new_tokens >= context:
-        raise ValueError(
-            f"{new_tokens} new tokens asked for; the context of {model.name} has room for "
-            f"{context} tokens, prompt included; ask for fewer"
+        raise ArgumentError(
+            f"{new_tokens} new tokens requested; the context of {model.name} has room for "
+            f"{context} tokens, including the prompt; request fewer",
+            "max_new_tokens",
         )
     for number, ids in enumerate(sequences):
         if len(ids) + new_tokens > context:
-            beside = f" beside {new_tokens} new ones" if new_tokens else ""
-            raise ValueError(
-                f"prompt {number} ({model.tokenizer.decode(ids[:20])!r}...) is too long: "
-                f"{len(ids)} tokens given, and {model.name} has room for "
-                f"{context - new_tokens}{beside}; shorten it"
+            also = f" besides {new_tokens} new ones" if new_tokens else ""
+            raise ArgumentError(
+                f"prompt {number} ({model.tokenizer.decode(ids[:20])!r}...) has {len(ids)} tokens, "
+                f"but {model.name} has room for {context - new_tokens}{also}; shorten it",
+                "prompts",
             )
 
 
 def checked_ids(
     model: ModelWithSAEs, prompts: Sequence[Prompt], new_tokens: int = 0
 ) -> list[list[int]]:
-    """Return the token ids of rendered prompts, if the model has room for all of them.
+    """Return the token ids of rendered prompts, and raise if one exceeds the context.
 
     Args:
         model: The model.
         prompts: Rendered prompts.
-        new_tokens: Most tokens to generate behind them.
+        new_tokens: Maximum number of tokens to generate after them.
 
     Returns:
         The ids, without padding.
@@ -141,28 +143,27 @@ def run_batches(
     only: Sequence[int] | None = None,
     **sizing: int | bool,
 ) -> Parts:
-    """Do something with prompts in batches of like length, the longest last, as memory allows.
+    """Process prompts in batches sorted by length, the longest last.
 
-    If a batch does not fit into memory, the batch size is halved, a warning says so, and the work
-    goes on from the same prompt.
+    If a batch does not fit into memory, the batch size is halved with a warning.
 
     Args:
         model: The model.
         prompts: Rendered prompts.
-        step: What to do with a batch; gets the rows of its prompts and the batch from `pad`.
-        batch_size: Largest number of prompts in a batch; None for one chosen by free memory.
-        description: What is done, for the bar and for messages.
-        given: What else takes memory, for the message if a single prompt does not fit.
-        ids: What `checked_ids` returned for the prompts, if it was asked already.
-        only: Rows of the prompts to do it with; by default all.
-        **sizing: What `default_batch_size` should know.
+        step: Function that processes a batch, given the rows of its prompts and the padded batch.
+        batch_size: Maximum number of prompts in a batch; None to choose it by free memory.
+        description: Name of the step, for the progress bar and messages.
+        given: Other factors of memory use, for the message if a single prompt does not fit.
+        ids: The result of `checked_ids` for the prompts, if available.
+        only: Rows of the prompts to process; by default all.
+        **sizing: Options of `default_batch_size`.
 
     Yields:
         The rows of each batch and what `step` returned for it.
 
     Raises:
-        ValueError: If there is no prompt, the batch size is not positive, or a prompt is longer
-            than the model's context.
+        ValueError: If there are no prompts, the batch size is not positive, or a prompt exceeds the
+            model's context.
         torch.OutOfMemoryError: If a single prompt does not fit.
     """
     if ids is None:
@@ -170,8 +171,9 @@ def run_batches(
     if batch_size is None:
         batch_size = default_batch_size(model, max(map(len, ids), default=0), **sizing)
     if not prompts or batch_size < 1:
-        raise ValueError(
-            f"{len(prompts)} prompts and batch_size={batch_size} given; give at least one of each"
+        raise ArgumentError(
+            f"{len(prompts)} prompts and batch_size={batch_size} given; give at least one of each",
+            "batch_size" if prompts else "prompts",
         )
     ordered = order_by_length(ids)
     if only is not None:
@@ -190,7 +192,7 @@ def run_batches(
         given=given,
     ):
         if model.device.type == "cuda":
-            gc.collect()  # a trace that stopped early holds its tensors until then
+            gc.collect()  # a trace that stopped early keeps its tensors until then
         yield part, result
 
 
@@ -203,15 +205,15 @@ def run_batches_with_oom_retry(
     description: str,
     given: str = "",
 ) -> Parts:
-    """Do something with rows in batches; halve the batches, with a warning, when one does not fit.
+    """Process rows in batches, halving the batch size with a warning when memory runs out.
 
     Args:
-        ordered: The rows, in the order to do them.
-        step: What to do with the rows of a batch.
-        batch_size: Largest number of rows in a batch.
-        lengths: Number of tokens of each row, for the message if a single one does not fit.
-        description: What is done, for the bar and for messages.
-        given: What else takes memory, for that message.
+        ordered: The rows, in order of processing.
+        step: Function that processes the rows of a batch.
+        batch_size: Maximum number of rows in a batch.
+        lengths: Number of tokens of each row, for the message if a single row does not fit.
+        description: Name of the step, for the progress bar and messages.
+        given: Other factors of memory use, for that message.
 
     Yields:
         The rows of each batch and what `step` returned for it.
@@ -230,20 +232,19 @@ def run_batches_with_oom_retry(
             if len(part) == 1:
                 raise torch.OutOfMemoryError(
                     f"{description}: a single prompt of {lengths[part[0]]} tokens does not fit "
-                    f"into the memory{given and f' ({given})'}; delete what else is in it or "
-                    "restart the kernel, or take shorter prompts, a smaller model or one in "
-                    "bfloat16"
+                    f"into memory{given and f' ({given})'}; free memory or restart the kernel, or "
+                    "use shorter prompts, a smaller model or bfloat16"
                 ) from error
             batch_size = len(part) // 2
         else:
             yield part, result
             rows = rows[len(part) :] or list(islice(waiting, batch_size))
             continue
-        # Only here is the exception gone, which holds the tensors of the pass that failed.
+        # Only here is the exception released, which references the tensors of the failed pass.
         gc.collect()
         if torch.cuda.is_available():
             torch.cuda.empty_cache()
         warn(
-            f"{description}: {len(part)} prompts did not fit into the memory; going on with "
+            f"{description}: {len(part)} prompts did not fit into memory; continuing with "
             f"{batch_size} at a time",
         )

@@ -1,12 +1,11 @@
-"""Results of batches that are kept: taken from the model's store, or computed and put there.
+"""Batches with cached results, looked up in the model's store or computed and stored.
 
-Each finished batch is kept, and later found row by row, so another batch size finds it too. What
-"the same" means: padding, the size of a batch and the layers of a capture change results by
-rounding (in bfloat16 now and then enough for another token), so a result from the store is the one
-of the batch that it was first computed in. A run that is cut off and repeated with the same batch
-size computes the batches that are missing exactly as it would have, and ends with the same bytes.
-The machine does not count: a run that lost its GPU continues with another one, whose results
-differ by rounding.
+Finished batches are stored and looked up by row, so that the batch size may change. Padding, batch
+size and the layers of a capture change results by rounding error (in bfloat16 occasionally enough
+to change a token), so a stored result is that of the batch in which it was first computed. An
+interrupted run that is repeated with the same batch size computes the missing batches exactly as it
+would have, and produces the same bytes. The machine is not part of the key: a run can continue on
+another GPU, whose results differ by rounding error.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -23,7 +22,7 @@ from saif_helpers.model.model import ModelWithSAEs
 from saif_helpers.model.tokens import Prompt
 
 RESULTS_VERSION = 1
-"""Raised by whoever changes what a capture or a generation gives, so that no old result is found.
+"""Increment this when results of captures or generations change, to invalidate stored ones.
 
 ``tests/guarantees/test_golden.py`` fails when results change and this does not.
 """
@@ -41,16 +40,16 @@ def cached_batches(
     each: Callable[[], Sequence[object]] | None = None,
     **options: Any,
 ) -> Parts:
-    """Take from the model's store what it has, compute the rest, and keep each batch when done.
+    """Look up results in the model's store, compute the rest, and store each batch.
 
     Args:
-        model: The model; without a store all is computed.
-        prompts: Rendered prompts. With a store, those that are alike are computed once.
+        model: The model; without a store everything is computed.
+        prompts: Rendered prompts. With a store, duplicates are computed once.
         step: As for `run_batches`; returns tensors by name, on the CPU, with a row for each prompt.
         batch_size: As for `run_batches`.
         kind: What is computed, such as ``"capture"``.
-        settings: What determines the results in addition to model and prompts, as JSON can hold it.
-        each: Tells what else determines the result of each prompt.
+        settings: What else determines the results, JSON-serializable.
+        each: Returns what else determines the result of each prompt.
         **options: As for `run_batches`.
 
     Yields:
@@ -60,7 +59,7 @@ def cached_batches(
     if model.store is None:
         yield from compute()
         return
-    ids = checked_ids(model, prompts, options.get("new_tokens", 0))  # before weights are summed up
+    ids = checked_ids(model, prompts, options.get("new_tokens", 0))  # before the weights are hashed
     shared = {**settings, **_computed_with(model)}
     keys = [list(key) for key in zip(ids, each() if each else [None] * len(ids), strict=True)]
     alike: dict[str, list[int]] = {}
@@ -81,14 +80,14 @@ def cached_batches(
 def _spread(
     part: Sequence[int], tensors: Mapping[str, Tensor], alike: Mapping[int, Sequence[int]]
 ) -> tuple[list[int], dict[str, Tensor]]:
-    """Give the result of each row to all rows that are alike."""
+    """Copy the result of each row to its duplicates."""
     numbers = [number for number, row in enumerate(part) for _ in alike[row]]
     positions = [position for row in part for position in alike[row]]
     return positions, {name: tensor[numbers] for name, tensor in tensors.items()}
 
 
 def _computed_with(model: ModelWithSAEs) -> dict[str, Any]:
-    """Return model, machine and versions, as far as results depend on them."""
+    """Return the facts about model, machine and versions that results depend on."""
     return {
         "fingerprint": model.fingerprint,
         "dtype": str(model.lm.dtype),

@@ -1,4 +1,4 @@
-"""The SAEs of a model, by layer and width, each loaded when it is first asked for."""
+"""The SAEs of a model by layer and width, loaded on first access."""
 
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
@@ -9,28 +9,28 @@ from saif_helpers.model.saes import SAE, n_bytes
 
 
 class SAECollection(Mapping):
-    """The SAEs of a model by layer and width, each loaded when it is first asked for.
+    """The SAEs of a model by layer and width, loaded on first access.
 
-    ``saes[5]`` is layer 5's SAE of the width that every layer has, ``saes[5, 1024]`` the one that
-    is 1,024 latents wide. Keys, as of any mapping, are the pairs of layer and width.
+    ``saes[5]`` is layer 5's SAE of the default width, ``saes[5, 1024]`` the one with 1,024 latents.
+    The keys of the mapping are pairs of layer and width.
     """
 
     def __init__(
         self, loaders: Mapping[tuple[int, int], Callable[[], SAE]], most_bytes: int | None = None
     ) -> None:
-        """Take what loads the SAEs.
+        """Create the collection from loaders.
 
         Args:
-            loaders: A function for each layer and width that loads the SAE.
-            most_bytes: How much the loaded SAEs may weigh together. Beyond it the one that was not
-                used for longest is dropped, and loaded again when it is asked for. None: no limit.
+            loaders: Layer and width to a function that loads the SAE.
+            most_bytes: Maximum total size of the loaded SAEs. Beyond it the least recently used one
+                is dropped, and loaded again on its next access. None for no limit.
         """
         self._loaders = dict(sorted(loaders.items()))
         self._loaded: dict[tuple[int, int], SAE] = {}
         self._most_bytes = most_bytes
 
     def widths(self, layer: int) -> list[int]:
-        """List the widths (numbers of latents) of a layer's SAEs, smallest first."""
+        """Return the widths (numbers of latents) of a layer's SAEs, smallest first."""
         return [width for at, width in self._loaders if at == layer]
 
     @property
@@ -39,7 +39,7 @@ class SAECollection(Mapping):
         return sorted({layer for layer, _ in self._loaders})
 
     def default_width(self, layer: int) -> int:
-        """Return a layer's only width, or of several the one that most layers have.
+        """Return a layer's only width, or of several the most common among all layers.
 
         Raises:
             KeyError: If the layer has no SAE, or if several of its widths are equally common.
@@ -52,7 +52,7 @@ class SAECollection(Mapping):
         chosen = [width for width in widths if common[width] == best]
         if len(chosen) > 1:
             raise KeyError(
-                f"layer {layer} has the widths {widths}; ask for one: saes[{layer}, width]"
+                f"layer {layer} has the widths {widths}; choose one: saes[{layer}, width]"
             )
         return chosen[0]
 
@@ -60,14 +60,16 @@ class SAECollection(Mapping):
         """Return the SAE of a layer, or of a layer and a width."""
         parts = key if isinstance(key, tuple) else (key,)
         if len(parts) > 2 or any(isinstance(one, bool) for one in parts):
-            raise KeyError(f"saes[{key!r}] asked for; give a layer, or a layer and a width")
+            raise KeyError(
+                f"saes[{key!r}] is not a valid key; give a layer, or a layer and a width"
+            )
         layer, width = parts if len(parts) == 2 else (key, self.default_width(key))
         if (layer, width) not in self._loaders:
             raise KeyError(
                 f"no SAE of width {width} for layer {layer}; there are "
                 + ", ".join(f"saes[{at}, {wide}]" for at, wide in self._loaders)
             )
-        # Taken out and put back, so that the one not used for longest stands first.
+        # Reinserted, so that the least recently used one comes first.
         sae = self._loaded.pop((layer, width), None)
         if sae is None:
             sae = self._loaders[layer, width]()
@@ -85,7 +87,7 @@ class SAECollection(Mapping):
         return sum(map(n_bytes, self._loaded.values()))
 
     def __iter__(self) -> Iterator[tuple[int, int]]:
-        """Go through the pairs of layer and width."""
+        """Iterate over the pairs of layer and width."""
         return iter(self._loaders)
 
     def __len__(self) -> int:

@@ -1,4 +1,4 @@
-"""A language model together with its tokenizer and its SAEs."""
+"""A language model with its tokenizer and its SAEs."""
 
 import json
 from collections.abc import Mapping
@@ -10,6 +10,7 @@ from nnsight import Envoy, TransformersModel
 from transformers import PreTrainedTokenizerBase
 
 from saif_helpers._internal.checked import checked
+from saif_helpers._internal.errors import ArgumentError
 from saif_helpers._internal.types import Corpus, Remote, Style
 from saif_helpers._internal.warn import warn
 from saif_helpers.cache.entry import tensors_digest
@@ -17,7 +18,7 @@ from saif_helpers.cache.store import Store
 from saif_helpers.model.architecture import layers_path
 from saif_helpers.model.collection import SAECollection
 
-SAE_BYTES = 3 * 2**30  # of SAEs held at once, where they come from the Hub
+SAE_BYTES = 3 * 2**30  # maximum total size of SAEs from the Hub in memory
 TURN_ENDS = ("<end_of_turn>", "<|eot_id|>", "<|im_end|>")
 
 
@@ -29,18 +30,18 @@ class ModelWithSAEs:
     (4, 96, [0, 2])
 
     Attributes:
-        name: What the model is called in messages, tables and figures.
+        name: Name of the model in messages, tables and figures.
         lm: The model, wrapped by nnsight.
         tokenizer: Its tokenizer.
         n_layers: Number of decoder layers; layers are counted from 0.
         d_model: Width of the residual stream.
         saes: The SAEs, by layer (``saes[5]``) or by layer and width (``saes[5, 1024]``).
-        corpus: The shipped sentences that suit the model: ``"grammar"`` for the organism, which
-            knows no others, ``"natural"`` for all other models.
-        sae_paths: Where each SAE lies, by layer and width: repository and path, or folder.
-        remote: Where the model runs: False on this machine, True on NDIF, ``"local"`` on this
-            machine by way of everything that NDIF would be sent. The SAEs are always here.
-        store: Where finished captures and generations are kept, or None.
+        corpus: The matching shipped sentences: ``"grammar"`` for the organism, which knows no
+            others, ``"natural"`` for all other models.
+        sae_paths: Layer and width to the location of the SAE: repository and path, or folder.
+        remote: Where the model runs: False for this machine, True for NDIF, ``"local"`` for this
+            machine with the serialization of NDIF. The SAEs are always local.
+        store: Store for finished captures and generations, or None.
     """
 
     name: str
@@ -57,27 +58,28 @@ class ModelWithSAEs:
 
     @property
     def hf(self) -> torch.nn.Module:
-        """The transformers model itself, without nnsight around it."""
+        """The transformers model, without nnsight's wrapper."""
         return self.lm._module
 
     @property
     def fingerprint(self) -> str:
         """The sha256 sum of the model's weights and configuration.
 
-        It is worked out anew when PyTorch has counted a change of a tensor, or another tensor has
-        taken its place. A change by way of ``.data`` is not counted.
+        It is recomputed when a tensor was replaced, or modified according to PyTorch's version
+        counter. Changes through ``.data`` are not detected.
 
         Raises:
-            ValueError: If weights are not in memory, so that models cannot be told apart.
+            ValueError: If weights are not in memory, so that they cannot be hashed.
         """
         module = self.hf
         if any(weights.is_meta for weights in module.parameters()):
-            raise ValueError(
-                f"not all weights of {self.name} are in this machine's memory, so its results "
-                "cannot be kept apart from another model's; load it with store=None"
+            raise ArgumentError(
+                f"not all weights of {self.name} are in this machine's memory, so they cannot "
+                "be hashed to identify its results; load it with store=None",
+                "store",
             )
         config = json.loads(module.config.to_json_string(use_diff=False))
-        config.pop("_name_or_path", None)  # where it was loaded from is not what it is
+        config.pop("_name_or_path", None)  # the path does not identify the model
         weights = module.state_dict(keep_vars=True)
         state = [json.dumps(config, sort_keys=True)]
         for name, tensor in weights.items():
@@ -90,31 +92,31 @@ class ModelWithSAEs:
 
     @checked
     def layer(self, index: int) -> Envoy:
-        """Return a decoder layer; in a trace its ``.output`` is the residual stream after it.
+        """Return a decoder layer, whose ``.output`` in a trace is the residual stream after it.
 
         Raises:
             ValueError: If there is no such layer.
         """
         known = isinstance(index, int) and not isinstance(index, bool)
         if not known or not 0 <= index < self.n_layers:
-            raise ValueError(
-                f"layer {index!r} asked for; {self.name} has layers 0-{self.n_layers - 1}"
+            raise ArgumentError(
+                f"layer {index!r} given; {self.name} has layers 0-{self.n_layers - 1}", "layer"
             )
         return self.lm.get(layers_path(self.lm))[index]
 
     @property
     def device(self) -> torch.device:
-        """Where the model takes its input: its first weights, or the CPU where those are elsewhere.
+        """Device of the model's input: that of its first weights, or the CPU for meta weights.
 
-        Later layers may be on other devices (``device_map="auto"``), so what meets the residual
-        stream is moved to where that is.
+        Later layers may be on other devices (``device_map="auto"``), so tensors must be moved to
+        the device of the residual stream.
         """
         device = next(self.hf.parameters()).device
         return torch.device("cpu") if device.type == "meta" else device
 
     @property
     def stop_ids(self) -> list[int]:
-        """Token ids that end a generation: the end of the text or of the model's turn."""
+        """Token ids that end a generation: end of text or of turn."""
         configured = self.hf.generation_config.eos_token_id
         ids = {
             self.tokenizer.eos_token_id,
@@ -125,42 +127,43 @@ class ModelWithSAEs:
 
     @property
     def turn_end(self) -> str:
-        """The token that ends an answer: the chat template's, or the end of the text."""
+        """The token that ends an answer: the chat template's, or end of text."""
         known = self._turn_ends
         return known[0] if known and self.tokenizer.chat_template else self.tokenizer.eos_token
 
     @cached_property
     def _turn_ends(self) -> list[str]:
-        """Those of `TURN_ENDS` that the tokenizer knows; a vocabulary is long to make a dict of."""
+        """The known tokens of `TURN_ENDS`; cached, since building a vocabulary dict is slow."""
         return sorted(set(TURN_ENDS) & set(self.tokenizer.get_vocab()), key=TURN_ENDS.index)
 
     @property
     def styles(self) -> tuple[Style, ...]:
-        """The styles of prompts that the model knows; a base model has no chat template."""
+        """The prompt styles that the model supports; a base model has no chat template."""
         return ("chat", "plain") if self.tokenizer.chat_template else ("plain",)
 
     def warn_beyond_range(self, what: str) -> None:
-        """Warn that a result holds no number because the dtype is too narrow for it.
+        """Warn that a result is NaN because the residual stream overflows the dtype.
 
         Args:
-            what: What has become of which result, to begin the message with.
+            what: The consequence, which starts the message.
         """
         warn(
-            f"{what}: the residual stream of {self.name} went beyond {self.lm.dtype}. Steer less, "
+            f"{what}: the residual stream of {self.name} overflows {self.lm.dtype}. Steer less, "
             "or load the model with dtype=torch.bfloat16 or torch.float32",
         )
 
     def require_local(self, what: str) -> None:
-        """Refuse what needs the model's weights, or more than is worth sending, on this machine.
+        """Raise if the model is remote, for operations that need it on this machine.
 
         Args:
-            what: What was asked for, to begin the message with.
+            what: The operation, which starts the message.
 
         Raises:
             ValueError: If the model runs remotely.
         """
         if self.remote:
-            raise ValueError(
+            raise ArgumentError(
                 f"{what} needs the model on this machine; {self.name} has remote={self.remote!r}, "
-                "which serves capture, generate and log_probabilities; load it with remote=False"
+                "which supports capture, generate and log_probabilities; load it with remote=False",
+                "remote",
             )

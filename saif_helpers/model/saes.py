@@ -1,6 +1,6 @@
-"""What an SAE is here: SAE-Lens' own, or any object that encodes, decodes and has W_dec.
+"""The SAE protocol: SAE-Lens' SAEs, or any object with encode, decode and W_dec.
 
-This is the one file that reads SAE-Lens' configurations.
+Only this file reads SAE-Lens' configurations.
 """
 
 import re
@@ -14,41 +14,40 @@ from torch import Tensor
 from torch.nn import Module
 
 from saif_helpers._internal.checked import ALSO
+from saif_helpers._internal.errors import ArgumentError
 from saif_helpers.cache.entry import tensors_digest
 
 
 @runtime_checkable
 class SAE(Protocol):
-    """A sparse autoencoder of the residual stream: one of SAE-Lens, or an object of your own.
+    """A sparse autoencoder of the residual stream: one of SAE-Lens, or any custom object.
 
-    Its latents are active where they are above 0, and never negative. ``W_dec``, a tensor of shape
-    (latents, d_model), holds the directions that `decode` adds up, in residual-stream units.
+    Latents are non-negative, and active if positive. ``W_dec``, a tensor of shape (latents,
+    d_model), contains the decoder directions in residual-stream units.
     """
 
-    if TYPE_CHECKING:  # isinstance would not find it where PyTorch keeps parameters
+    if TYPE_CHECKING:  # isinstance does not find PyTorch parameters
         W_dec: Float[Tensor, "d_sae d_model"]
 
     def encode(self, residual: Tensor) -> Tensor:
-        """Return the activation of each latent; the last dimension is d_sae long."""
+        """Return the activation of each latent; the last dimension is d_sae."""
 
     def decode(self, latents: Tensor) -> Tensor:
-        """Return the reconstruction; the last dimension is d_model long."""
+        """Return the reconstruction; the last dimension is d_model."""
 
 
 def check_sae(sae: Any) -> None:
-    """Refuse what is no SAE.
-
-    Args:
-        sae: What was given for one.
+    """Raise if an object is not an SAE.
 
     Raises:
-        ValueError: If it has no ``encode``, ``decode`` or ``W_dec`` of two dimensions.
+        ValueError: If it has no ``encode``, ``decode`` or two-dimensional ``W_dec``.
     """
     W_dec = getattr(sae, "W_dec", None)
     if not isinstance(sae, SAE) or not isinstance(W_dec, Tensor) or W_dec.ndim != 2:
-        raise ValueError(
-            f"a {type(sae).__name__} given for an SAE; give an object with encode, decode and "
-            "W_dec, a tensor of shape (latents, d_model)"
+        raise ArgumentError(
+            f"a {type(sae).__name__} given as an SAE; give an object with encode, decode and "
+            "W_dec, a tensor of shape (latents, d_model)",
+            "sae",
         )
 
 
@@ -56,36 +55,36 @@ ALSO[SAE] = check_sae
 
 
 def n_latents(sae: SAE) -> int:
-    """Return how many latents an SAE has (d_sae)."""
+    """Return the number of latents of an SAE (d_sae)."""
     return sae.W_dec.shape[0]
 
 
 def input_width(sae: SAE) -> int:
-    """Return how wide the residual stream is that an SAE reads (d_model)."""
+    """Return the width of the residual stream that an SAE encodes (d_model)."""
     return sae.W_dec.shape[1]
 
 
 def n_bytes(sae: SAE) -> int:
-    """Return how many bytes an SAE's weights take; of an object of your own those of W_dec."""
+    """Return the size of an SAE's weights in bytes; for a custom object that of W_dec."""
     weights = sae.parameters() if isinstance(sae, Module) else [sae.W_dec]
     return sum(tensor.nbytes for tensor in weights)
 
 
 def sae_facts(sae: SAE) -> dict[str, Any]:
-    """Return what is known of an SAE: its widths, and what SAE-Lens' configuration says.
+    """Return the known facts about an SAE: its widths, and SAE-Lens' configuration.
 
     Args:
         sae: The SAE.
 
     Returns:
-        ``d_in``, ``d_sae``, and of an SAE of SAE-Lens the rest of its configuration.
+        ``d_in``, ``d_sae``, and for SAE-Lens' SAEs the rest of the configuration.
     """
     widths = {"d_in": input_width(sae), "d_sae": n_latents(sae)}
     return (sae.cfg.to_dict() if isinstance(sae, sae_lens.SAE) else {}) | widths
 
 
 def layer_of(sae: SAE) -> int | None:
-    """Return the layer whose residual stream an SAE was trained on, or None if it is not named.
+    """Return the layer whose residual stream an SAE was trained on, or None if unknown.
 
     Raises:
         ValueError: As `sae_layer`.
@@ -94,14 +93,11 @@ def layer_of(sae: SAE) -> int | None:
 
 
 def sae_digest(sae: SAE) -> str:
-    """Return a sum of an SAE, the same for equal ones.
-
-    Args:
-        sae: The SAE.
+    """Return a digest of an SAE, the same for equal SAEs.
 
     Returns:
-        The sha256 sum of its weights and configuration. What makes an object of your own is not
-        known, so it is equal to nothing: another number each time.
+        The sha256 sum of its weights and configuration. The state of a custom object is not known,
+        so its digest is different each time.
     """
     if isinstance(sae, sae_lens.SAE):
         return tensors_digest(sae.state_dict(), [type(sae).__name__, sae.cfg.to_dict()])
@@ -109,7 +105,7 @@ def sae_digest(sae: SAE) -> str:
 
 
 def neuronpedia_id(sae: SAE) -> str | None:
-    """Return what Neuronpedia calls an SAE, such as ``"gemma-2-2b/12-gemmascope-res-16k"``."""
+    """Return the Neuronpedia id of an SAE, such as ``"gemma-2-2b/12-gemmascope-res-16k"``."""
     return _metadata(sae_facts(sae)).get("neuronpedia_id")
 
 
@@ -118,16 +114,15 @@ def _metadata(cfg: Mapping) -> Mapping:
 
 
 def sae_layer(cfg: Mapping) -> int | None:
-    """Read from an SAE's configuration the layer whose residual stream it was trained on.
+    """Return the layer whose residual stream an SAE was trained on, from its configuration.
 
-    The stream before layer N + 1 is the stream after layer N.
+    ``hook_resid_pre`` of layer N + 1 is ``hook_resid_post`` of layer N.
 
     Args:
-        cfg: The SAE-Lens configuration as a dictionary (of ``cfg.json``, or `sae_facts`).
+        cfg: The SAE-Lens configuration as a dictionary (from ``cfg.json`` or `sae_facts`).
 
     Returns:
-        The layer after which the residual stream is read, or None if the configuration names no
-        hook.
+        The layer after which the residual stream is read, or None if there is no hook name.
 
     Raises:
         ValueError: If the hook is not the residual stream after a layer.
@@ -136,31 +131,33 @@ def sae_layer(cfg: Mapping) -> int | None:
     if hook is None:
         return None
     if hook == "blocks.0.hook_resid_pre":
-        raise ValueError(
-            f"the SAE reads {hook!r}, the embedding, which comes before all layers; give an SAE of "
-            "the residual stream after a layer"
+        raise ArgumentError(
+            f"the SAE reads {hook!r}, the embedding, which precedes all layers; give an SAE of "
+            "the residual stream after a layer",
+            "sae",
         )
     found = re.fullmatch(
         r"blocks\.(\d+)\.hook_resid_(post|pre)|(?:model\.)?layers\.(\d+)(?:\.output)?", hook
     )
     if found is None:
-        raise ValueError(
+        raise ArgumentError(
             f"the SAE reads {hook!r}; only the residual stream after a layer is supported, "
-            "as blocks.N.hook_resid_post, blocks.N.hook_resid_pre or model.layers.N"
+            "as blocks.N.hook_resid_post, blocks.N.hook_resid_pre or model.layers.N",
+            "sae",
         )
     return int(found[1] or found[3]) - (found[2] == "pre")
 
 
 def sae_input(sae: SAE, residual: Float[Tensor, "*rows d_model"]) -> Float[Tensor, "*rows d_model"]:
-    """Return residual stream as an SAE was trained on it.
+    """Return the residual stream as the SAE's training saw it.
 
     Args:
         sae: The SAE.
         residual: Residual stream.
 
     Returns:
-        The stream itself; without the mean of its entries for an SAE that TransformerLens' centred
-        weights were used for (those of GPT-2). Such a model ignores that mean.
+        The stream itself; centred (mean over entries subtracted) for an SAE trained with
+        TransformerLens' centred weights, such as those of GPT-2. Such models ignore the mean.
     """
     loading = _metadata(sae_facts(sae)).get("model_from_pretrained_kwargs") or {}
     if loading.get("center_writing_weights"):
@@ -169,79 +166,84 @@ def sae_input(sae: SAE, residual: Float[Tensor, "*rows d_model"]) -> Float[Tenso
 
 
 def check_latents(sae: SAE, latents: Any, rows: tuple[int, ...]) -> None:
-    """Check what an SAE's ``encode`` returned.
+    """Validate the result of an SAE's ``encode``.
 
     Args:
         sae: The SAE.
-        latents: What it returned.
-        rows: The shape of what it was given, without the last dimension.
+        latents: The result.
+        rows: The shape of its input, without the last dimension.
 
     Raises:
-        ValueError: If it is not one activation for each latent, or some are negative.
+        ValueError: If it is not one activation for each latent, or an activation is negative.
     """
     wanted = (*rows, n_latents(sae))
     if not isinstance(latents, Tensor) or latents.shape != wanted:
         got = tuple(latents.shape) if isinstance(latents, Tensor) else type(latents).__name__
-        raise ValueError(
-            f"the SAE's encode returned {got}; it has to return a tensor of shape {wanted}, an "
-            "activation for each latent"
+        raise ArgumentError(
+            f"the SAE's encode returned {got}; it must return a tensor of shape {wanted}, an "
+            "activation for each latent",
+            "sae",
         )
     if not isinstance(sae, sae_lens.SAE) and (latents < 0).any():
-        raise ValueError(
-            f"the {type(sae).__name__} gave negative activations, and a latent counts as active "
-            "where it is above 0; give an SAE whose latents are never negative"
+        raise ArgumentError(
+            f"the {type(sae).__name__} returned negative activations, but latents are active only "
+            "above 0; give an SAE whose latents are never negative",
+            "sae",
         )
 
 
 def check_input_scale(sae: SAE) -> None:
-    """Check that an SAE scales its input by itself, and that its latents are active or not.
+    """Raise if an SAE needs its input scaled, or can have negative latents.
 
     Args:
         sae: The SAE.
 
     Raises:
-        ValueError: If the scale is a constant that is not folded into the SAE's weights; the SAE
-            would encode the residual stream without it. If the SAE's latents can be negative, or it
-            is no SAE.
+        ValueError: If the SAE was trained on scaled input and the constant scale is not folded into
+            its weights, its latents can be negative, or it is not an SAE.
     """
     check_sae(sae)
     if not isinstance(sae, sae_lens.SAE):
         return
     if sae.cfg.architecture() == "abstopk":
-        raise ValueError(
-            "the SAE is an AbsTopK SAE, whose latents can be negative: half of what is active "
-            "would count nowhere here, since a latent is active where it is above 0; give an SAE "
-            "whose latents are never negative"
+        raise ArgumentError(
+            "the SAE is an AbsTopK SAE, whose latents can be negative, but latents are active only "
+            "above 0; give an SAE whose latents are never negative",
+            "sae",
         )
     if sae.cfg.normalize_activations == "expected_average_only_in":
         check_decoder_units(sae)
 
 
 def check_decoder_units(sae: SAE) -> None:
-    """Check that an activation times a row of W_dec is in residual-stream units.
+    """Raise unless an activation times a row of W_dec is in residual-stream units.
 
-    It is when the SAE reads the residual stream as it is. Subtracting b_dec from the input
-    (``apply_b_dec_to_input``) changes what is encoded, not the decoder, and is allowed.
+    It is if the SAE encodes the unscaled residual stream. Subtracting b_dec from the input
+    (``apply_b_dec_to_input``) affects only the encoder and is allowed.
 
     Args:
         sae: The SAE.
 
     Raises:
-        ValueError: If the SAE normalises its input or rescales activations by the decoder's norm
+        ValueError: If the SAE normalises its input or rescales activations by the decoder's norm,
             and this is not folded into its weights.
     """
     if not isinstance(sae, sae_lens.SAE):
         return
     if sae.cfg.normalize_activations != "none":
-        raise ValueError(
+        raise ArgumentError(
             f"the SAE normalises its input ({sae.cfg.normalize_activations!r}), so W_dec is not in "
             "residual-stream units; fold a constant scale into the weights first "
             "(sae.fold_activation_norm_scaling_factor); a scale that differs from token to token "
-            "cannot be folded"
+            "cannot be folded",
+            "sae",
         )
     if sae.cfg.reshape_activations != "none":
-        raise ValueError(f"the SAE reads {sae.cfg.reshape_activations!r}, not the residual stream")
+        raise ArgumentError(
+            f"the SAE reads {sae.cfg.reshape_activations!r}, not the residual stream", "sae"
+        )
     if getattr(sae.cfg, "rescale_acts_by_decoder_norm", False):
-        raise ValueError(
-            "the SAE rescales activations by the norm of W_dec; call sae.fold_W_dec_norm() first"
+        raise ArgumentError(
+            "the SAE rescales activations by the norm of W_dec; call sae.fold_W_dec_norm() first",
+            "sae",
         )

@@ -1,4 +1,4 @@
-"""Batches of tokens: rendered prompts, tokenised and padded on the left."""
+"""Tokenisation of rendered prompts, with padding on the left."""
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from weakref import WeakKeyDictionary
@@ -9,12 +9,14 @@ from torch import Tensor
 from torch.nn.utils.rnn import pad_sequence
 from transformers import PreTrainedTokenizerBase
 
+from saif_helpers._internal.errors import ArgumentError
+
 Prompt = str | Sequence[int]
 """A rendered prompt, or the token ids of one."""
 REPLACEMENT = "\ufffd"
-"""What a tokenizer decodes a part of a character to."""
+"""The character that a tokenizer decodes an incomplete character to."""
 AT_ONCE = 256
-"""Prompts tokenised together: the tokenizer's record of one takes several times its ids."""
+"""Number of prompts per tokenizer call, which limits the memory of its intermediate results."""
 
 
 def tokenize(
@@ -28,11 +30,11 @@ def tokenize(
 
     Returns:
         ``input_ids``, ``attention_mask`` (0 on padding) and ``position_ids`` (0 on a prompt's first
-        token whatever the padding), so that a batch gives what its members give one by one.
+        token regardless of padding), so that results do not depend on padding.
 
     Raises:
-        ValueError: If a prompt is empty or lacks the beginning-of-sequence token that the model's
-            prompts begin with. A chat prompt needs none where the chat template writes none.
+        ValueError: If a prompt is empty or lacks the beginning-of-sequence token. A chat prompt
+            does not need it if the chat template does not write it.
     """
     return pad(token_ids(prompts, tokenizer), tokenizer)
 
@@ -41,7 +43,7 @@ def token_ids(prompts: Sequence[Prompt], tokenizer: PreTrainedTokenizerBase) -> 
     """Return the token ids of each rendered prompt, without padding.
 
     Args:
-        prompts: Rendered prompts; what is token ids already stays as it is.
+        prompts: Rendered prompts; token ids are returned unchanged.
         tokenizer: The model's tokenizer.
 
     Returns:
@@ -55,9 +57,10 @@ def token_ids(prompts: Sequence[Prompt], tokenizer: PreTrainedTokenizerBase) -> 
         if prompt and not isinstance(prompt, str):
             continue
         if not prompt or not (prompt.startswith(bos) or _opens_a_chat(prompt, tokenizer)):
-            raise ValueError(
-                f"the prompt {prompt[:60]!r} does not begin with {tokenizer.bos_token!r}; "
-                "make it with prompts.render or prompts.make_pairs"
+            raise ArgumentError(
+                f"the prompt {prompt[:60]!r} does not start with {tokenizer.bos_token!r}; "
+                "create it with prompts.render or prompts.make_pairs",
+                "prompts",
             )
     ids = [[] if isinstance(prompt, str) else list(prompt) for prompt in prompts]
     texts = [row for row, prompt in enumerate(prompts) if isinstance(prompt, str)]
@@ -70,25 +73,25 @@ def token_ids(prompts: Sequence[Prompt], tokenizer: PreTrainedTokenizerBase) -> 
 
 
 def _opens_a_chat(prompt: str, tokenizer: PreTrainedTokenizerBase) -> bool:
-    """Return whether a prompt begins as the chat template does, where that writes no BOS."""
+    """Return whether a prompt starts like the chat template, if that writes no BOS."""
     return prompt.startswith(_looked_up(tokenizer, "openings", _openings))
 
 
 def markers(tokenizer: PreTrainedTokenizerBase) -> tuple[str, ...]:
-    """Return the tokens that no text of a user's may hold, since they mark turns.
+    """Return the tokens that a user's text must not contain, since they mark turns.
 
     Args:
         tokenizer: The tokenizer.
 
     Returns:
-        Its special tokens, and those of its added ones that its chat template writes.
+        Its special tokens, and the added tokens that its chat template writes.
     """
     return _looked_up(tokenizer, "markers", _markers)
 
 
 _KNOWN: WeakKeyDictionary = WeakKeyDictionary()
-"""What was looked up in a tokenizer, since a list of thousands of added tokens is made anew at each
-look, and as what it was looked up: tokens may be added later, and a template exchanged."""
+"""Cache of facts about tokenizers, since listing thousands of added tokens is slow. Entries include
+the tokenizer's state, since tokens and the template can change."""
 
 
 def _looked_up(
@@ -108,13 +111,13 @@ def _markers(tokenizer: PreTrainedTokenizerBase) -> tuple[str, ...]:
     return tuple(
         str(token)
         for token in tokenizer.added_tokens_decoder.values()
-        # Turn markers may be listed as not special, and so may plain line breaks.
+        # Turn markers may be marked as not special, like plain line breaks.
         if token.special or (str(token).strip() and str(token) in template)
     )
 
 
 def _openings(tokenizer: PreTrainedTokenizerBase) -> tuple[str, ...]:
-    """Return what a chat may begin with: the template's opening, another of the added tokens."""
+    """Return how a chat may start: with the template's opening or another added token."""
     if not tokenizer.chat_template:
         return ()
     message = {"role": "user", "content": "text"}
@@ -127,7 +130,7 @@ def _openings(tokenizer: PreTrainedTokenizerBase) -> tuple[str, ...]:
 def pad(
     sequences: Sequence[Sequence[int]], tokenizer: PreTrainedTokenizerBase
 ) -> dict[str, Int[Tensor, "prompts tokens"]]:
-    """Make one batch of token ids, padded on the left.
+    """Pad token ids on the left to one batch.
 
     Args:
         sequences: Token ids of each prompt, from `token_ids`.
@@ -147,18 +150,18 @@ def pad(
 def without_bos(
     tokens: Mapping[str, Int[Tensor, "prompts tokens"]], tokenizer: PreTrainedTokenizerBase
 ) -> Bool[Tensor, "prompts tokens"]:
-    """Mark the tokens that count: neither padding nor the beginning of the sequence.
+    """Return a mask of the tokens that are neither padding nor the beginning of the sequence.
 
     SAEs such as Gemma Scope's were not trained on the beginning-of-sequence token, whose residual
-    stream is unlike any other, so it is left out of every statistic. Only the first token is the
-    beginning: in some models (SmolLM2, Qwen) the same token opens every turn of a chat.
+    stream is an outlier, so it is excluded from every statistic. Only the first token is excluded:
+    in some models (SmolLM2, Qwen) the same token starts every turn of a chat.
 
     Args:
         tokens: A batch from `tokenize`.
         tokenizer: The model's tokenizer.
 
     Returns:
-        True where a token counts.
+        True for tokens that count.
     """
     return without_first(tokens, tokenizer.bos_token_id)
 
@@ -166,14 +169,14 @@ def without_bos(
 def without_first(
     tokens: Mapping[str, Int[Tensor, "prompts tokens"]], bos_token_id: int | None
 ) -> Bool[Tensor, "prompts tokens"]:
-    """Mark tokens like `without_bos`, given the id of the beginning-of-sequence token.
+    """Return the mask of `without_bos`, given the id of the beginning-of-sequence token.
 
     Args:
         tokens: A batch from `tokenize`.
-        bos_token_id: The id; None where the model has no such token.
+        bos_token_id: The id; None if the model has no such token.
 
     Returns:
-        True where a token counts.
+        True for tokens that count.
     """
     mask = tokens["attention_mask"].bool()
     if bos_token_id is None:
@@ -184,15 +187,14 @@ def without_first(
 def whole_characters(
     ids: Sequence[int], tokenizer: PreTrainedTokenizerBase
 ) -> list[tuple[str, range]]:
-    """Decode tokens one by one, those that are parts of one character together.
+    """Decode tokens one by one, merging those of one character.
 
     Args:
         ids: Token ids of a text.
         tokenizer: Their tokenizer.
 
     Returns:
-        Pieces of text and the places of the tokens that they are made of; all together they are the
-        decoded text.
+        Pieces of text with the positions of their tokens; joined, they are the decoded text.
     """
     pieces, decoded, start = [], "", 0
     for end in range(1, len(ids) + 1):
@@ -205,29 +207,30 @@ def whole_characters(
 
 
 def order_by_length(sequences: Sequence[Sequence[int]]) -> list[int]:
-    """Return the indices of sequences, the shortest first; of equal ones the earlier first."""
+    """Return the indices of sequences sorted by length; ties keep their order."""
     return sorted(range(len(sequences)), key=lambda index: (len(sequences[index]), index))
 
 
 def batches(
     prompts: Sequence[Prompt], tokenizer: PreTrainedTokenizerBase, batch_size: int
 ) -> Iterator[tuple[list[int], dict[str, Int[Tensor, "rows tokens"]]]]:
-    """Split prompts into tokenised batches of like length, the longest last.
+    """Split prompts into tokenised batches sorted by length, the longest last.
 
     Args:
         prompts: Rendered prompts.
         tokenizer: The model's tokenizer.
-        batch_size: Largest number of prompts in a batch.
+        batch_size: Maximum number of prompts in a batch.
 
     Yields:
         The indices of the batch's prompts in `prompts`, and the batch from `tokenize`.
 
     Raises:
-        ValueError: If there is no prompt or the batch size is not positive.
+        ValueError: If there are no prompts or the batch size is not positive.
     """
     if not prompts or batch_size < 1:
-        raise ValueError(
-            f"{len(prompts)} prompts and batch_size={batch_size} given; give at least one of each"
+        raise ArgumentError(
+            f"{len(prompts)} prompts and batch_size={batch_size} given; give at least one of each",
+            "batch_size" if prompts else "prompts",
         )
     ids = token_ids(prompts, tokenizer)
     order = order_by_length(ids)

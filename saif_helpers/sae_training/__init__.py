@@ -1,7 +1,7 @@
-"""SAEs for any causal language model: it writes its own text, is read, and its SAEs are trained.
+"""Training of SAEs for any causal language model, on text that the model writes itself.
 
-Three stations, each of which can be stopped and continues where it was: `texts` (what the model
-reads), `streams` (its residual stream at every token, on disk) and `training` (SAE-Lens' trainer).
-`measure` says how good the SAEs are on text that they were not trained on, `recipe` holds all
-choices, and ``python -m saif_helpers.sae_training`` (``make saes``) runs everything.
+Three resumable steps: `texts` (the training text), `streams` (the residual stream at every token,
+on disk) and `training` (SAE-Lens' trainer). `measure` evaluates the SAEs on held-out text, `recipe`
+contains all hyperparameters, and ``python -m saif_helpers.sae_training`` (``make saes``) runs
+everything.
 """

@@ -1,7 +1,7 @@
 """Train SAEs for any causal language model: ``make saes MODEL=smollm2-135m-instruct``.
 
-Stopped at any moment and started again with the same options, it continues where it was. The SAEs
-are then loaded with ``saif.load(MODEL, saes=Path("saes/MODEL/saes"))``.
+If interrupted and started again with the same options, it resumes. Load the SAEs with
+``saif.load(MODEL, saes=Path("saes/MODEL/saes"))``.
 """
 
 import argparse
@@ -29,7 +29,7 @@ def main() -> None:
         recipe.saes, tokens=arguments.tokens, k=arguments.k, batch_size=arguments.batch_size
     )
     width = arguments.width or 4 * model.d_model
-    name = Path(model.name).name  # of a repository or folder, its last part
+    name = Path(model.name).name  # the last part of a repository or folder
     folder = arguments.out or Path("saes") / name
     training = Training(
         load=load,
@@ -53,7 +53,7 @@ def main() -> None:
 
 
 def spread(n_layers: int) -> list[int]:
-    """Return up to eight layers at even distances, the first and the last among them."""
+    """Return up to eight evenly spaced layers, including the first and the last."""
     steps = min(SPREAD, n_layers)
     return sorted({round(step * (n_layers - 1) / max(1, steps - 1)) for step in range(steps)})
 

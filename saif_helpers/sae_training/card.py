@@ -1,4 +1,4 @@
-"""The model card of trained SAEs: text, training, quality, written from what was recorded."""
+"""The model card of trained SAEs, generated from their records: text, training, quality."""
 
 import json
 from collections import Counter
@@ -62,10 +62,10 @@ COLUMNS = {
 
 
 def quality_rows(folder: Path) -> list[dict]:
-    """Read what was measured of each SAE, in the order of layers.
+    """Read the measurements of each SAE, sorted by layer.
 
     Args:
-        folder: The folder of a training, see `run.Training`.
+        folder: The folder of a training run, see `run.Training`.
 
     Returns:
         A row for each SAE.
@@ -76,10 +76,10 @@ def quality_rows(folder: Path) -> list[dict]:
 
 
 def text_summary(folder: Path) -> dict[str, dict[str, int]]:
-    """Count the texts of each kind, for training and for measuring.
+    """Count the texts of each kind, for training and for evaluation.
 
     Args:
-        folder: The folder of a training.
+        folder: The folder of a training run.
 
     Returns:
         Use to kind to number of texts.
@@ -92,13 +92,13 @@ def text_summary(folder: Path) -> dict[str, dict[str, int]]:
 
 
 def alike_but_for_text(rows: list[dict]) -> list[dict]:
-    """Return the SAEs that differ in nothing but the amount of their text.
+    """Return the SAEs that differ only in the amount of text.
 
     Args:
         rows: From `quality_rows`.
 
     Returns:
-        Their rows; none where no SAE was trained on less text (``make saes ARGS="--curve LAYER"``).
+        Their rows; empty if no SAE was trained on less text (``make saes ARGS="--curve LAYER"``).
     """
     fewer = {(row["layer"], row["width"]) for row in rows if row["sae"].startswith("parts-")}
     return [
@@ -109,14 +109,14 @@ def alike_but_for_text(rows: list[dict]) -> list[dict]:
 
 
 def text_curve(rows: list[dict]) -> pd.DataFrame:
-    """Tabulate what more text did to SAEs that are alike in everything else.
+    """Tabulate the quality of SAEs by amount of text, all else being equal.
 
     Args:
         rows: From `alike_but_for_text`, all measured on the same held-out text; or the ``curve`` of
             a shipped ``quality.json``.
 
     Returns:
-        A row for each amount of text, by its tokens, with three numbers of the SAE's quality.
+        A row for each number of tokens, with three measures of the SAE's quality.
     """
     columns = {
         "n_dead_tokens": "tokens of text",
@@ -129,13 +129,13 @@ def text_curve(rows: list[dict]) -> pd.DataFrame:
 
 
 def missed_bars(rows: list[dict]) -> dict[str, list[str]]:
-    """Return which SAEs miss which of the bars; the control is not held to them.
+    """Return which SAEs miss which thresholds, except the control.
 
     Args:
         rows: From `quality_rows`.
 
     Returns:
-        SAE to what is missed, none for those that meet all.
+        SAE to the thresholds it misses, without SAEs that meet all.
     """
     last = max(row["layer"] for row in rows)
     found = {}
@@ -154,7 +154,7 @@ def missed_bars(rows: list[dict]) -> dict[str, list[str]]:
 
 
 def _bars(rows: list[dict]) -> str:
-    """Write the bars, and what misses them."""
+    """Return the section on the thresholds and the SAEs that miss them."""
     missed = [f"{sae} ({', '.join(what)})" for sae, what in missed_bars(rows).items()]
     return BARS.format(
         recovered=LEAST_RECOVERED,
@@ -166,7 +166,7 @@ def _bars(rows: list[dict]) -> str:
 
 
 def model_card(name: str, rows: list[dict], texts: dict[str, dict[str, int]]) -> str:
-    """Write the card.
+    """Return the model card.
 
     Args:
         name: Name of the model.
@@ -199,6 +199,6 @@ def model_card(name: str, rows: list[dict], texts: dict[str, dict[str, int]]) ->
 
 
 def _markdown(frame: pd.DataFrame) -> str:
-    """Write a table in Markdown."""
+    """Return a table in Markdown."""
     rows = [list(frame.columns), ["---"] * len(frame.columns), *frame.astype(str).values.tolist()]
     return "\n".join("| " + " | ".join(row) + " |" for row in rows) + "\n"

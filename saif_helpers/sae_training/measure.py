@@ -1,8 +1,8 @@
-"""How good a trained SAE is, on text that it was not trained on and at the read-out token.
+"""Evaluation of a trained SAE on held-out text and at the read-out token.
 
-The beginning of the sequence is left out of every number but one: its residual stream is a hundred
-times as long as all others and the same in every text, so that it rules an explained variance that
-counts it.
+All measures but one exclude the beginning of the sequence: its residual stream has a norm a hundred
+times as large as all others and is the same in every text, so that it would dominate the explained
+variance.
 """
 
 from collections.abc import Sequence
@@ -22,26 +22,26 @@ from saif_helpers.model.model import ModelWithSAEs
 from saif_helpers.prompts import make_pairs
 
 N_SENTENCES = 2
-"""Validation sentences for each instruction, at whose read-out token SAEs are measured."""
+"""Number of validation sentences per instruction for the measures at the read-out token."""
 
 
 @dataclass(frozen=True)
 class SAEQuality:
-    """How good an SAE is.
+    """Quality of an SAE.
 
     Attributes:
         layer: The layer.
         width: Number of latents.
-        n_tokens: Tokens of held-out text, without the beginnings.
-        explained_variance: Share of the variance explained on them, 1 being all.
-        explained_variance_with_first: The same with the beginnings counted.
+        n_tokens: Number of tokens of held-out text, without beginnings of sequences.
+        explained_variance: Share of the variance explained on them.
+        explained_variance_with_first: The same with beginnings of sequences.
         l0: Mean number of active latents.
         loss: Cross-entropy of the model's next token there, in nats.
-        loss_recovered: Share of the loss lost by zeroing the stream that the SAE keeps.
-        n_prompts: Prompts with an instruction.
+        loss_recovered: Share of the loss increase under zero ablation that the SAE avoids.
+        n_prompts: Number of prompts with an instruction.
         explained_variance_read_out: Share of the variance explained at their last token.
         l0_read_out: Mean number of active latents there.
-        n_dead_tokens: Tokens on which latents were looked for that are never active.
+        n_dead_tokens: Number of tokens used to find dead latents.
         dead: Share of latents that are active on none of these.
     """
 
@@ -71,10 +71,10 @@ def sae_quality(
 
     Args:
         model: The model and its SAEs.
-        texts: Rendered texts that the SAE was not trained on.
+        texts: Rendered held-out texts.
         layer: The layer.
         width: Number of latents.
-        seen: Residual stream of much text, trained on or not, to look for dead latents.
+        seen: Residual stream of a large text, to find dead latents.
 
     Returns:
         The measurements.
@@ -109,10 +109,10 @@ def sae_quality(
 
 
 def read_out_prompts(model: ModelWithSAEs) -> list[str]:
-    """Return prompts with the shipped instructions, about validation sentences.
+    """Return prompts with the shipped instructions and validation sentences.
 
     Args:
-        model: The prompts suit its corpus and are rendered for it.
+        model: The model, for its corpus and chat template.
 
     Returns:
         `N_SENTENCES` prompts for each instruction and each position of the wording.

@@ -1,4 +1,4 @@
-"""What is trained and on how much: every choice of the SAE training in one place.
+"""Hyperparameters of the SAE training.
 
 The defaults are those of the SAEs that ship for SmolLM2: on two cores, text and capture took 32
 minutes, fourteen SAEs 55 minutes, and measuring them 21.
@@ -12,20 +12,19 @@ class TextRecipe:
     """The text that a model writes for its SAEs.
 
     Attributes:
-        parts: Number of parts; each is written, and kept, on its own.
-        requests: Requests in a part, sampled from the model's own user turn.
-        request_tokens: Most tokens of a request.
+        parts: Number of parts; each is written and stored separately.
+        requests: Number of requests per part, sampled from the model's user turn.
+        request_tokens: Maximum number of tokens of a request.
         answered: Share of the requests that the model answers.
-        answer_tokens: Most tokens of such an answer.
-        asked: Prompts with an instruction wording of the book, for each request.
-        asked_answered: Share of the requests for which one such prompt is answered too.
-        asked_tokens: Most tokens of such an answer.
-        temperature: Temperature of the answers; requests are drawn at 1.
-        read_out: Times that the last token of a prompt counts: one token of many, and the one
-            that latents are read from.
-        held_out: Parts written besides, for measuring only.
+        answer_tokens: Maximum number of tokens of such an answer.
+        asked: Number of prompts with a wording of the book's instructions, per request.
+        asked_answered: Number of such prompts that are answered, as a share of the requests.
+        asked_tokens: Maximum number of tokens of such an answer.
+        temperature: Temperature of the answers; requests are sampled at 1.
+        read_out: Weight of the last token of a prompt, the read-out token.
+        held_out: Number of additional parts for evaluation.
 
-    More parts can be added to a text later: a part depends on its own name and the seed alone.
+    Parts can be added later: a part depends only on its name and the seed.
     """
 
     parts: int = 7
@@ -42,28 +41,28 @@ class TextRecipe:
 
     @property
     def training_parts(self) -> list[str]:
-        """Names of the parts that SAEs are trained on."""
+        """Names of the parts for training."""
         return [f"part_{number:03}" for number in range(self.parts)]
 
     @property
     def held_out_parts(self) -> list[str]:
-        """Names of the parts that they are measured on."""
+        """Names of the parts for evaluation."""
         return [f"held_out_{number:03}" for number in range(self.held_out)]
 
 
 @dataclass(frozen=True)
 class SAERecipe:
-    """The training of SAEs.
+    """Hyperparameters of the training.
 
     Attributes:
         width: Number of latents (d_sae); None for four times d_model.
         final_layer_widths: Further widths for the final layer.
         k: Mean number of active latents for a token.
-        tokens: Tokens seen in training; the captured tokens are read in a new order in each pass.
-        batch_size: Tokens in a step.
-        learning_rate: Peak of the schedule.
-        frozen_decoder: Whether the decoder directions stay random: the control that a trained SAE
-            has to beat (arXiv:2602.14111).
+        tokens: Number of training tokens; captured tokens are reshuffled in each epoch.
+        batch_size: Tokens per step.
+        learning_rate: Peak learning rate.
+        frozen_decoder: Whether the decoder directions stay random, as a control
+            (arXiv:2602.14111).
     """
 
     width: int | None = None
@@ -82,7 +81,7 @@ class Recipe:
     Attributes:
         text: The text.
         saes: The training.
-        seed: Seed of the text, of the initial weights and of the order of the tokens.
+        seed: Seed of the text, the initial weights and the order of the tokens.
     """
 
     text: TextRecipe = field(default_factory=TextRecipe)

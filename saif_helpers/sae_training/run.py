@@ -1,7 +1,7 @@
-"""The whole training of a model's SAEs, in steps that continue where they were stopped.
+"""The whole training of a model's SAEs, in resumable steps.
 
-On a CPU several processes of one thread each share the work: they do more than one process with as
-many threads, and a part's result does not depend on how many there are.
+On a CPU, several single-threaded processes share the work: they are faster than one process with
+several threads, and results do not depend on their number.
 """
 
 import json
@@ -16,6 +16,7 @@ from pathlib import Path
 import torch
 from tqdm import tqdm
 
+from saif_helpers._internal.errors import FileContentError
 from saif_helpers.hub.download import local_sae
 from saif_helpers.hub.gguf_files import sha256_of
 from saif_helpers.hub.loading import load
@@ -28,7 +29,7 @@ from saif_helpers.sae_training.texts import given_parts, read_texts, save_texts,
 from saif_helpers.sae_training.training import train_sae
 
 N_TEXTS = 24
-"""Texts of the held-out parts that SAEs are measured on, spread over their kinds."""
+"""Number of held-out texts for evaluation, spread over their kinds."""
 
 
 @dataclass(frozen=True)
@@ -38,9 +39,9 @@ class Job:
     Attributes:
         layer: The layer.
         width: Number of latents.
-        seed: Seed of the weights and of the order.
+        seed: Seed of the weights and the order of tokens.
         frozen_decoder: Whether the decoder directions stay random.
-        parts: Parts of the text that it is trained on, the first ones; None for all.
+        parts: Number of parts of the text to train on, from the first on; None for all.
     """
 
     layer: int
@@ -51,7 +52,7 @@ class Job:
 
     @property
     def folder(self) -> str:
-        """Where it is saved, below the training's folder: other seeds and the control apart."""
+        """Its folder below the training's; other seeds and the control have their own."""
         group = "frozen" if self.frozen_decoder else f"seed-{self.seed}" if self.seed else "saes"
         group = group if self.parts is None else f"parts-{self.parts}"
         return f"{group}/layer_{self.layer}_width_{self.width}"
@@ -59,15 +60,15 @@ class Job:
 
 @dataclass(frozen=True)
 class Training:
-    """A model whose SAEs are trained, and where.
+    """A training run: the model, the recipe and the folder.
 
     Attributes:
-        load: Loads the model without SAEs; a function that another process can import.
+        load: Picklable function that loads the model without SAEs.
         recipe: Text and training.
-        folder: Gets ``texts``, ``streams`` (which may be deleted afterwards) and the SAEs.
+        folder: Folder for ``texts``, ``streams`` (which may be deleted afterwards) and the SAEs.
         model_name: Name of the model, for the SAEs' metadata.
-        text: A text file of the reader's, in place of text that the model writes.
-        device: Where to run the model and train.
+        text: A text file to use in place of text written by the model.
+        device: Device of model and training.
     """
 
     load: Callable[[], ModelWithSAEs]
@@ -79,11 +80,11 @@ class Training:
 
     @property
     def parts(self) -> list[str]:
-        """Names of the parts of the text, those for measuring last."""
+        """Names of the parts of the text, those for evaluation last."""
         return [*self.recipe.text.training_parts, *self.recipe.text.held_out_parts]
 
     def text_file(self, part: str) -> Path:
-        """Return where a part of the text lies."""
+        """Return the file of a part of the text."""
         return self.folder / "texts" / f"{part}.jsonl"
 
 
@@ -92,7 +93,7 @@ def load_without_saes(name: str, device: str) -> ModelWithSAEs:
 
     Args:
         name: A name that `load` knows, a repository, a folder or a GGUF file.
-        device: Where to put it.
+        device: The device.
 
     Returns:
         The model, without SAEs and without a store.
@@ -101,15 +102,15 @@ def load_without_saes(name: str, device: str) -> ModelWithSAEs:
 
 
 def run(training: Training, jobs: Sequence[Job], workers: int | None = None) -> None:
-    """Write the text, capture it and train the SAEs, as far as that is not done yet.
+    """Write the text, capture it and train the SAEs, skipping finished steps.
 
     Args:
         training: The training.
         jobs: The SAEs.
-        workers: Processes; by default one for each core of a CPU, one on a GPU.
+        workers: Number of processes; by default one per CPU core, one on a GPU.
 
     Raises:
-        ValueError: If the folder holds the work of another recipe.
+        ValueError: If the folder contains text of another recipe or model.
     """
     claim(training)
     workers = workers or (1 if training.device != "cpu" else os.cpu_count() or 1)
@@ -121,10 +122,10 @@ def run(training: Training, jobs: Sequence[Job], workers: int | None = None) -> 
 
 
 def claim(training: Training) -> None:
-    """Note in the folder what its text is made by, or check that it is what is noted there.
+    """Record the recipe of the text in the folder, or compare it with the record.
 
     Raises:
-        ValueError: If it is not.
+        ValueError: If they differ.
     """
     noted = training.folder / "text.json"
     text_recipe = asdict(training.recipe.text)
@@ -135,23 +136,24 @@ def claim(training: Training) -> None:
         about["text"] = sha256_of(training.text)
     text = json.dumps(about, indent=1) + "\n"
     if noted.exists() and noted.read_text(encoding="utf-8") != text:
-        raise ValueError(
-            f"{training.folder} holds text of another recipe or model (see {noted}); give "
-            "another folder, or delete this one"
+        raise FileContentError(
+            f"{training.folder} contains text of another recipe or model (see {noted}); give "
+            "another folder, or delete this one",
+            training.folder,
         )
     training.folder.mkdir(parents=True, exist_ok=True)
     noted.write_text(text, encoding="utf-8")
 
 
 def write_and_capture(training: Training, layers: Sequence[int], part: str) -> None:
-    """Write one part of the text and capture it, unless that is done; held-out text is not."""
+    """Write one part of the text and, unless it is held out, capture it."""
     write(training, part)
     if part in training.recipe.text.training_parts:
         capture(training, layers, part)
 
 
 def write(training: Training, part: str) -> None:
-    """Write one part of the text, unless it is there."""
+    """Write one part of the text, unless it exists."""
     file = training.text_file(part)
     if file.exists():
         return
@@ -166,7 +168,7 @@ def write(training: Training, part: str) -> None:
 
 
 def capture(training: Training, layers: Sequence[int], part: str) -> None:
-    """Capture one part of the text, unless that is done."""
+    """Capture one part of the text, unless already done."""
     texts = read_texts(training.text_file(part))
     prompts = [text.kind == "asked" for text in texts]
     written = [text.text for text in texts]
@@ -174,7 +176,7 @@ def capture(training: Training, layers: Sequence[int], part: str) -> None:
 
 
 def train(training: Training, job: Job) -> None:
-    """Train one SAE, unless it is there."""
+    """Train one SAE, unless it exists."""
     folder = training.folder / job.folder
     if folder.exists():
         return
@@ -187,7 +189,7 @@ def train(training: Training, job: Job) -> None:
 
 
 def measure(training: Training, job: Job) -> None:
-    """Measure one SAE on the held-out text, unless that is done; see `measure.sae_quality`."""
+    """Evaluate one SAE on the held-out text, unless already done; see `measure.sae_quality`."""
     file = training.folder / "quality" / f"{job.folder.replace('/', '_')}.json"
     if file.exists():
         return
@@ -213,17 +215,17 @@ def measure(training: Training, job: Job) -> None:
 
 @cache
 def _model(training: Training) -> ModelWithSAEs:
-    """Load the model once in each process."""
+    """Load the model once per process."""
     return training.load()
 
 
 def in_processes(tasks: Sequence[Callable[[], object]], name: str, workers: int) -> None:
-    """Do tasks in several processes, with a bar that shows the time left.
+    """Run tasks in several processes, with a progress bar.
 
     Args:
-        tasks: The tasks; each is pickled to the process that does it.
-        name: What they are, for the bar.
-        workers: Number of processes; 1 for this process alone.
+        tasks: The tasks, which must be picklable.
+        name: Name of the tasks, for the progress bar.
+        workers: Number of processes; 1 for only this process.
     """
     if workers == 1:
         for task in tqdm(tasks, desc=name):

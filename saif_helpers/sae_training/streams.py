@@ -1,9 +1,9 @@
-"""The residual stream of a model's text, captured once and kept on disk for all SAEs.
+"""The residual stream of a model's text, captured once and stored for all SAEs.
 
-A file for each layer and part of the text, in bfloat16, which holds 3 digits and the range of any
-model. Left out are the beginning of the sequence and, in all texts but one in twenty, the opening
-that all texts of a part share (a chat template's system prompt), whose residual stream is the same
-every time.
+There is one file for each layer and part of the text, in bfloat16, whose range suffices for any
+model. It excludes the beginning of the sequence and, in all texts but one in twenty, the opening
+shared by all texts of a part (a chat template's system prompt), whose residual stream is always the
+same.
 """
 
 from collections.abc import Sequence
@@ -19,13 +19,14 @@ from saif_helpers.model.model import ModelWithSAEs
 from saif_helpers.model.tokens import token_ids, without_bos
 
 KEEP_OPENING = 20
-"""Of so many texts, one keeps the opening that all of them share."""
+"""One of this many texts keeps the shared opening."""
 
 OUTLIER = 10
-"""A token whose norm is over this many times the median is an outlier: it is not trained on.
+"""Multiple of the median norm above which a token is an outlier, and excluded from training.
 
-A few tokens of some models (the first one, and now and then a delimiter) have a residual stream a
-hundred times as long as all others, along one direction. A squared error would be ruled by them.
+In some models a few tokens (the first one, and occasionally a delimiter) have a residual stream
+with a norm a hundred times as large as all others, along one direction. They would dominate a
+squared error.
 """
 
 
@@ -37,13 +38,13 @@ def capture_part(
     part: str,
     prompts: Sequence[bool] = (),
 ) -> None:
-    """Capture the residual stream at the tokens of one part, and keep it.
+    """Capture the residual stream at the tokens of one part, and store it.
 
     Args:
         model: The model.
         texts: The part's texts, rendered.
-        layers: The layers; those that the folder has already are left out.
-        folder: Gets ``layer_N/PART.safetensors`` for each layer.
+        layers: The layers; existing files are skipped.
+        folder: Folder for ``layer_N/PART.safetensors`` of each layer.
         part: Name of the part.
         prompts: Which texts are prompts, whose last token is their read-out token; by default
             none.
@@ -75,12 +76,12 @@ def capture_part(
 
 
 def part_file(folder: Path, layer: int, part: str) -> Path:
-    """Return where the residual stream of a layer and a part is kept."""
+    """Return the file of the residual stream of a layer and a part."""
     return folder / f"layer_{layer}" / f"{part}.safetensors"
 
 
 def _shared_opening(sequences: Sequence[Sequence[int]]) -> int:
-    """Return how many token ids all sequences begin with in common."""
+    """Return the length of the common prefix of all sequences."""
     if len(sequences) < 2:
         return 0
     low, high = min(sequences), max(sequences)
@@ -91,13 +92,13 @@ def _shared_opening(sequences: Sequence[Sequence[int]]) -> int:
 def load_streams(
     folder: Path, layer: int, parts: Sequence[str], read_out: int = 1
 ) -> Float[Tensor, "tokens d_model"]:
-    """Read a layer's residual stream of all parts, in bfloat16, outliers left out.
+    """Load a layer's residual stream of all parts, in bfloat16, without outliers.
 
     Args:
         folder: As in `capture_part`.
         layer: The layer.
         parts: Names of the parts.
-        read_out: Times that the read-out token of a prompt counts.
+        read_out: Number of copies of the read-out token of a prompt.
 
     Returns:
         A row for each token, and `read_out` rows for each read-out token.
@@ -111,7 +112,7 @@ def load_streams(
 
 
 def is_outlier(residual: Float[Tensor, "tokens d_model"]) -> Bool[Tensor, "tokens"]:
-    """Return which tokens have a norm over `OUTLIER` times the median.
+    """Return which tokens have a norm above `OUTLIER` times the median.
 
     Args:
         residual: Residual stream of one layer, a row for each token.

@@ -1,12 +1,11 @@
 """Text for the training of SAEs, written by the model itself.
 
-An instruction-tuned model that is given its chat template up to the user's turn, and sampled from,
-writes a request, and then the answer to it (Magpie, arXiv:2406.08464): text from the distribution
-that the model was tuned on, without a data set. Requests are drawn at temperature 1, for variety,
-answers at a lower one, since a small model's answers fall apart at 1. A share of the prompts
-carries an instruction wording of this book, so that the read-out token of such prompts is among
-what the SAEs learn. A base model continues from the beginning of a text. A file of the reader's can
-take the place of all this.
+Given its chat template up to the user's turn, an instruction-tuned model samples a request, and
+then the answer to it (Magpie, arXiv:2406.08464): text from the distribution that it was tuned on,
+without a data set. Requests are sampled at temperature 1 for diversity, answers at a lower one,
+since a small model's answers degenerate at 1. A share of the prompts contains a wording of this
+book's instructions, so that the SAEs are also trained on the read-out token of such prompts. A base
+model continues from the beginning of a text. A text file can replace all this.
 """
 
 import json
@@ -17,6 +16,7 @@ from pathlib import Path
 
 import torch
 
+from saif_helpers._internal.errors import FileContentError
 from saif_helpers.contents import Content, load_contents
 from saif_helpers.instructions import InstructionType, load_instructions
 from saif_helpers.model.model import ModelWithSAEs
@@ -30,13 +30,13 @@ _MARK = "REQUEST"
 
 @dataclass(frozen=True)
 class Text:
-    """A text that a model is read on.
+    """A training text.
 
     Attributes:
-        text: The text, special tokens written out, as `render` returns it.
+        text: The text with special tokens, as `render` returns it.
         kind: How it was made: ``"asked"`` (a prompt with an instruction wording), ``"asked,
-            answered"``, ``"answered"`` (a request of the model's own), ``"unfinished"`` (a request
-            that had no end), ``"continued"`` (a base model's) or ``"given"`` (from a file).
+            answered"``, ``"answered"`` (a request by the model), ``"unfinished"`` (a truncated
+            request), ``"continued"`` (a base model's) or ``"given"`` (from a file).
     """
 
     text: str
@@ -44,13 +44,13 @@ class Text:
 
 
 def write_part(model: ModelWithSAEs, recipe: TextRecipe, part: str, seed: int = 0) -> list[Text]:
-    """Let a model write one part of its text.
+    """Sample one part of the text from a model.
 
     Args:
         model: The model; it needs no SAEs. With a chat template it writes requests and answers,
             without one it continues from the beginning of a text.
-        recipe: How much of what.
-        part: Name of the part; with the seed it decides every draw.
+        recipe: The amounts of text.
+        part: Name of the part, which with the seed determines every draw.
         seed: Seed of the whole text.
 
     Returns:
@@ -94,7 +94,7 @@ def _chat(model: ModelWithSAEs, recipe: TextRecipe, draw: random.Random) -> list
 
 
 def _can_be_said(text: str, model: ModelWithSAEs) -> bool:
-    """Return whether a request can be put into a user's turn as it is."""
+    """Return whether a request can be rendered as a user's turn."""
     try:
         render(text.strip(), model.tokenizer)
     except ValueError:
@@ -108,7 +108,7 @@ def _ask(
     contents: Sequence[Content],
     instructions: Sequence[InstructionType],
 ) -> str:
-    """Put a seen wording before or after a request of the model's own, or a shipped sentence."""
+    """Combine a seen wording with a request by the model or a shipped sentence."""
     content = Content(request) if draw.random() < 0.5 else draw.choice(contents)
     fitting = [one for one in instructions if set(one.slots) <= set(content.slots)]
     instruction = draw.choice(fitting)
@@ -130,13 +130,13 @@ def sample(
     Args:
         model: The model.
         prompts: Rendered prompts.
-        n_tokens: Most tokens to sample.
-        batch_size: Prompts sampled from at once.
-        temperature: Divides the logits.
+        n_tokens: Maximum number of tokens to sample.
+        batch_size: Prompts per batch.
+        temperature: Divisor of the logits.
 
     Returns:
-        The continuation of each prompt, with special tokens as text but for the one that ends it;
-        and whether it ended before `n_tokens`.
+        The continuation of each prompt, with special tokens except the final one, and whether it
+        ended within `n_tokens`.
     """
     stop = torch.tensor(model.stop_ids)
     found = []
@@ -162,12 +162,12 @@ def sample(
 
 
 def read_texts(file: Path) -> list[Text]:
-    """Read a part that `save_texts` wrote."""
+    """Read a part written by `save_texts`."""
     return [Text(**json.loads(line)) for line in file.read_text(encoding="utf-8").splitlines()]
 
 
 def save_texts(texts: Sequence[Text], file: Path) -> None:
-    """Write texts to a file, one JSON object a line; the file appears whole or not at all."""
+    """Write texts to a file atomically, one JSON object per line."""
     lines = [json.dumps({"kind": t.kind, "text": t.text}, ensure_ascii=False) for t in texts]
     part = file.with_name(f".{file.name}.part")
     part.write_text("".join(f"{line}\n" for line in lines), encoding="utf-8")
@@ -175,11 +175,11 @@ def save_texts(texts: Sequence[Text], file: Path) -> None:
 
 
 def given_parts(file: Path, model: ModelWithSAEs, n_parts: int) -> Iterator[list[Text]]:
-    """Split a reader's own text file, one text a line, into parts.
+    """Split a text file with one text per line into parts.
 
     Args:
-        file: A text file in UTF-8; empty lines are left out.
-        model: Its tokenizer puts the beginning-of-sequence token in front.
+        file: A text file in UTF-8; empty lines are skipped.
+        model: The model, whose tokenizer prepends the beginning-of-sequence token.
         n_parts: Number of parts.
 
     Yields:
@@ -191,9 +191,10 @@ def given_parts(file: Path, model: ModelWithSAEs, n_parts: int) -> Iterator[list
     lines = [line.strip() for line in file.read_text(encoding="utf-8").splitlines()]
     lines = [line for line in lines if line]
     if len(lines) < n_parts:
-        raise ValueError(
+        raise FileContentError(
             f"{file} has {len(lines)} lines with text, too few for {n_parts} parts; give one text "
-            "a line, at least as many as parts, or ask for fewer parts"
+            "per line, at least as many as parts, or fewer parts",
+            file,
         )
     for part in range(n_parts):
         yield [

@@ -1,4 +1,4 @@
-"""One SAE, trained with SAE-Lens' own trainer (BatchTopK, saved as JumpReLU)."""
+"""Training of one SAE with SAE-Lens' trainer (BatchTopK, saved as JumpReLU)."""
 
 import json
 import shutil
@@ -15,6 +15,7 @@ from sae_lens.training.sae_trainer import SAETrainer
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
+from saif_helpers._internal.errors import ArgumentError
 from saif_helpers.sae_training.recipe import SAERecipe
 
 N_NORM_BATCHES = 20
@@ -34,34 +35,35 @@ def train_sae(
 ) -> Path:
     """Train an SAE on captured residual stream and save it in SAE-Lens' format, in float16.
 
-    Killed and called again, it continues from its last checkpoint, which lies in a hidden folder
-    beside `folder`, and ends with the same weights.
+    If interrupted and called again, it resumes from its last checkpoint, in a hidden folder next to
+    `folder`, and ends with the same weights.
 
     >>> train_sae(residual, 5, Path("my-saes/layer_5_width_1024"))  # doctest: +SKIP
 
     Args:
         residual: Residual stream after the layer, a row for each token, any dtype.
         layer: The layer.
-        folder: Where to save; nothing is done if it is there.
-        recipe: Width, sparsity and amount of training.
+        folder: Folder of the SAE; nothing is done if it exists.
+        recipe: The hyperparameters.
         model_name: Name of the model, for the SAE's metadata.
-        seed: Seed of the initial weights and of the order of the tokens.
-        device: Where to train.
-        each_step: Is called with the tokens seen so far and the loss of the step.
+        seed: Seed of the initial weights and the order of the tokens.
+        device: Device of the training.
+        each_step: Callback, called with the number of tokens so far and the loss of the step.
 
     Returns:
         The folder.
 
     Raises:
-        ValueError: If there are fewer tokens than a step takes.
+        ValueError: If there are fewer tokens than the batch size.
     """
     recipe = recipe or SAERecipe()
     if folder.exists():
         return folder
     if len(residual) < recipe.batch_size:
-        raise ValueError(
+        raise ArgumentError(
             f"{len(residual)} tokens captured, fewer than a step of {recipe.batch_size} takes; "
-            "capture more text, or give a smaller batch_size"
+            "capture more text, or give a smaller batch_size",
+            "residual",
         )
     folder.parent.mkdir(parents=True, exist_ok=True)
     checkpoints = folder.with_name(f".{folder.name}.checkpoints")
@@ -76,7 +78,7 @@ def train_sae(
 def shuffled_batches(
     residual: Float[Tensor, "tokens d_model"], batch_size: int, seed: int
 ) -> Iterator[Float[Tensor, "batch d_model"]]:
-    """Yield batches of residual stream in float32, all tokens in a new order each time, for ever.
+    """Yield batches of residual stream in float32 endlessly, reshuffled in each epoch.
 
     Args:
         residual: Residual stream, a row for each token.
@@ -84,7 +86,7 @@ def shuffled_batches(
         seed: Seed of the order.
 
     Yields:
-        The batches; what is left of a pass over all tokens and fills no batch is left out.
+        The batches; the incomplete last batch of each epoch is dropped.
     """
     generator = torch.Generator().manual_seed(seed)
     while True:
@@ -120,7 +122,7 @@ def _trainer(
     seed: int,
     device: str,
 ) -> SAETrainer:
-    """Return SAE-Lens' trainer, as it was at the last checkpoint if there is one."""
+    """Return SAE-Lens' trainer, restored from the last checkpoint if any."""
     config = _trainer_config(checkpoints, recipe, device)
     found = _checkpoint(checkpoints)
     batches = shuffled_batches(residual, recipe.batch_size, seed)
@@ -129,11 +131,11 @@ def _trainer(
         _freeze(sae, recipe)
         trainer = SAETrainer(config, sae, batches)
         trainer.load_trainer_state(found)
-        # A checkpoint is written before the step that it ends with is counted.
+        # A checkpoint is written before its last step is counted.
         done = trainer.n_training_steps = trainer.n_training_samples // recipe.batch_size
         later = [at for at in trainer.checkpoint_thresholds if at >= trainer.n_training_samples]
         trainer.checkpoint_thresholds = later
-        next(islice(batches, N_NORM_BATCHES + done - 1, None))  # these have been seen
+        next(islice(batches, N_NORM_BATCHES + done - 1, None))  # skip the batches seen before
         return trainer
     torch.manual_seed(seed)
     sae = BatchTopKTrainingSAE(
@@ -157,7 +159,7 @@ def _freeze(sae: BatchTopKTrainingSAE, recipe: SAERecipe) -> None:
 
 
 def _checkpoint(folder: Path) -> Path | None:
-    """Return the last checkpoint that is whole: its trainer's state is written last."""
+    """Return the last complete checkpoint, in which the trainer's state is written last."""
     whole = [path.parent for path in folder.glob("*/activation_scaler.json")]
     return max(whole, key=lambda path: int(path.name), default=None)
 
@@ -174,7 +176,7 @@ def _report(trainer: SAETrainer, each_step: Callable[[int, float], None]) -> Non
 
 
 def _save(trained: BatchTopKTrainingSAE, folder: Path) -> None:
-    """Save the SAE for use, its weights in float16; the folder appears whole or not at all."""
+    """Save the SAE for inference atomically, with weights in float16."""
     unfinished = folder.with_name(f".{folder.name}.part")
     shutil.rmtree(unfinished, ignore_errors=True)
     weights, cfg = trained.save_inference_model(unfinished)

@@ -1,5 +1,5 @@
-"""From a steering setting to a verdict: choose on validation, report on test, with controls.
+"""From steering settings to a verdict: choose on validation, report on test, with controls.
 
-`settings` and `search` choose, `protocol` reports, `baselines` are the opponents, `claims` holds
-the verdict's rule, and `study` does all of it for one instruction.
+`settings` and `search` choose a setting, `protocol` reports it, `baselines` provides baselines,
+`claims` the rule of a verdict, and `study` does everything for one instruction.
 """

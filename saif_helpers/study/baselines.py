@@ -1,7 +1,7 @@
-"""Baselines without an SAE: the model's own answers when asked, and a forced first token.
+"""Baselines without an SAE: the prompted model's answers, and a forced first token.
 
-A vector added at the last prompt token after the final layer can change nothing but the first
-generated token, so steering there must be compared with writing that token (standing: ours).
+A vector added at the last prompt token after the final layer can only change the first generated
+token, so such steering must be compared with forcing that token (standing: ours).
 """
 
 from collections import Counter
@@ -9,6 +9,7 @@ from collections.abc import Sequence
 
 from saif_helpers._internal.arguments import whole_number
 from saif_helpers._internal.checked import checked
+from saif_helpers._internal.errors import ArgumentError
 from saif_helpers.contents import Content
 from saif_helpers.instructions import InstructionType
 from saif_helpers.model.model import ModelWithSAEs
@@ -21,33 +22,34 @@ def first_tokens(model: ModelWithSAEs, texts: Sequence[str]) -> list[int | None]
     """Return the first token of each text.
 
     Args:
-        model: Its tokenizer splits the texts.
-        texts: Answers, as they follow a prompt.
+        model: The model, for its tokenizer.
+        texts: Answers to a prompt.
 
     Returns:
-        A token id for each text; None for an empty text. A token may be a part of a character, so
-        it need not be a text of its own.
+        A token id for each text; None for an empty text. A token may be only part of a character.
     """
     ids = model.tokenizer(list(texts), add_special_tokens=False)["input_ids"]
     return [tokens[0] if tokens else None for tokens in ids]
 
 
 def most_frequent_first_token(model: ModelWithSAEs, texts: Sequence[str]) -> str:
-    """Return the token that most of the texts begin with; ties go to the one seen first.
+    """Return the most frequent first token of texts; ties go to the one seen first.
 
     Args:
-        model: Its tokenizer splits the texts.
+        model: The model, for its tokenizer.
         texts: Reference answers.
 
     Returns:
-        The token as text. Where it is a part of a character, the character that most of the texts
-        with this token begin with.
+        The token as text. If it is only part of a character, the most frequent first character of
+        the texts that start with it.
 
     Raises:
-        ValueError: If there is no text.
+        ValueError: If there are no texts.
     """
     if not texts:
-        raise ValueError("most_frequent_first_token was given no texts; give reference answers")
+        raise ArgumentError(
+            "most_frequent_first_token was given no texts; give reference answers", "texts"
+        )
     firsts = first_tokens(model, texts)
     most = Counter(firsts).most_common(1)[0][0]
     token = "" if most is None else model.tokenizer.decode([most])
@@ -66,7 +68,7 @@ def force_first_token(
     max_new_tokens: int = 40,
     batch_size: int | None = None,
 ) -> list[str]:
-    """Write a token behind each prompt and let the model, unsteered, go on from there.
+    """Append a token to each prompt, and let the unsteered model continue.
 
     >>> (begun,) = saif.force_first_token(organism, prompts[:1], "Les")
     >>> begun.startswith("Les")
@@ -76,23 +78,24 @@ def force_first_token(
         model: The model.
         prompts: Rendered prompts.
         tokens: The first token of every output, or one for each prompt: a token id (see
-            `first_tokens`), a text, which may be several tokens, or None or an empty text to force
-            nothing.
-        max_new_tokens: Most tokens of an output, the first forced one included.
-        batch_size: Prompts generated from at once, by default as in `generate`.
+            `first_tokens`), a string, which may be several tokens, or None or an empty string to
+            force nothing.
+        max_new_tokens: Maximum number of tokens of an output, including the first forced one.
+        batch_size: Prompts per batch, by default as in `generate`.
 
     Returns:
-        The outputs, each with its forced token, in the order of `prompts`.
+        The outputs, including the forced token, in the order of `prompts`.
 
     Raises:
-        ValueError: If there is not one token for each prompt, no room for a further token, or a
-            special token, such as one that ends a turn, is to be forced.
+        ValueError: If there is not one token for each prompt, no room for another token, or a
+            forced token is special, such as end of turn.
     """
     given = [tokens] * len(prompts) if isinstance(tokens, str | int) else list(tokens)
     if len(given) != len(prompts):
-        raise ValueError(
+        raise ArgumentError(
             f"{len(given)} first tokens given for {len(prompts)} prompts; give one for each, or "
-            "a single one for all"
+            "a single one for all",
+            "tokens",
         )
     max_new_tokens = whole_number("max_new_tokens", max_new_tokens, least=2)
     forced = [_forced_ids(model, token) for token in given]
@@ -103,16 +106,17 @@ def force_first_token(
 
 
 def _forced_ids(model: ModelWithSAEs, token: str | int | None) -> list[int]:
-    """Return the ids of what is to be forced; no special token is."""
+    """Return the ids of a forced token; raise if it is special."""
     if token is None or isinstance(token, int):
         ids = [] if token is None else [whole_number("token", token, 0, len(model.tokenizer) - 1)]
     else:
         ids = model.tokenizer(token, add_special_tokens=False)["input_ids"]
     special = sorted(set(ids) & {*model.tokenizer.all_special_ids, *model.stop_ids})
     if special:
-        raise ValueError(
-            f"the special token {model.tokenizer.decode(special[:1])!r} is to be forced as a first "
-            "token; give a token that an answer can begin with"
+        raise ArgumentError(
+            f"the special token {model.tokenizer.decode(special[:1])!r} cannot be forced as a "
+            "first token; give a token that an answer can start with",
+            "tokens",
         )
     return ids
 
@@ -126,11 +130,11 @@ def reference_answers(
     max_new_tokens: int = 60,
     seed: int = 0,
 ) -> list[str]:
-    """Return the right answer for each content, as far as there is one.
+    """Return a reference answer for each content.
 
-    The organism's sentences come with references. Natural sentences do not; there it is what the
-    model itself answers when it is asked, in English and in words. That tells how an answer of this
-    model looks, not whether it is right, so no grade may rest on it.
+    The organism's sentences have exact references. For natural sentences, the reference is the
+    model's own answer to the prompt with an English wording. It shows what this model's answers
+    look like, but not whether they are correct, so it must not be used for grading.
 
     >>> (answer,) = saif.reference_answers(organism, french, test[:1])
     >>> answer == test[0].references["french"]
@@ -140,14 +144,14 @@ def reference_answers(
         model: The model.
         instruction: The instruction.
         contents: The contents.
-        max_new_tokens: Most tokens of an answer.
-        seed: Decides which content meets which wording.
+        max_new_tokens: Maximum number of tokens of an answer.
+        seed: Seed that decides which content gets which wording.
 
     Returns:
         The answers, in the order of the contents.
 
     Raises:
-        ValueError: If there is no content, or the instruction has no English wording.
+        ValueError: If there are no contents, or the instruction has no English wording.
     """
     max_new_tokens = whole_number("max_new_tokens", max_new_tokens)
     pairs = make_pairs(instruction, contents, model.tokenizer, languages=["en"], seed=seed)

@@ -1,8 +1,8 @@
-"""Verdicts on claims, by a rule that is stated before the result and applied by code.
+"""Verdicts on claims, by a rule that is fixed in advance.
 
-A claim is broken up into criteria, each of which asks whether a measured share lies above or below
-a threshold. The whole confidence interval has to lie on the right side; an interval that holds the
-threshold decides nothing.
+A claim consists of criteria, each of which requires a measured share to be above or below a
+threshold. The whole confidence interval must be on that side; an interval that contains the
+threshold is undecided.
 """
 
 from collections.abc import Sequence
@@ -11,6 +11,7 @@ from typing import Literal
 
 from saif_helpers._internal.arguments import check_finite
 from saif_helpers._internal.checked import checked
+from saif_helpers._internal.errors import ArgumentError
 from saif_helpers.intervals import Interval
 
 Verdict = Literal["supported", "not supported", "undecided"]
@@ -27,7 +28,7 @@ class Criterion:
     Attributes:
         what: What is measured, for example ``"strict, steered"``.
         interval: The measurement.
-        side: Whether the claim says ``"above"`` or ``"below"`` the threshold.
+        side: Side of the threshold on which the claim expects the share.
         threshold: The threshold, fixed before the measurement.
     """
 
@@ -37,14 +38,14 @@ class Criterion:
     threshold: float
 
     def __post_init__(self) -> None:
-        """Refuse a side that there is not."""
+        """Raise if the side or the threshold is not valid."""
         if self.side not in ("above", "below"):
-            raise ValueError(f"side={self.side!r} given; give 'above' or 'below'")
+            raise ArgumentError(f"side={self.side!r} given; give 'above' or 'below'", "side")
         check_finite("threshold", self.threshold)
 
     @property
     def holds(self) -> bool | None:
-        """Whether the claim's side holds; None where the interval holds the threshold or is nan."""
+        """Whether the criterion holds; None if the interval contains the threshold or is NaN."""
         above = self.interval.low > self.threshold
         if above == (self.interval.high < self.threshold):
             return None
@@ -53,7 +54,7 @@ class Criterion:
 
 @checked
 def verdict(checks: Sequence[Criterion]) -> Verdict:
-    """Judge a claim: supported if every check holds, not supported if one fails, else undecided.
+    """Judge a claim: supported if all checks hold, not supported if one fails, else undecided.
 
     >>> saif.verdict([saif.Criterion("strict, steered", saif.wilson(45, 60), "above", 0.3)])
     'supported'
@@ -65,10 +66,10 @@ def verdict(checks: Sequence[Criterion]) -> Verdict:
         The verdict.
 
     Raises:
-        ValueError: If there is no check.
+        ValueError: If there are no checks.
     """
     if not checks:
-        raise ValueError("verdict was given no checks; a claim that nothing checks has no verdict")
+        raise ArgumentError("verdict was given no checks; give at least one", "checks")
     outcomes = [check.holds for check in checks]
     if False in outcomes:
         return "not supported"
@@ -76,22 +77,23 @@ def verdict(checks: Sequence[Criterion]) -> Verdict:
 
 
 def bounded_share(surely: int, possibly: int, n: int) -> Interval:
-    """Write how many of n things count, known only between two bounds, as a share with an interval.
+    """Return a share with an interval from lower and upper bounds of its count.
 
     Args:
-        surely: How many count for certain.
-        possibly: How many may count, the certain ones included.
-        n: Number of things.
+        surely: Number that certainly count.
+        possibly: Number that may count, including the certain ones.
+        n: Total number.
 
     Returns:
-        The share that counts for certain, as the value and the lower end, and the share that may.
+        The certain share as value and lower bound, and the possible share as upper bound.
 
     Raises:
         ValueError: If not 0 <= surely <= possibly <= n, or n is 0.
     """
     if not 0 <= surely <= possibly <= n or n < 1:
-        raise ValueError(
+        raise ArgumentError(
             f"{surely} surely and {possibly} possibly of {n} given; give 0 <= surely <= possibly "
-            "<= n, and at least one thing"
+            "<= n, and n of at least 1",
+            "possibly",
         )
     return Interval(surely / n, surely / n, possibly / n, n)

@@ -1,9 +1,10 @@
-"""What a study needs before it runs: its contents, and the refusal of what could not work."""
+"""Preparation of a study: its contents, and validation of its arguments."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from saif_helpers._internal.arguments import check_finite, share, whole_number
+from saif_helpers._internal.errors import ArgumentError
 from saif_helpers.comparison import check_distinct
 from saif_helpers.contents import Content, load_contents
 from saif_helpers.grading import GradeOutputs, check_grader, grade
@@ -21,9 +22,9 @@ class Bars:
     """Thresholds of a study's verdicts, each between 0 and 1.
 
     Attributes:
-        strict: Least strict share of a rule.
-        loose: Least loose share of a rule, as a share of prompting's.
-        random: Largest strict share of random latents.
+        strict: Minimum strict share of a rule.
+        loose: Minimum loose share of a rule, relative to prompting's.
+        random: Maximum strict share of random latents.
     """
 
     strict: float
@@ -31,29 +32,31 @@ class Bars:
     random: float
 
     def __post_init__(self) -> None:
-        """Refuse what is no share."""
+        """Raise if a threshold is not between 0 and 1."""
         for name, value in vars(self).items():
             share(f"{name}_bar", value)
 
 
 def check_rules(rules: Sequence[Rule], n_random: int) -> Rule:
-    """Raise if a rule is unknown, or if there would be no control.
+    """Raise if a rule is unknown, or there are no controls.
 
     Args:
-        rules: The rules to steer by.
+        rules: The rules.
         n_random: Number of random controls.
 
     Returns:
-        The rule whose vector the controls and the cards belong to.
+        The rule whose vector determines the controls and the cards.
 
     Raises:
-        ValueError: If a rule is unknown, there is none, or there is no control.
+        ValueError: If a rule is unknown, or there are no rules or no controls.
     """
     unknown = [rule for rule in rules if rule not in RULES]
     if unknown or not rules:
-        raise ValueError(f"rules {list(rules)} asked for; give one or more of {', '.join(RULES)}")
+        raise ArgumentError(
+            f"rules {list(rules)} given; give one or more of {', '.join(RULES)}", "rules"
+        )
     if n_random < 1:
-        raise ValueError(f"n_random={n_random} asked for; the verdict needs at least 1")
+        raise ArgumentError(f"n_random={n_random} given; the verdict needs at least 1", "n_random")
     return "paper" if "paper" in rules else rules[0]
 
 
@@ -67,8 +70,8 @@ def study_contents(
     """Return the contents of each split: the given ones, or shipped sentences.
 
     Args:
-        model: The model, for the sentences that suit it.
-        rounds: Contents of the three rounds of the search.
+        model: The model, for its corpus.
+        rounds: Number of contents in the three rounds of the search.
         identification: As for `study_instruction`.
         validation: As for `study_instruction`.
         test: As for `study_instruction`.
@@ -77,7 +80,7 @@ def study_contents(
         Split to contents.
 
     Raises:
-        ValueError: If a test content comes twice, or is among the others.
+        ValueError: If a test content is repeated, or occurs in another split.
     """
     given = {"identification": identification, "validation": validation, "test": test}
     parts = {"identification": slice(200), "validation": slice(max(rounds))}
@@ -100,15 +103,15 @@ def check_study(
     max_new_tokens: int,
     grader: GradeOutputs,
 ) -> None:
-    """Raise on contents that a later step of the study would stop at.
+    """Raise for contents that would fail in a later step of the study.
 
     Args:
         model: The model.
-        instruction: The instruction, whose rules are tried on each content if they grade.
+        instruction: The instruction, whose grader is tried on each content if it is used.
         contents: Split to contents.
         pairs: The prompt pairs.
-        max_new_tokens: Most tokens of an output.
-        grader: Grades the outputs.
+        max_new_tokens: Maximum number of tokens of an output.
+        grader: Function that grades outputs.
 
     Raises:
         ValueError: If a prompt leaves no room for its output, or a check of the grader fails.
@@ -128,29 +131,34 @@ def check_settings(
     decays: Sequence[float],
     n_cards: int,
 ) -> None:
-    """Raise on settings that a later step of the study would stop at.
+    """Raise for settings that would fail in a later step of the study.
 
     Args:
         model: The model and its SAEs.
-        k: How many latents.
+        k: Number of latents.
         strengths: Factors on the vector.
-        decays: Factors from token to token.
-        n_cards: Latents to make cards for.
+        decays: Factors from one generated token to the next.
+        n_cards: Number of latent cards.
 
     Raises:
-        ValueError: If there are not so many latents, or a strength or a decay is out of range.
+        ValueError: If there are too few latents, or a strength or a decay is out of range.
     """
     layers = model.saes.layers
     if not layers:
-        raise ValueError(f"{model.name} has no SAE; load it with SAEs of at least one layer")
+        raise ArgumentError(
+            f"{model.name} has no SAE; load it with SAEs of at least one layer", "model"
+        )
     fewest = min(model.saes.default_width(layer) for layer in layers)
     if not 1 <= k <= fewest:
-        raise ValueError(f"k = {k} asked for; give 1 to {fewest}, the number of latents")
+        raise ArgumentError(f"k = {k} given; give 1 to {fewest}, the number of latents", "k")
     whole_number("n_cards", n_cards, least=0)
     if n_cards > fewest:
-        raise ValueError(f"n_cards={n_cards} asked for; there are no more than {fewest} latents")
+        raise ArgumentError(f"n_cards={n_cards} given; there are only {fewest} latents", "n_cards")
     if not strengths or not decays:
-        raise ValueError("no strengths or no decays given; give at least one of each")
+        raise ArgumentError(
+            "no strengths or no decays given; give at least one of each",
+            "decays" if strengths else "strengths",
+        )
     for strength in strengths:
         check_finite("strength", strength)
     for decay in decays:

@@ -10,6 +10,7 @@ import pandas as pd
 
 from saif_helpers._internal.arguments import check_some, whole_number
 from saif_helpers._internal.checked import checked
+from saif_helpers._internal.errors import ArgumentError
 from saif_helpers._internal.types import Style
 from saif_helpers.contents import Content
 from saif_helpers.generation.interventions import Intervention
@@ -25,16 +26,16 @@ from saif_helpers.vectors import SteeringVector
 
 @dataclass(frozen=True, eq=False)
 class TestedSetting:
-    """A setting that was chosen on validation contents and graded on test contents.
+    """A setting chosen on validation contents and graded on test contents.
 
     Attributes:
         setting: The setting.
         vector: Its steering vector, with its placement.
         grades: Grades of the outputs for the test contents.
-        tried: What the search measured on the validation contents, a row for each setting.
+        tried: The measurements of the search on validation contents, a row for each setting.
     """
 
-    __test__ = False  # pytest would take it for a class of tests
+    __test__ = False  # not a test class of pytest
 
     setting: SteeringSetting
     vector: Intervention
@@ -66,15 +67,15 @@ def choose_and_test(
     Args:
         model: The model and its SAEs.
         instruction: The instruction.
-        sources: Layer to ranking, or to a vector by another rule.
+        sources: Layer to ranking, or to a vector of another rule.
         settings: The settings to try, see `settings_grid`.
-        validation: Contents that the setting is chosen on.
-        test: Contents that it is reported on; none of them may be among the others.
+        validation: Contents on which the setting is chosen.
+        test: Contents on which it is reported; they must not occur in `validation`.
         rounds: As for `search`.
         keep: As for `search`.
         style: Style of the prompts.
-        max_new_tokens: Most tokens of an output.
-        grader: Grades the outputs, as in `steer_and_grade`.
+        max_new_tokens: Maximum number of tokens of an output.
+        grader: Function that grades outputs, as in `steer_and_grade`.
 
     Returns:
         The setting, its vector and its grades.
@@ -102,19 +103,18 @@ def norm_matched_controls(
     n: int = 1,
     seed: int = 0,
 ) -> list[SteeringVector]:
-    """Draw random latents as controls of a vector: at its layer, placement and norm.
+    """Draw random latents as controls of a vector, with its layer, placement and norm.
 
     >>> controls = saif.norm_matched_controls(organism, ranking, vector, k=15, n=2)
 
     Args:
         model: The model and its SAEs.
         ranking: Ranked latents of the vector's layer.
-        like: The vector that they are the controls of.
-        k: How many latents each control has.
-        beta: As for `saif_vector`; with k it decides which latents are drawn from, and their
-            weights.
-        n: How many controls.
-        seed: Seed of the first control; each further one has the next.
+        like: The vector under control.
+        k: Number of latents of each control.
+        beta: As for `saif_vector`; determines the weights of the latents.
+        n: Number of controls.
+        seed: Seed of the first control; further controls use the following seeds.
 
     Returns:
         The controls.
@@ -124,9 +124,10 @@ def norm_matched_controls(
     """
     sae, layer, n = model.saes[like.layer], like.layer, whole_number("n", n)
     if len(like.vector) != model.d_model:
-        raise ValueError(
-            f"controls of a vector with {len(like.vector)} entries asked for; {model.name} has "
-            f"d_model {model.d_model}: give a vector of this model"
+        raise ArgumentError(
+            f"a vector with {len(like.vector)} entries given for controls; {model.name} has "
+            f"d_model {model.d_model}: give a vector of this model",
+            "like",
         )
     drawn = (
         random_latents_vector(ranking, sae, k, beta, seed=seed + i, layer=layer) for i in range(n)

@@ -1,8 +1,8 @@
 """Choice of a setting (layer, k, beta, placement, strength, decay) on the validation split.
 
-The test split is never looked at (`check_no_test_leakage`): a setting is chosen on validation
-contents alone. A large grid is tried on a few of them, what did best there on more (`search`, round
-by round a `sweep`), and one setting is left (`best_setting`).
+The test split is never used (`check_no_test_leakage`): a setting is chosen on validation contents
+only. `search` tries a large grid on a few of them and the best settings on more, in rounds of
+`sweep`; `best_setting` chooses one.
 """
 
 import functools
@@ -12,6 +12,7 @@ from typing import get_args
 import pandas as pd
 
 from saif_helpers._internal.checked import checked
+from saif_helpers._internal.errors import ArgumentError
 from saif_helpers._internal.types import Corpus, Style
 from saif_helpers.contents import Content, load_contents
 from saif_helpers.graders.text import normalise
@@ -25,7 +26,7 @@ from saif_helpers.study.settings import (
     grade_settings,
 )
 
-MEASURED = ["contents", "strict", "loose", "norm"]  # what a choice goes by, in this order
+MEASURED = ["contents", "strict", "loose", "norm"]  # criteria of the choice, in this order
 TEST_SPLITS = ("test", "devtest")  # the second is FLORES's, see `parallel`
 
 
@@ -42,7 +43,7 @@ def sweep(
     max_new_tokens: int = 40,
     grader: GradeOutputs = grade,
 ) -> pd.DataFrame:
-    """Steer under every setting, on validation contents, and tabulate what passes.
+    """Steer with every setting on validation contents, and tabulate the shares that pass.
 
     >>> table = saif.sweep(organism, french, validation, rankings, grid)
 
@@ -50,17 +51,17 @@ def sweep(
         model: The model and its SAEs.
         instruction: The instruction.
         contents: Contents of the validation split.
-        sources: Layer to ranking, made on other contents; or to a vector by another rule.
+        sources: Layer to ranking, from other contents, or to a vector of another rule.
         settings: The settings to try.
-        test: Contents that the choice will be reported on. None of them may be among `contents`;
-            the package's own test sentences never may.
+        test: Contents on which the choice will be reported. They must not occur in `contents`, and
+            neither may the shipped test sentences.
         style: Style of the prompts.
-        max_new_tokens: Most tokens of an output.
-        grader: Grades the outputs, as in `steer_and_grade`.
+        max_new_tokens: Maximum number of tokens of an output.
+        grader: Function that grades outputs, as in `steer_and_grade`.
 
     Returns:
         A row for each setting, in the given order: the setting, the vector's norm, the number of
-        contents, and the shares of outputs that pass strictly and loosely, and that are broken.
+        contents, and the shares of outputs that are strict, loose and broken.
 
     Raises:
         ValueError: If a content is a test content, see `check_no_test_leakage`.
@@ -72,29 +73,30 @@ def sweep(
 
 
 def check_no_test_leakage(contents: Sequence[Content], test: Sequence[Content] = ()) -> None:
-    """Refuse to find or choose anything on contents that the result will be reported on.
+    """Raise if latents or settings would be chosen on test contents.
 
-    A content is a test content if its split says so, or if its text is that of one of `test` or of
-    the package's own test sentences: white space and case aside, whatever split it is labelled as.
+    A content is a test content if its split says so, or if its text, ignoring white space and case,
+    is that of one of `test` or of a shipped test sentence, whatever its split.
 
     Args:
-        contents: Contents that latents are found on or settings chosen on.
-        test: Contents that the result will be reported on.
+        contents: Contents on which latents are found or settings are chosen.
+        test: Contents on which the result will be reported.
 
     Raises:
-        ValueError: If one of `contents` is a test content; it is named.
+        ValueError: If one of `contents` is a test content.
     """
     kept_back = _shipped_test() | {_key(content) for content in test}
     for content in contents:
         if content.split in TEST_SPLITS:
-            problem = f"is of the split {content.split!r}"
+            problem = f"is in the split {content.split!r}"
         elif _key(content) in kept_back:
             problem = f"has the text of a test content, though its split is {content.split!r}"
         else:
             continue
-        raise ValueError(
+        raise ArgumentError(
             f"the content {content.text!r} {problem}; find latents on the identification split and "
-            "choose settings on the validation split, on no content that is reported on"
+            "choose settings on the validation split, never on contents that are reported",
+            "contents",
         )
 
 
@@ -135,9 +137,9 @@ def search(
     max_new_tokens: int = 40,
     grader: GradeOutputs = grade,
 ) -> pd.DataFrame:
-    """Try many settings in three rounds: all on a few contents, the best on more (ours).
+    """Search many settings in three rounds: all on a few contents, the best on more (ours).
 
-    The second round takes the best of each layer, placement and decay, the third the best of all.
+    The second round keeps the best of each layer, placement and decay, the third the best overall.
 
     >>> tried = saif.search(organism, french, validation, rankings, grid, rounds=(2, 4, 12))
 
@@ -145,19 +147,19 @@ def search(
         model: The model and its SAEs.
         instruction: The instruction.
         contents: Contents of the validation split.
-        sources: Layer to ranking, made on other contents; or to a vector by another rule.
+        sources: Layer to ranking, from other contents, or to a vector of another rule.
         settings: The settings to try.
-        rounds: How many of the contents, from the first on, each round steers.
-        keep: How many settings of each layer, placement and decay stay for the second round, and
-            how many in all for the third.
+        rounds: Number of contents, from the first on, in each round.
+        keep: Number of settings of each layer, placement and decay in the second round, and in
+            total in the third.
         test: As in `sweep`.
         style: Style of the prompts.
-        max_new_tokens: Most tokens of an output.
-        grader: Grades the outputs, as in `steer_and_grade`.
+        max_new_tokens: Maximum number of tokens of an output.
+        grader: Function that grades outputs, as in `steer_and_grade`.
 
     Returns:
-        A row for each setting, as from `sweep`, with all that was measured of it; settings that
-        stayed longer have more contents. `shortlist` and `best_setting` prefer those.
+        A row for each setting, as from `sweep`, over all rounds; settings that were kept longer
+        have more contents.
 
     Raises:
         ValueError: If the rounds do not grow, contents are too few, or one is a test content.
@@ -183,50 +185,47 @@ def check_search(
     keep: tuple[int, int],
     test: Sequence[Content] = (),
 ) -> None:
-    """Refuse what `search` cannot do, before anything runs.
+    """Raise if the arguments of `search` are not valid.
 
-    Args:
-        contents: As for `search`.
-        rounds: As for `search`.
-        keep: As for `search`.
-        test: As for `search`.
-
-    Raises:
-        ValueError: As `search`.
+    For arguments and errors see `search`.
     """
     if not 0 < rounds[0] < rounds[1] < rounds[2] or min(keep) < 1:
-        raise ValueError(
+        raise ArgumentError(
             f"rounds={rounds} and keep={keep} given; each round must steer more contents than the "
-            "one before it, and keep at least one setting"
+            "one before it, and keep at least one setting",
+            "rounds",
         )
     if len(contents) < max(rounds):
-        raise ValueError(
-            f"{len(contents)} contents given, the last round wants {max(rounds)}; give more "
-            "validation contents or smaller rounds"
+        raise ArgumentError(
+            f"{len(contents)} contents given, but the last round needs {max(rounds)}; give more "
+            "validation contents or smaller rounds",
+            "contents",
         )
     check_no_test_leakage(contents, test)
 
 
 def shortlist(table: pd.DataFrame, n: int, per: Sequence[str] = ()) -> list[SteeringSetting]:
-    """Choose the n best rows of a sweep: strict, then loose, then the smaller vector.
+    """Return the n best rows of a sweep, by strict share, then loose share, then smaller norm.
 
-    Settings that were tried on more contents come before all others.
+    Settings that were tried on more contents come first.
 
     Args:
         table: A table from `sweep` or `search`, or some of its rows.
-        n: How many; all rows if there are fewer.
-        per: Columns, as in ``["layer", "placement"]``: the n best of each of their combinations.
+        n: Number of rows; all if there are fewer.
+        per: Columns, such as ``["layer", "placement"]``, to return the n best of each combination.
 
     Returns:
-        The settings, best first. What still ties keeps the table's order.
+        The settings, best first. Ties keep the order of the table.
 
     Raises:
-        ValueError: If the table is empty, or of something else.
+        ValueError: If the table is empty, or lacks columns.
     """
     if table.empty:
-        raise ValueError("a choice was asked of an empty table; sweep at least one setting")
+        raise ArgumentError("an empty table given; sweep at least one setting", "table")
     if missing := {*SETTING_COLUMNS, *MEASURED} - set(table.columns):
-        raise ValueError(f"the table has no {', '.join(sorted(missing))}; give one of sweep's")
+        raise ArgumentError(
+            f"the table has no {', '.join(sorted(missing))}; give a table from sweep", "table"
+        )
     order = table.sort_values(MEASURED, ascending=[False, False, False, True], kind="stable")
     best = order.groupby(list(per), sort=False).head(n) if per else order.head(n)
     return [SteeringSetting(**row) for row in best[SETTING_COLUMNS].to_dict("records")]

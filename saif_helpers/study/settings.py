@@ -1,7 +1,7 @@
-"""Settings: one way to steer each, from its vector to the grades of the outputs.
+"""Steering settings, from the vector to the grades of the outputs.
 
-Which layer, beta and placement the paper uses is known in part only (k = 15 and the last layer are
-reported), so each is a parameter.
+Only some of the paper's settings are known (k = 15 and the last layer are reported), so layer, beta
+and placement are parameters.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
@@ -10,6 +10,7 @@ from itertools import product
 
 from saif_helpers._internal.arguments import check_finite, check_some, several, whole_number
 from saif_helpers._internal.checked import checked
+from saif_helpers._internal.errors import ArgumentError
 from saif_helpers._internal.types import Style
 from saif_helpers.contents import Content
 from saif_helpers.generation.interventions import Intervention
@@ -29,7 +30,7 @@ VectorSource = LatentRanking | Intervention
 @checked
 @dataclass(frozen=True)
 class SteeringSetting:
-    """One way to steer: a layer, what makes the vector there, and where it is added.
+    """A steering setting: the layer, the parameters of the vector, and its placement.
 
     >>> setting = saif.SteeringSetting(0, 15, 0.0, "decaying", strength=4.0, decay=0.5)
     >>> print(setting)
@@ -37,12 +38,12 @@ class SteeringSetting:
 
     Attributes:
         layer: The layer after which the vector is added.
-        k: How many latents make the vector.
-        beta: Standard deviations added to each latent's mean activation.
-        placement: The positions that get the vector.
+        k: Number of latents of the vector.
+        beta: Number of standard deviations added to each latent's mean activation.
+        placement: The positions at which the vector is added.
         strength: Factor on the whole vector (standing: ours); 1 is the plain rule.
-        decay: Factor from one generated token to the next; the placement ``"decaying"`` alone
-            makes use of it.
+        decay: Factor from one generated token to the next; used only by the placement
+            ``"decaying"``.
     """
 
     layer: int
@@ -53,7 +54,7 @@ class SteeringSetting:
     decay: float = 0.8
 
     def __post_init__(self) -> None:
-        """Refuse what there cannot be, before anything is steered."""
+        """Raise if a parameter is not valid."""
         whole_number("layer", self.layer, least=0)
         whole_number("k", self.k)
         check_finite("beta", self.beta)
@@ -61,12 +62,12 @@ class SteeringSetting:
         check_placement(self.placement, self.decay)
 
     def __str__(self) -> str:
-        """Name the setting, as in "layer 0, k = 15, beta = 2, decaying by 0.5, strength 4"."""
+        """Describe the setting, as in "layer 0, k = 15, beta = 2, decaying by 0.5, strength 4"."""
         return f"layer {self.layer}, k = {self.k}, beta = {self.beta:g}, {self.where}"
 
     @property
     def where(self) -> str:
-        """Placement and strength in words, as in "decaying by 0.5, strength 4"."""
+        """Description of placement and strength, as in "decaying by 0.5, strength 4"."""
         placed = describe_placement(self.placement, self.decay)
         return f"{placed}, strength {self.strength:g}"
 
@@ -76,27 +77,27 @@ class SteeringSetting:
 
         Args:
             model: The model, for the layer's SAE.
-            source: The layer's ranking, for the paper's rule; or a vector or clamped latents made
-                by another rule, for which k and beta mean nothing.
+            source: The layer's ranking, for the paper's rule; or a vector or clamped latents of
+                another rule, for which k and beta are ignored.
 
         Returns:
-            The paper's vector, or what was given, times the strength, at the setting's positions.
+            The paper's vector, or the given one, times the strength, at the setting's placement.
 
         Raises:
-            ValueError: If a vector was given that was made for another layer.
+            ValueError: If the given vector belongs to another layer.
         """
         if isinstance(source, LatentRanking):
             sae = model.saes[self.layer]
             source = saif_vector(source, sae, self.k, self.beta, layer=self.layer)
         elif source.layer != self.layer:
-            raise ValueError(
-                f"layer {self.layer} is to be steered with a vector that was made for layer "
-                f"{source.layer}; give each layer its own"
+            raise ArgumentError(
+                f"layer {self.layer} needs its own vector; this one is of layer {source.layer}",
+                "source",
             )
         return source.scaled(self.strength).at(self.placement, self.decay)
 
 
-SETTING_COLUMNS = [field.name for field in fields(SteeringSetting)]  # as tables hold a setting
+SETTING_COLUMNS = [field.name for field in fields(SteeringSetting)]  # in tables
 
 
 @checked(but=("placements",))
@@ -108,17 +109,17 @@ def settings_grid(
     strengths: float | Iterable[float] = (1.0,),
     decays: float | Iterable[float] = (0.8,),
 ) -> list[SteeringSetting]:
-    """List every combination of layer, k, beta, placement and strength.
+    """Return every combination of layer, k, beta, placement, strength and decay.
 
-    A placement that does not fade comes once, and not once for each decay.
+    Placements other than ``"decaying"`` are not repeated for each decay.
 
     >>> len(saif.settings_grid([0, 1], 15, 0.0, "decaying", [1.0, 2.0], [0.5, 0.8]))
     8
 
     Args:
-        layers: Layers; one may be given without a list, here and below.
+        layers: Layers; this and the other arguments may be a single value.
         ks: Numbers of latents.
-        betas: Standard deviations added to the means.
+        betas: Numbers of standard deviations added to the means.
         placements: Placements.
         strengths: Factors on the vector.
         decays: Factors from one generated token to the next.
@@ -127,7 +128,7 @@ def settings_grid(
         The settings.
 
     Raises:
-        ValueError: If there is no such placement.
+        ValueError: If a placement is unknown.
     """
     grid, decays = [], several(decays)
     layers, ks, betas, placements, strengths = map(
@@ -155,7 +156,7 @@ def steer_and_grade(
     batch_size: int | None = None,
     grader: GradeOutputs = grade,
 ) -> list[Grades]:
-    """Steer prompts without the instruction by several vectors, in shared generation passes.
+    """Steer prompts without the instruction with several vectors, in shared batches.
 
     >>> steered, control = saif.steer_and_grade(
     ...     organism, french, test, [vector, saif.random_direction_vector(vector, seed=0)]
@@ -163,25 +164,25 @@ def steer_and_grade(
 
     Args:
         model: The model.
-        instruction: What the steered outputs are graded for; no prompt holds it.
+        instruction: The instruction to grade for; the prompts do not contain it.
         contents: The contents.
-        vectors: The vectors, each used on every content, each at its own placement.
+        vectors: The vectors, each applied to every content at its own placement.
         style: Style of the prompts.
-        max_new_tokens: Most tokens of an output.
-        batch_size: Prompts generated from at once, a prompt for each vector and content. By default
-            256, on a GPU as many as fit, see `batching.default_batch_size`.
-        grader: Grades the outputs: `grade`, by rules, or ``judge.grade`` of a `Judge`.
+        max_new_tokens: Maximum number of tokens of an output.
+        batch_size: Prompts per batch, where each vector and content is one prompt. By default 256,
+            on a GPU as many as fit, see `batching.default_batch_size`.
+        grader: Function that grades outputs: `grade`, by rules, or ``judge.grade`` of a `Judge`.
 
     Returns:
         The grades of each vector's outputs.
 
     Raises:
-        GraderError: As `grade`; it has all outputs, vector by vector.
+        GraderError: As `grade`; the error holds all outputs, vector by vector.
     """
     prompts = [render(content.text, model.tokenizer, style) for content in contents]
     items = [content.item(instruction) for content in contents]
     if batch_size is None and model.device.type != "cuda":
-        batch_size = 256  # equal prompts of a batch are read once, so more than usual pays
+        batch_size = 256  # equal prompts share a cache, so larger batches pay off
     options = {"max_new_tokens": max_new_tokens, "batch_size": batch_size}
     rows = [vector for vector in vectors for _ in prompts]
     outputs = generate(model, prompts * len(vectors), rows, **options)
@@ -209,24 +210,24 @@ def grade_settings(
     batch_size: int | None = None,
     grader: GradeOutputs = grade,
 ) -> list[Grades]:
-    """Steer prompts without the instruction under each of several settings.
+    """Steer prompts without the instruction with each of several settings.
 
     >>> graded = saif.grade_settings(organism, french, validation, rankings, grid)
 
     Args:
         model: The model and its SAEs.
-        instruction: What the outputs are graded for; no prompt holds it.
+        instruction: The instruction to grade for; the prompts do not contain it.
         contents: The contents.
-        sources: Layer to what the setting's vector is made from, see `SteeringSetting.vector`.
-        settings: The settings. Those that share placement and decay share generation passes, since
-            equal prompts are read once only where no token before the last one is steered.
+        sources: Layer to the source of the setting's vector, see `SteeringSetting.vector`.
+        settings: The settings. Those with equal placement and decay share batches, since the cache
+            of equal prompts is shared only if no token before the last is steered.
         style: Style of the prompts.
-        max_new_tokens: Most tokens of an output.
+        max_new_tokens: Maximum number of tokens of an output.
         batch_size: As in `steer_and_grade`.
         grader: As in `steer_and_grade`.
 
     Returns:
-        The grades under each setting, in the given order.
+        The grades of each setting, in the given order.
 
     Raises:
         ValueError: If a setting's layer has no source.
@@ -234,9 +235,10 @@ def grade_settings(
     check_some(settings=settings, contents=contents)
     missing = sorted({setting.layer for setting in settings} - set(sources))
     if missing:
-        raise ValueError(
+        raise ArgumentError(
             f"settings at layer {missing[0]} given; there are sources for layers "
-            f"{', '.join(map(str, sorted(sources))) or 'none'}: rank that layer too"
+            f"{', '.join(map(str, sorted(sources))) or 'none'}: rank that layer too",
+            "sources",
         )
     options = {"style": style, "max_new_tokens": max_new_tokens, "batch_size": batch_size}
     found: dict[SteeringSetting, Grades] = {}

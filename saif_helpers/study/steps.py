@@ -1,7 +1,8 @@
-"""The steps of a study that are not those of every steering result: baseline, criteria, cards."""
+"""Steps of a study: baseline grades, criteria and cards."""
 
 from collections.abc import Mapping, Sequence
 
+from saif_helpers._internal.errors import ArgumentError
 from saif_helpers._internal.warn import warn
 from saif_helpers.activations import capture_pairs
 from saif_helpers.analysis.separation import auroc
@@ -26,17 +27,17 @@ def steerable(
 ) -> dict[int, LatentRanking]:
     """Return the rankings of layers with enough living latents for the random controls.
 
-    They are drawn once before the search, which could choose any of the layers.
+    The controls are drawn once before the search, which may choose any layer.
 
     Args:
         model: The model and its SAEs.
         rankings: Layer to ranking.
-        k: How many latents.
+        k: Number of latents.
         n_random: Number of random controls.
-        seed: Seed of the first of them.
+        seed: Seed of the first control.
 
     Returns:
-        Layer to ranking; a layer that is left out is warned of.
+        Layer to ranking; a layer without enough latents is omitted with a warning.
 
     Raises:
         ValueError: If no layer has enough.
@@ -52,7 +53,7 @@ def steerable(
     if not found:
         raise next(iter(problems.values()))
     for layer, error in problems.items():
-        warn(f"layer {layer} is left out of the study: {error}")
+        warn(f"layer {layer} is omitted from the study: {error}")
     return found
 
 
@@ -63,20 +64,20 @@ def baseline_grades(
     max_new_tokens: int,
     grader: GradeOutputs = grade,
 ) -> dict[str, Grades]:
-    """Grade what the model writes with the instruction in the prompt, and without it.
+    """Grade the unsteered model's outputs with and without the instruction in the prompt.
 
     Args:
         model: The model.
         instruction: The instruction.
         asked: Prompt pairs of the test contents.
-        max_new_tokens: Most tokens of an output.
-        grader: Grades the outputs.
+        max_new_tokens: Maximum number of tokens of an output.
+        grader: Function that grades outputs.
 
     Returns:
         The grades of `NOTHING` and `PROMPTING`.
 
     Raises:
-        ValueError: If the model does not follow the instruction even when it is asked.
+        ValueError: If the model does not follow the instruction even when prompted.
     """
     items = [pair.content.item(instruction) for pair in asked]
     prompts = [pair.positive for pair in asked] + [pair.negative for pair in asked]
@@ -88,11 +89,12 @@ def baseline_grades(
     }
     gain = paired_difference(grades[PROMPTING], grades[NOTHING], "loose")
     if gain.low <= 0:
-        raise ValueError(
-            f"{model.name} does not follow the instruction {instruction.name!r} when it is asked: "
+        raise ArgumentError(
+            f"{model.name} does not follow the instruction {instruction.name!r} when prompted: "
             f"{grades[PROMPTING].proportion('loose')} of its outputs pass loosely, and "
-            f"{grades[NOTHING].proportion('loose')} with no instruction, for example "
-            f"{prompted[0]!r}. Reword it, mend the grader, or take a model that follows it"
+            f"{grades[NOTHING].proportion('loose')} without instruction, for example "
+            f"{prompted[0]!r}. Reword it, fix the grader, or use a model that follows it",
+            "instruction",
         )
     if not any(grades[PROMPTING].strict):
         warn(
@@ -104,7 +106,7 @@ def baseline_grades(
 
 
 def criteria(grades: Mapping[str, Grades], rule: str, bars: Bars) -> list[Criterion]:
-    """Return what a rule's verdict rests on.
+    """Return the criteria of a rule's verdict.
 
     Args:
         grades: Method to grades.
@@ -112,7 +114,7 @@ def criteria(grades: Mapping[str, Grades], rule: str, bars: Bars) -> list[Criter
         bars: Thresholds.
 
     Returns:
-        Its strict share, its loose share against prompting's, and random latents' strict share.
+        Its strict share, its loose share minus prompting's, and the strict share of random latents.
     """
     prompting = grades[PROMPTING]
     margin = (1 - bars.loose) * prompting.proportion("loose").value
@@ -133,17 +135,17 @@ def study_cards(
     ranking: LatentRanking,
     n: int,
 ) -> list[LatentCard]:
-    """Make cards of the best latents; contexts come from the test prompts and their answers.
+    """Create cards of the best latents, with contexts from the test prompts and their answers.
 
     Args:
         model: The model and its SAEs.
         asked: Prompt pairs of the test contents.
         prompted: Grades of the outputs for the prompts with the instruction.
-        ranking: Ranked latents of the layer that is steered.
-        n: How many cards.
+        ranking: Ranked latents of the steered layer.
+        n: Number of cards.
 
     Returns:
-        The cards; none for a remote model.
+        The cards; empty for a remote model.
     """
     if n < 1 or model.remote:
         return []

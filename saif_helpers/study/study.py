@@ -1,6 +1,6 @@
-"""A whole study of one instruction in one call: baseline, latents, steering, controls, verdicts.
+"""A complete study of one instruction in one call: baseline, latents, steering, controls, verdicts.
 
-What the chapters do step by step, for a reader who brings an instruction of their own.
+It does what the chapters do step by step, for any instruction.
 """
 
 from collections.abc import Mapping, Sequence
@@ -49,12 +49,12 @@ from saif_helpers.study.steps import (
 from saif_helpers.study.vector_sources import RULES, Rule, rule_sources
 
 KEEP = (1, 6)
-"""How many settings stay for the search's later rounds, see `search`."""
+"""Number of settings in the later rounds of the search, see `search`."""
 
 
 @dataclass(frozen=True, eq=False)
 class Study:
-    """What a study found.
+    """The results of a study.
 
     >>> table = study.table()  # a row for each method, its shares with their intervals
     >>> study.verdicts["signed latents"] in ("supported", "not supported", "undecided")
@@ -66,12 +66,12 @@ class Study:
         grades: Method to the grades of its outputs for the test contents: ``"no instruction"``,
             ``"prompting"``, the rules, and ``"random latents"``, the control of ``"paper"`` (or of
             the first rule, without it).
-        settings: Rule to the setting that the search chose for it on the validation contents.
-        vectors: Rule to the steering vector of that setting, to keep and to use.
+        settings: Rule to the setting that the search chose on the validation contents.
+        vectors: Rule to the steering vector of that setting.
         rankings: Layer to the ranking of its SAE's latents.
-        checks: Rule to the checks that its verdict rests on.
-        cards: Cards of the best latents of the layer that ``"paper"`` (or the first rule) steers.
-        reconstruction: How good the SAEs are on the prompts, see `reconstruction_table`.
+        checks: Rule to the criteria of its verdict.
+        cards: Cards of the best latents of the layer steered by ``"paper"`` (or the first rule).
+        reconstruction: Quality of the SAEs on the prompts, see `reconstruction_table`.
     """
 
     instruction: InstructionType
@@ -108,7 +108,7 @@ class Study:
 
     @checked
     def examples(self, n: int = 5) -> pd.DataFrame:
-        """Return the first n test contents with the outputs of each method but the control."""
+        """Return the first n test contents with the outputs of each method except the control."""
         columns = {name: g.outputs[:n] for name, g in self.grades.items() if name != RANDOM}
         contents = [item.content for item in self.grades[NOTHING].items[:n]]
         return pd.DataFrame(columns, index=pd.Index(contents, name="content"))
@@ -147,13 +147,13 @@ def study_instruction(
     grader: GradeOutputs = grade,
     seed: int = 0,
 ) -> Study:
-    """Study one instruction: find its latents, steer with them, set it against the controls.
+    """Study one instruction: find its latents, steer with them, compare with controls.
 
-    A rule's verdict is *supported* if the whole 95 % intervals say that its strict share lies above
-    `strict_bar`, that it is loosely no further behind prompting than `loose_bar` allows (as a share
-    of prompting's own), and that random latents of the norm of ``"paper"`` (or of the first rule,
-    without it) stay below `random_bar`. A layer whose SAE has too few living latents for these is
-    left out, with a warning.
+    A rule's verdict is *supported* if, over the whole 95 % intervals, its strict share is above
+    `strict_bar`, its loose share is at least `loose_bar` times prompting's, and the strict share of
+    norm-matched random latents is below `random_bar`. The norm is that of ``"paper"`` (or of the
+    first rule, without it). A layer whose SAE has too few active latents for these controls is
+    omitted with a warning.
 
     >>> splits = {"identification": contents, "validation": validation, "test": test}
     >>> quick = {"rounds": (2, 4, 12), "strengths": [2.0], "rules": ["signed latents"]}
@@ -161,37 +161,38 @@ def study_instruction(
 
     Args:
         model: The model and its SAEs.
-        instruction: The instruction. It may be one that you made, see `InstructionType`.
-        identification: Contents that latents are found on; by default 200 shipped sentences.
-        validation: Contents that settings are chosen on; by default as many as the rounds need.
-        test: Contents that are reported on; by default 100 shipped sentences. Fewer than 73 cannot
-            support a verdict: even if none of them passes, random latents may be above their bar.
-        rules: Which rules to steer by.
-        k: How many latents.
-        strengths: Factors on the vector that the search tries.
-        decays: Factors from token to token that the search tries, where the vector fades.
-        rounds: Contents of the three rounds of the search.
-        n_random: Random controls.
-        n_cards: Latents to make cards for; none are made for a remote model.
-        strict_bar: Least strict share of the verdict.
-        loose_bar: Least loose share, as a share of prompting's.
-        random_bar: Largest strict share of random latents.
-        max_new_tokens: Most tokens of an output.
-        grader: Grades the outputs: `grade`, by the instruction's rules, or ``judge.grade`` of a
-            `Judge`.
-        seed: Seed of the wordings' order and of the controls.
+        instruction: The instruction, shipped or your own, see `InstructionType`.
+        identification: Contents for finding latents; by default 200 shipped sentences.
+        validation: Contents for choosing settings; by default as many as the rounds need.
+        test: Contents for the reported grades; by default 100 shipped sentences. With fewer than 73
+            no verdict can be *supported*, since the interval of random latents contains
+            `random_bar` even if none pass.
+        rules: The rules.
+        k: Number of latents.
+        strengths: Factors on the vector in the search.
+        decays: Factors from one generated token to the next in the search, for ``"decaying"``.
+        rounds: Number of contents in the three rounds of the search.
+        n_random: Number of random controls.
+        n_cards: Number of latent cards; none for a remote model.
+        strict_bar: Minimum strict share.
+        loose_bar: Minimum loose share, relative to prompting's.
+        random_bar: Maximum strict share of random latents.
+        max_new_tokens: Maximum number of tokens of an output.
+        grader: Function that grades outputs: `grade`, by the instruction's rules, or
+            ``judge.grade`` of a `Judge`.
+        seed: Seed of the order of wordings and of the controls.
 
     Returns:
         The study.
 
     Raises:
-        ValueError: Before anything runs, if a test content is among the others, see
-            `search.check_no_test_leakage`; if the grader fails on an output, does not answer with
-            True or False, or passes strictly what does not pass loosely; if a rule is unknown, k, a
-            strength, a decay, the rounds or the cards are out of range; or if a content is empty,
-            gives no slot, holds a marker, is too long, or is reported on twice.
-            After the baseline, if the model does not follow the instruction even when it is asked,
-            or no layer has enough living latents.
+        ValueError: Before anything runs, if a test content occurs in another split, see
+            `search.check_no_test_leakage`; if a check of the grader raises, does not return a bool,
+            or strict passes where loose does not; if a rule is unknown, or k, a strength, a decay,
+            the rounds or the cards are out of range; or if a content is empty, lacks a slot,
+            contains a special token, is too long, or is repeated in the test split.
+            After the baseline, if the model does not follow the instruction even when prompted, or
+            no layer has enough active latents.
     """
     bars = Bars(strict_bar, loose_bar, random_bar)
     basis = check_rules(rules, n_random)

@@ -1,4 +1,4 @@
-"""Rules: what a steering vector is made from, the paper's ranking or a difference of means."""
+"""Sources of steering vectors by rule: the paper's ranking, signed latents, difference in means."""
 
 from collections.abc import Mapping, Sequence
 from typing import Literal
@@ -24,7 +24,7 @@ def rule_source(
     negative: Float[Tensor, "pairs d_model"],
     k: int,
 ) -> VectorSource:
-    """Return what a setting's vector is made from by a rule, see `SteeringSetting.vector`.
+    """Return the source of a setting's vector for a rule, see `SteeringSetting.vector`.
 
     Args:
         rule: ``"paper"``, ``"signed latents"`` or ``"difference in means"``.
@@ -33,7 +33,7 @@ def rule_source(
         ranking: The layer's ranking.
         positive: Residual stream after the layer with the instruction, from `capture_pairs`.
         negative: The same without it.
-        k: How many latents the signed rule takes.
+        k: Number of latents for the signed rule.
 
     Returns:
         The ranking for the paper's rule, a steering vector for the others.
@@ -53,7 +53,7 @@ def rule_sources(
     negative: Mapping[int, Float[Tensor, "pairs d_model"]],
     k: int,
 ) -> dict[str, dict[int, VectorSource]]:
-    """Return what the settings' vectors are made from by several rules, at several layers.
+    """Return the sources of the settings' vectors for several rules and layers.
 
     Args:
         rules: The rules.
@@ -61,7 +61,7 @@ def rule_sources(
         rankings: Layer to ranking.
         positive: Layer to residual stream with the instruction, from `capture_pairs`.
         negative: The same without it.
-        k: How many latents the signed rule takes.
+        k: Number of latents for the signed rule.
 
     Returns:
         Rule and layer to source, see `rule_source`.

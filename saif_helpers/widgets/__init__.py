@@ -1,1 +1,1 @@
-"""Controls for a running kernel: steer a sentence of your own, and see what each of them does."""
+"""Interactive controls for steering any sentence, which need a running kernel."""

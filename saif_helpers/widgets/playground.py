@@ -1,6 +1,6 @@
-"""Playground: controls for a running kernel that steer a sentence of the reader's own.
+"""Playground: interactive controls for steering any sentence, which need a running kernel.
 
-Only what ipywidgets 7 and 8 have in common is used.
+It is compatible with ipywidgets 7 and 8.
 """
 
 import html
@@ -12,6 +12,7 @@ from IPython.display import clear_output
 
 from saif_helpers._internal.arguments import check_some, seed_number, whole_number
 from saif_helpers._internal.checked import checked
+from saif_helpers._internal.errors import ArgumentError
 from saif_helpers.activations import capture_pairs
 from saif_helpers.contents import load_contents
 from saif_helpers.display.side_by_side import SideBySide, steer
@@ -28,26 +29,26 @@ MOST_LATENTS = 60  # on the slider
 
 
 class Playground(widgets.VBox):
-    """Controls for a live kernel: steer a sentence of one's own, and see what each of them does.
+    """Interactive controls for steering any sentence, in a live kernel.
 
-    The latents of an instruction are found when it is first chosen, for all layers in one pass, and
-    kept; after that, moving a control costs two short generations.
+    The latents of an instruction are found when it is first selected, for all layers in one pass,
+    and cached; after that, moving a control takes two short generations.
 
     >>> setting = saif.SteeringSetting(0, 15, 0.0, "decaying", strength=4.0, decay=0.5)
     >>> controls = saif.Playground(organism, {"french": french}, settings={"french": setting})
 
     Attributes:
-        instruction: Dropdown: what to steer towards. Choosing one sets the controls below to the
-            setting that was given for it.
-        rule: Dropdown: how the vector is made, see `vector_sources.rule_source`.
+        instruction: Dropdown: the instruction to steer towards. Selecting one sets the controls
+            below to its setting.
+        rule: Dropdown: the rule that builds the vector, see `vector_sources.rule_source`.
         layer: Slider: the layer after which the vector is added.
-        k: Slider: how many latents.
-        beta: Slider: standard deviations added to each latent's mean.
+        k: Slider: number of latents.
+        beta: Slider: number of standard deviations added to each latent's mean.
         strength: Slider: factor on the whole vector.
-        placement: Dropdown: which positions get the vector, see `generate`.
-        decay: Slider: factor from one generated token to the next, where the vector fades.
-        sentence: Text: what the model is given.
-        shown: The answers on view; None where the controls ask for what cannot be shown.
+        placement: Dropdown: the positions at which the vector is added, see `generate`.
+        decay: Slider: factor from one generated token to the next, for ``"decaying"``.
+        sentence: Text: the user's message.
+        shown: The displayed answers; None if the controls are not valid.
     """
 
     @checked
@@ -62,20 +63,19 @@ class Playground(widgets.VBox):
         max_new_tokens: int = 40,
         seed: int = 0,
     ) -> None:
-        """Make the controls and show the first instruction's steering.
+        """Create the controls and show the first instruction's steering.
 
         Args:
             model: The model and its SAEs.
-            instructions: Name to instruction, the first one chosen; by default those shipped.
-            settings: Instruction name to the controls' setting when it is chosen; an
-                instruction without one starts at `START`.
-            sentence: The text field's first text.
-            n_pairs: Prompt pairs, of shipped sentences, that latents are found on.
-            max_new_tokens: Most tokens of an answer.
-            seed: Seed of the wordings' order.
+            instructions: Name to instruction; the first is selected. By default those shipped.
+            settings: Instruction name to its initial setting; by default `START`.
+            sentence: Initial value of the text field.
+            n_pairs: Number of prompt pairs of shipped sentences for finding latents.
+            max_new_tokens: Maximum number of tokens of an answer.
+            seed: Seed of the order of wordings.
 
         Raises:
-            ValueError: If a layer is to be steered that has no SAE.
+            ValueError: If a setting's layer has no SAE.
         """
         n_pairs = whole_number("n_pairs", n_pairs)
         max_new_tokens = whole_number("max_new_tokens", max_new_tokens)
@@ -90,14 +90,15 @@ class Playground(widgets.VBox):
         self._captured, self._held = {}, False
         for name, setting in self._settings.items():
             if setting.layer not in self._lm.saes:
-                raise ValueError(
-                    f"layer {setting.layer} is to be steered for {name!r}; there are SAEs for the "
-                    f"layers {self._lm.saes.layers}"
+                raise ArgumentError(
+                    f"layer {setting.layer} is set for {name!r}; there are SAEs for the "
+                    f"layers {self._lm.saes.layers}",
+                    "settings",
                 )
         self.shown: SideBySide | None = None
         self._make_controls(sentence)
         self._status, self._answers = widgets.HTML(), widgets.HTML()
-        self._bars = widgets.Output()  # where progress bars and unforeseen errors go
+        self._bars = widgets.Output()  # for progress bars and unexpected errors
         columns = [
             widgets.VBox([self.instruction, self.rule, self.placement, self.decay]),
             widgets.VBox([self.layer, self.k, self.beta, self.strength]),
@@ -110,7 +111,7 @@ class Playground(widgets.VBox):
             control.observe(self._update, "value")
 
     def _make_controls(self, sentence: str) -> None:
-        """Make the controls, each with its name and none updating while it is still moved."""
+        """Create the controls, which update only when they are released."""
         layers, widths = zip(*self._lm.saes, strict=True)
         how = {"continuous_update": False, "style": {"description_width": "6.5em"}}
         drop = {"style": how["style"]}
@@ -132,24 +133,24 @@ class Playground(widgets.VBox):
 
     @property
     def setting(self) -> SteeringSetting:
-        """Where the controls stand."""
+        """The setting that the controls show."""
         return SteeringSetting(**{name: dial.value for name, dial in self._dials.items()})
 
     def _choose(self, _: object = None) -> None:
-        """Set the controls to where the chosen instruction starts."""
+        """Set the controls to the initial setting of the selected instruction."""
         start = replace(START, layer=self.layer.options[0])
         start = self._settings.get(self.instruction.value, start)
         self._held = True
         for name, dial in self._dials.items():
             value = getattr(start, name)
-            if hasattr(dial, "max"):  # or it would be moved into the range without a word
+            if hasattr(dial, "max"):  # otherwise the value would be clipped silently
                 dial.min, dial.max = min(dial.min, value), max(dial.max, value)
             dial.value = value
         self._held = False
         self._update()
 
     def _update(self, _: object = None) -> None:
-        """Show what the controls ask for, or say in words why it cannot be shown."""
+        """Show the answers for the controls, or the reason why they cannot be shown."""
         if self._held:
             return
         self.decay.disabled = self.placement.value != "decaying"
@@ -165,7 +166,7 @@ class Playground(widgets.VBox):
                 self.shown = steer(self._lm, self.sentence.value, vector, **tokens)
             except ValueError as error:
                 problem = f"Cannot be shown: {error}."
-            clear_output()  # of bars; an unforeseen error ends the block before and stays
+            clear_output()  # clears bars; an unexpected error stays visible
         self._say(problem)
         self._answers.value = self.shown._repr_html_() if self.shown else ""
 
@@ -173,7 +174,7 @@ class Playground(widgets.VBox):
         self._status.value = f'<div role="status">{html.escape(text)}</div>'
 
     def _source(self) -> VectorSource:
-        """Return what the vector is made from, capturing for an instruction once."""
+        """Return the source of the vector, capturing once per instruction."""
         name, layer = self.instruction.value, self.layer.value
         if name not in self._captured:
             contents = load_contents("identification", self._lm.corpus)[: self._n_pairs]

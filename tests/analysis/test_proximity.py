@@ -1,6 +1,7 @@
 import pytest
 import tiny
 import torch
+from refusals import refused
 
 from saif_helpers.analysis.separation import auroc, auroc_interval, enrichment
 from saif_helpers.analysis.vocabulary import (
@@ -42,7 +43,7 @@ def test_the_length_of_a_direction_does_not_matter():
 
 
 def test_directions_of_another_width_are_refused():
-    with pytest.raises(ValueError, match="31 entries given; tiny-gemma2 has d_model 32"):
+    with refused("directions"):
         logit_lens(tiny.wrapped("gemma2"), torch.zeros(2, 31))
 
 
@@ -53,7 +54,7 @@ def test_promoted_and_suppressed_tokens_are_the_ends_of_the_order():
     logits[1, ids] = torch.tensor([-1.0, 2.0, 5.0])
     assert promoted_tokens(logits, TOKENIZER, 2) == [["a", "b"], ["c", "b"]]
     assert promoted_tokens(logits, TOKENIZER, 1, suppressed=True) == [["c"], ["a"]]
-    with pytest.raises(ValueError, match="n = 0 tokens asked for"):
+    with refused("n"):
         promoted_tokens(logits, TOKENIZER, 0)
 
 
@@ -65,7 +66,7 @@ def test_own_vocabulary_is_in_the_answers_and_hardly_elsewhere():
     for ratio, expected in ((1.0, "bcx"), (1.1, "x")):
         found = characteristic_tokens(answers, others, TOKENIZER, least_share=0.2, ratio=ratio)
         assert sorted(TOKENIZER.decode(found)) == sorted(expected)
-    with pytest.raises(ValueError, match="0 answers and 1 other texts"):
+    with refused("answers"):
         characteristic_tokens([], ["a"], TOKENIZER)
 
 
@@ -76,7 +77,7 @@ def test_auroc_by_hand_and_counted_pair_by_pair():
     above = (positive[:, None] > negative[None]).double()
     equal = (positive[:, None] == negative[None]).double()
     assert torch.allclose(auroc(positive, negative), (above + equal / 2).mean((0, 1)))
-    with pytest.raises(ValueError, match="0 positive and 25 negative"):
+    with refused("negative"):
         auroc(positive[:0], negative)
 
 
@@ -115,7 +116,7 @@ def test_enrichment_finds_planted_latents_and_not_random_ones():
     other = enrichment(scores, torch.arange(20, 25), pool)
     assert other["p"] > 0.05
     assert enrichment(scores, planted, pool, seed=0).equals(found)
-    with pytest.raises(ValueError, match="3 latents to draw from given; give at least 5"):
+    with refused("pool"):
         enrichment(scores, planted, pool[:3])
 
 
@@ -124,7 +125,7 @@ def test_enrichment_finds_planted_latents_and_not_random_ones():
 )
 def test_nothing_chosen_is_enriched_by_nothing(scores, chosen, draws):
     given = torch.full((4,), scores), torch.tensor(chosen, dtype=torch.long), torch.arange(4)
-    with pytest.raises(ValueError, match=f"{len(chosen)} latents chosen and draws={draws}; give"):
+    with refused("chosen"):
         enrichment(*given, draws=draws)
 
 
@@ -138,5 +139,5 @@ def test_scores_of_directions_are_the_areas_of_their_logits(chunk):
     scores = vocabulary_scores(model, directions, vocabulary, chunk)
     torch.testing.assert_close(scores, auroc(logits[:, own].T, logits[:, ~own].T))
     assert scores[-1] == 0.5  # all ties
-    with pytest.raises(ValueError, match="0 tokens of own vocabulary"):
+    with refused("vocabulary"):
         vocabulary_scores(model, directions, vocabulary[:0])

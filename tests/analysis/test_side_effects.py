@@ -1,6 +1,7 @@
 import pytest
 import tiny
 import torch
+from refusals import refused
 
 from saif_helpers.analysis.side_effects import content_kept, output_loss
 
@@ -33,12 +34,12 @@ def test_the_loss_is_that_of_each_output_alone(kind, batch_size):
 
 
 def test_outputs_without_a_prompt_are_refused():
-    with pytest.raises(ValueError, match="2 outputs given for 1 prompts"):
+    with refused("outputs"):
         output_loss(tiny.wrapped("gemma2"), ["<bos>a"], ["b", "c"])
-    with pytest.raises(ValueError, match="0 outputs given for 0 prompts"):
+    with refused("outputs"):
         output_loss(tiny.wrapped("gemma2"), [], [])
     for unrendered in ("", "a"):  # whose loss would be of another text than all else
-        with pytest.raises(ValueError, match=r"does not begin with '<bos>'; make it with"):
+        with refused("prompts"):
             output_loss(tiny.wrapped("gemma2"), [unrendered], ["a"])
 
 
@@ -48,5 +49,5 @@ def test_content_kept_goes_from_nothing_to_all():
     kept = content_kept(outputs, [reference] * 4).tolist()
     assert kept[0] == pytest.approx(1.0)
     assert kept[0] > kept[1] > kept[2] > kept[3] == 0
-    with pytest.raises(ValueError, match="1 references given for 4 outputs"):
+    with refused("references"):
         content_kept(outputs, [reference])

@@ -1,7 +1,7 @@
 """Latents are sorted into kinds as the rule says, on counts made by hand."""
 
-import pytest
 import torch
+from refusals import refused
 
 from saif_helpers.analysis.specificity import KINDS, classify_latents, response_table
 from saif_helpers.intervals import wilson
@@ -55,8 +55,8 @@ def test_the_threshold_decides():
 
 
 def test_another_instruction_is_needed():
-    with pytest.raises(ValueError, match="'german' asked for; the table has french, spanish, json"):
+    with refused("instruction"):
         classify_latents(response_table(ON, torch.tensor([0])), "german")
     alone = response_table({"french": ON["french"]}, torch.tensor([0]))
-    with pytest.raises(ValueError, match="at least one other"):
+    with refused("instruction"):
         classify_latents(alone, "french")

@@ -4,6 +4,7 @@ import pandas as pd
 import pytest
 import tiny
 import torch
+from refusals import refused
 
 from saif_helpers.activations import capture_tokens
 from saif_helpers.analysis.usual_activations import N_SENTENCES, usual_activations
@@ -61,13 +62,13 @@ def test_an_sae_of_another_width_is_asked_for_by_it():
     narrow = wrap(tiny.causal_lm("llama"), tiny.tokenizer(), {1: tiny.sae(1, d_sae=16)}, name="n")
     found = usual_activations(model, 1, range(16), tiny.PROMPTS, width=16)
     assert found.equals(usual_activations(narrow, 1, range(16), tiny.PROMPTS))
-    with pytest.raises(ValueError, match="latent 16 asked for; the SAE has latents 0-15"):
+    with pytest.raises(ValueError, match="latent 16 given; the SAE has latents 0-15"):
         usual_activations(model, 1, [16], tiny.PROMPTS, width=16)
 
 
 def test_latents_that_there_are_not_are_refused_before_any_pass(model):
     for latent in (-1, tiny.D_SAE):
-        with pytest.raises(ValueError, match=f"latent {latent} asked for; the SAE has latents 0-6"):
+        with pytest.raises(ValueError, match=f"latent {latent} given; the SAE has latents 0-6"):
             usual_activations(model, 1, [3, latent], ["not even a text is read"])
     with pytest.raises(KeyError, match="layer 9"):
         usual_activations(model, 9, [3])
@@ -75,5 +76,5 @@ def test_latents_that_there_are_not_are_refused_before_any_pass(model):
 
 def test_a_remote_model_is_refused(model):
     there = dataclasses.replace(model, remote="local")
-    with pytest.raises(ValueError, match="on this machine"):
+    with refused("remote"):
         usual_activations(there, 1, [3], tiny.PROMPTS)

@@ -109,19 +109,19 @@ def test_an_entry_of_another_schema_or_kind_of_file_is_left_out(kept):
     older = json.dumps({"schema": "saif-store-0", "key": entries.read_key(path), "sha256": ""})
     no_entry = "damaged, or not an entry"
     for text, said in [
-        (older, "of schema 'saif-store-0'"),
+        (older, "it has schema 'saif-store-0'"),
         ("{}", no_entry),
         ("[" * 9999, no_entry),
     ]:
         save_file(load_file(path), path, {"entry": text})
-        with pytest.warns(UserWarning, match=f"{path.name} is left out.*{said}"):
+        with pytest.warns(UserWarning, match=f"{path.name} is ignored.*{said}"):
             assert not list(Store(kept.folder).find("capture", {"layers": [1]}, [[3]]))
 
 
 @pytest.mark.parametrize(
     ("key", "tensors", "said"),
     [
-        ({"rows": [[3]]}, {}, "of another computation"),
+        ({"rows": [[3]]}, {}, "another computation"),
         (
             {"kind": "capture", "shared": {"layers": [1]}, "rows": [[1], [3]]},
             {"1": [[0.5]]},
@@ -134,7 +134,7 @@ def test_a_sound_file_that_is_not_this_entry_is_left_out(kept, key, tensors, sai
     path.write_bytes(
         entries.pack(key, {name: torch.tensor(rows) for name, rows in tensors.items()})
     )
-    with pytest.warns(UserWarning, match=f"{path.name} is left out.*{said}"):
+    with pytest.warns(UserWarning, match=f"{path.name} is ignored.*{said}"):
         assert not list(Store(kept.folder).find("capture", {"layers": [1]}, [[3]]))
 
 
@@ -147,7 +147,7 @@ def test_damaged_work_is_named_and_done_again(tmp_path, kind):
     whole = path.read_bytes()
     path.write_bytes(damaged(whole, kind, random.Random(0), canary))
     again = model_with(tmp_path)
-    with pytest.warns(UserWarning, match=f"{path.name} is left out, and its work is done again"):
+    with pytest.warns(UserWarning, match=f"{path.name} is ignored, and its batch is recomputed"):
         found, n_passes = passes(again, lambda: capture(again, PROMPTS, [1], SIZE)[1])
     assert torch.equal(found, expected)
     assert n_passes == 1
@@ -178,7 +178,7 @@ def test_what_replaces_a_damaged_file_is_found_at_once(kept):
     wanted, path = ("capture", {"layers": [1]}), entry_of(kept)
     path.write_bytes(b"damaged")
     again = Store(kept.folder)
-    with pytest.warns(UserWarning, match=f"{path.name} is left out"):
+    with pytest.warns(UserWarning, match=f"{path.name} is ignored"):
         assert not list(again.find(*wanted, [[3]]))
     again.put(*wanted, [[1, 2], [3]], {"1": torch.tensor([[0.5, 2], [3, 4]])})
     ((positions, tensors),) = again.find(*wanted, [[3]])
@@ -198,9 +198,9 @@ def test_a_folder_under_an_entrys_name_is_named_and_never_cleared(kept):
     path.unlink()
     (path / "mine").mkdir(parents=True)
     again = Store(kept.folder)
-    with pytest.warns(UserWarning, match=f"{path.name} is left out"):
+    with pytest.warns(UserWarning, match=f"{path.name} is ignored"):
         assert not list(again.find(*wanted))
-    with pytest.warns(UserWarning, match=f"cannot be kept.*{path.name}"):
+    with pytest.warns(UserWarning, match=f"cannot be stored.*{path.name}"):
         again.put(*wanted, tensors)
     again.clear()
     assert [*kept.folder.rglob("*")] == [path.parent, path, path / "mine"]
@@ -215,7 +215,7 @@ def test_work_goes_on_with_one_warning_where_nothing_can_be_kept(tmp_path, monke
         with warnings.catch_warnings(record=True) as caught:
             warnings.simplefilter("always")
             found = capture(model, PROMPTS, [1], SIZE)[1]
-        assert [f"cannot be kept in {folder}" in str(each.message) for each in caught] == [True]
+        assert [f"cannot be stored in {folder}" in str(each.message) for each in caught] == [True]
         torch.testing.assert_close(found, expected, atol=1e-4, rtol=1e-4)
         assert not [path for path in folder.rglob("*") if path.is_file()]
         monkeypatch.setattr(os, "fsync", no_space)

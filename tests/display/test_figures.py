@@ -80,7 +80,7 @@ def test_a_share_axis_starts_at_zero_but_shows_negative_differences():
             pd.concat([FRAME, FRAME[:1]]),
             "more than one row has .*; give one for each instruction and position",
         ),
-        (FRAME.assign(low=0.99), r"interval does not hold the value in the rows \[0, 1, 2, 3\]"),
+        (FRAME.assign(low=0.99), r"interval does not contain the value in rows \[0, 1, 2, 3\]"),
     ],
     ids=["empty", "repeated", "outside"],
 )

@@ -75,7 +75,7 @@ def test_numbers_of_other_dtypes_become_those_of_float32(file):
         (VECTOR.at("decaying"), "decaying by 0.8"),
         (VECTOR.at(slice(1, None)), "prompt tokens 1 to the end"),
         (VECTOR.at((True,)), "1 of 1 prompt tokens"),
-        (SteeringVector(0, VECTOR.vector, placement="every_position"), "layer 0.*never steers"),
+        (SteeringVector(0, VECTOR.vector, placement="every_position"), "layer 0.*cannot steer"),
         (SteeringVector(3, VECTOR.vector, placement="every_position"), "layer 3; .* layers 0-2"),
         (SteeringVector(1, torch.ones(5), placement="every_position"), "has 5 entries"),
         (

@@ -1,4 +1,5 @@
 import pytest
+from refusals import refused
 
 from saif_helpers.contents import load_contents
 from saif_helpers.graders.checks import language_is, matches, word_count
@@ -49,9 +50,9 @@ def test_the_candidates_restrict_the_answer():
     assert identify_language(SENTENCES["fr"], ("fr",)) == "fr"
     for empty in ("", "  ", "123 ."):
         assert identify_language(empty) is None
-    with pytest.raises(ValueError, match="klingon"):
+    with refused("among"):
         identify_language("word", ("en", "klingon"))
-    with pytest.raises(ValueError, match="give one or more"):
+    with refused("among"):
         identify_language("word", ())
 
 
@@ -62,7 +63,7 @@ def test_text_checks():
     assert contains_word("In the Garden.", "garden")
     assert not contains_word("gardener", "garden")
     assert not contains_word("teagarden", "garden")
-    with pytest.raises(ValueError, match="empty word"):
+    with refused("word"):
         contains_word("anything", " ")
     assert is_uppercase("THE CAT.")
     assert not is_uppercase("THE cAT.")
@@ -123,7 +124,7 @@ def test_uppercase_needs_no_reference_but_translation_does():
     item = Item(CONTENT)
     assert GRADERS["uppercase"].strict(CONTENT.upper(), item)
     for name in ("french", "json", "summarise", "keyword", "question"):
-        with pytest.raises(ValueError, match="has none for this instruction"):
+        with refused("item"):
             GRADERS[name].strict("anything", item)
 
 
@@ -148,13 +149,13 @@ def test_checks_that_need_no_reference():
 
 
 @pytest.mark.parametrize(
-    ("make", "message"),
+    ("make", "argument"),
     [
-        (lambda: language_is("it"), "it must be one of en, fr"),
-        (lambda: matches("("), "cannot be read"),
-        (lambda: word_count(3, 2), "3 to 2 words"),
+        (lambda: language_is("it"), "language"),
+        (lambda: matches("("), "pattern"),
+        (lambda: word_count(3, 2), "most"),
     ],
 )
-def test_checks_that_could_never_pass_are_refused(make, message):
-    with pytest.raises(ValueError, match=message):
+def test_checks_that_could_never_pass_are_refused(make, argument):
+    with refused(argument):
         make()

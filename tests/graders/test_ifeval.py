@@ -162,7 +162,7 @@ def test_an_odd_answer_of_the_library_does_not_pass(monkeypatch, answer):
     )
     check = follows_ifeval("punctuation:no_comma")
     mine = InstructionType("mine", {"en": ["Do it.", "Do it now."]}, Grader(check, check))
-    with pytest.raises(ValueError, match="must answer True or False"):
+    with pytest.raises(ValueError, match="must return True or False"):
         check_grader(mine, Content(ITEM.content))
 
 
@@ -177,7 +177,7 @@ OFFLINE = f"""
 import socket, sys
 
 def refuse(*args, **kwargs):
-    raise SystemExit("the network was asked for")
+    raise SystemExit("the network was given")
 
 socket.socket.connect = socket.socket.connect_ex = socket.getaddrinfo = refuse
 

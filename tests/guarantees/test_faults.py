@@ -11,6 +11,7 @@ import pytest
 import tiny
 import torch
 import transformers
+from refusals import refused
 from sae_lens import AbsTopKSAE, AbsTopKSAEConfig
 from transformers import AddedToken, AutoModelForCausalLM
 
@@ -123,7 +124,7 @@ def test_keywords_of_ifeval_mean_themselves():
     assert (often("aXb", ITEM), often("a.b", ITEM)) == (False, True)
     without = follows_ifeval("keywords:forbidden_words", forbidden_words=["a.b"])
     assert (without("aXb", ITEM), without("an a.b here", ITEM)) == (True, False)
-    with pytest.raises(ValueError, match=r"cannot look for 'C\+\+'"):
+    with refused("forbidden_words"):
         follows_ifeval("keywords:forbidden_words", forbidden_words=["C++"])
 
 
@@ -161,9 +162,9 @@ def test_more_latents_than_are_sensitive_warn():
 
 def test_latents_that_can_be_negative_are_refused():
     sae = AbsTopKSAE(AbsTopKSAEConfig(d_in=32, d_sae=64, k=8))
-    with pytest.raises(ValueError, match="AbsTopK"):
+    with refused("sae"):
         encode(sae, torch.randn(20, 32))
-    with pytest.raises(ValueError, match="AbsTopK"):
+    with refused("sae"):
         wrap(tiny.causal_lm("llama"), tiny.tokenizer(), {1: sae}, name="x")
 
 
@@ -176,22 +177,22 @@ def test_a_ranking_of_parts_is_the_ranking_of_all(model, monkeypatch):
     assert parts.layer == whole.layer == 1
     for name in ("sensitivity", "mean", "std", "negative_mean"):
         torch.testing.assert_close(getattr(parts, name), getattr(whole, name))
-    with pytest.raises(ValueError, match="no pairs"):
+    with refused("positive"):
         rank_captured(model, {1: torch.empty(0, 32)}, {1: torch.empty(0, 32)})
 
 
 @pytest.mark.parametrize(
-    ("positive", "negative", "said"),
+    ("positive", "negative", "argument"),
     [
-        (torch.ones(300, 4), torch.ones(1, 4), "300 positive and 1 negative"),
-        (torch.ones(3, 4), torch.ones(3, 5), "4 and 5 latents"),
-        (torch.full((3, 4), torch.nan), torch.ones(3, 4), "finite and never negative"),
-        (torch.ones(3, 4), torch.full((3, 4), torch.inf), "finite and never negative"),
-        (torch.randn(9, 4), torch.randn(9, 4), "not the residual stream"),
+        (torch.ones(300, 4), torch.ones(1, 4), "negative"),
+        (torch.ones(3, 4), torch.ones(3, 5), "negative"),
+        (torch.full((3, 4), torch.nan), torch.ones(3, 4), "latents"),
+        (torch.ones(3, 4), torch.full((3, 4), torch.inf), "latents"),
+        (torch.randn(9, 4), torch.randn(9, 4), "latents"),
     ],
 )
-def test_what_is_no_pair_of_latents_is_not_ranked(positive, negative, said, as_users_have_it):
-    with pytest.raises(ValueError, match=said):
+def test_what_is_no_pair_of_latents_is_not_ranked(positive, negative, argument, as_users_have_it):
+    with refused(argument):
         rank_latents(positive, negative)
 
 
@@ -200,7 +201,7 @@ def test_a_ranking_and_an_sae_know_their_layer(model):
     others = {layer: -stream for layer, stream in streams.items()}
     rankings = rank_captured(model, streams, others)
     assert saif_vector(rankings[1], model.saes[1], 3).layer == 1
-    with pytest.raises(ValueError, match="latents of layer 0, the SAE of layer 1"):
+    with refused("sae"):
         saif_vector(rankings[0], model.saes[1], 3)
 
 
@@ -208,17 +209,17 @@ def test_a_ranking_and_an_sae_know_their_layer(model):
     "vector", [torch.tensor(3.0), torch.ones(32, 32), torch.ones(32, dtype=torch.long)]
 )
 def test_what_is_no_vector_is_refused(vector, as_users_have_it):
-    with pytest.raises(ValueError, match="one floating-point number for each entry"):
+    with refused("vector"):
         SteeringVector(1, vector, "x")
 
 
 def test_what_other_libraries_take_is_refused_in_words(model, as_users_have_it):
     vector = torch.ones(32)
-    with pytest.raises(ValueError, match="give a SteeringVector"):
+    with refused("steering"):
         generate(model, tiny.PROMPTS, {0: vector, 1: vector}, max_new_tokens=2)
-    with pytest.raises(ValueError, match="both halves of what capture_pairs"):
+    with refused("layer"):
         mean_difference_vector(vector, vector, 1)
-    with pytest.raises(ValueError, match="a row for each sample"):
+    with refused("residual stream"):
         mean_difference_vector({1: vector}, {1: vector}, 1)
 
 
@@ -227,14 +228,14 @@ def test_streams_know_their_layer(model):
     residual = capture(model, tiny.PROMPTS, [1])
     expected = encode(model.saes[1], residual[1])
     assert torch.equal(encode(model.saes[1], residual), expected)
-    with pytest.raises(ValueError, match=r"trained on layer 2, and .* of the layers \[1\]"):
+    with pytest.raises(ValueError, match=r"trained on layer 2, but .* of the layers \[1\]"):
         encode(tiny.sae(2), residual)
     unnamed = tiny.sae(1)
     unnamed.cfg.metadata.hook_name = None
     assert torch.equal(encode(unnamed, residual), encode(unnamed, residual[1]))
     with pytest.raises(ValueError, match="give that of one layer"):
         encode(unnamed, residual | {0: residual[1]})
-    with pytest.raises(ValueError, match=r"residual stream of \[0\] given"):
+    with refused("layer"):
         mean_difference_vector(residual, {0: residual[1]}, 1)
 
 
@@ -263,9 +264,9 @@ def test_a_hybrid_model_is_refused_before_anything_runs(config):
 
 def test_saes_are_chosen_in_one_way(tmp_path):
     for chosen in ({"layers": [3]}, {"size": "16k"}, {"release": "x"}):
-        with pytest.raises(ValueError, match=f"saes and {next(iter(chosen))} given"):
+        with refused(next(iter(chosen))):
             load(str(tmp_path), saes={3: tmp_path}, **chosen)
-    with pytest.raises(ValueError, match="saes and release given"):
+    with refused("release"):
         load(str(tmp_path), saes=tmp_path, release="x")
 
 
@@ -295,15 +296,15 @@ def grades(instruction="french", n=3):
         (lambda: wilson(3, 4, confidence=95), r"confidence=95 given; .* 95 % is 0.95"),
         (lambda: grades().proportion("strict", 90), "confidence=90"),
         (lambda: Criterion("x", wilson(3, 4), "over", 0.5), "give 'above' or 'below'"),
-        (lambda: paired_difference(grades(), grades("german"), "loose"), "methods on one instruc"),
+        (lambda: paired_difference(grades(), grades("german"), "loose"), "compare one instruction"),
         (lambda: paired_difference(grades(), grades(), "loose", 95), "confidence=95"),
         (lambda: grade("one text", grades(n=8).items, FRENCH), "give a list of outputs"),
         (lambda: settings_grid([0], [15], [0], "fading"), "placement 'fading'"),
-        (lambda: choose_layers([0.5], 4, "x"), "whole numbers"),
-        (lambda: choose_layers(True, 4, "x"), "whole numbers"),
-        (lambda: choose_layers("0", 4, "x"), "whole numbers"),
+        (lambda: choose_layers([0.5], 4, "x"), "integers"),
+        (lambda: choose_layers(True, 4, "x"), "integers"),
+        (lambda: choose_layers("0", 4, "x"), "integers"),
         (lambda: load(device="gpu"), "give 'cpu', 'cuda', 'cuda:1' or 'auto'"),
-        (lambda: rank_latents(torch.ones(2, 4), torch.zeros(2, 4)).top(2.5), "k=2.5 asked for"),
+        (lambda: rank_latents(torch.ones(2, 4), torch.zeros(2, 4)).top(2.5), "k=2.5 given"),
         (lambda: make_pairs("klingon", ["A cat."], tiny.tokenizer()), "there are .*french"),
     ],
 )

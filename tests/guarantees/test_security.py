@@ -23,6 +23,7 @@ import pandas as pd
 import pytest
 import tiny
 import torch
+from refusals import unreadable
 from sae_lens.loading import pretrained_sae_loaders
 from test_model import write_manifest
 
@@ -89,9 +90,13 @@ def test_what_is_planted_does_run_where_it_is_let(tmp_path):
     ("there", "planted", "message"),
     [
         ("model.safetensors", "pytorch_model.bin", "no file named model.safetensors"),
-        ("model.safetensors", "model.safetensors", "no safetensors file .* from a source that you"),
+        (
+            "model.safetensors",
+            "model.safetensors",
+            "not a safetensors file .* from a source that you",
+        ),
         ("sae/sae_weights.safetensors", "sae/sae_weights.pt", "has no sae_weights.safetensors"),
-        ("sae/sae_weights.safetensors", "sae/sae_weights.safetensors", "no safetensors file"),
+        ("sae/sae_weights.safetensors", "sae/sae_weights.safetensors", "not a safetensors file"),
     ],
 )
 def test_a_pickle_in_the_place_of_weights_is_refused(files, trace, save, there, planted, message):
@@ -130,7 +135,7 @@ def test_a_pickle_in_gemma_scopes_arrays_is_refused(cache, trace, kind):
         with np.load(path) as arrays:
             changed = dict(arrays) | {"threshold": np.array([Planted(trace)], dtype=object)}
         np.savez(path, **changed)
-    with pytest.raises(ValueError, match=rf"{published.repo_id}/.* pickle .* could run any code"):
+    with unreadable("layer_1/width_16k/average_l0_102"):
         hub.load_sae(published.release, published.sae_id, "cpu")
 
 
@@ -142,7 +147,7 @@ def test_a_release_of_torch_files_is_not_opened(cache, trace):
     (sae_id,) = listed.saes_map
     for content in (Planted(trace), torch.zeros(2)):
         torch.save({"encoder_linear.weight": content}, folder / path)
-        with pytest.raises(ValueError, match=rf"{listed.repo_id}/.* keeps weights in a pickle"):
+        with unreadable("Llama-3.1-8B-Instruct-SAE-l19/layer_19"):
             hub.load_sae(release, sae_id, "cpu")
 
 
@@ -176,7 +181,7 @@ def test_code_that_a_model_brings_is_not_run(files, trace, file, changed, refuse
     settings = json.loads((files / file).read_text()) | {"auto_map": own} | changed
     (files / file).write_text(json.dumps(settings))
     if refused:
-        said = r"model brings Python code of its own .* never run .* part of transformers"
+        said = r"model requires custom Python code .* never run .* part of transformers"
         with pytest.raises(ValueError, match=said) as raised:
             load_files(files, remote=remote)
         assert "trust_remote_code" not in str(raised.value)

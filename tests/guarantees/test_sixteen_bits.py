@@ -40,7 +40,7 @@ def test_a_residual_stream_beyond_float16_is_an_error_that_says_what_to_do():
         network.model.layers[1].mlp.down_proj.weight.mul_(torch.inf)
     model = wrap(network, tiny.tokenizer(), {0: tiny.sae(0)}, name="narrow")
     assert saif.capture(model, PROMPTS, [0])[0].isfinite().all()
-    said = r"of narrow after layer 1 goes beyond torch.float16; load the model with dtype=torch.bfl"
+    said = r"of narrow after layer 1 overflows torch.float16; load the model with dtype=torch.bfl"
     with pytest.raises(ValueError, match=said):
         saif.capture(model, PROMPTS, [0, 1])
 
@@ -77,7 +77,7 @@ def near_the_limit():
 @pytest.mark.parametrize("placement", ["last_prompt_token", "decaying"])
 def test_an_output_ends_where_steering_goes_beyond_float16(near_the_limit, placement):
     model, huge = near_the_limit
-    said = "1 outputs end early, .*: the residual stream of narrow went beyond .* dtype=torch.bfloa"
+    said = "1 outputs end early, .*: the residual stream of narrow overflows .* dtype=torch.bfloa"
     steering = [None, huge.at(placement), None]
     with pytest.warns(UserWarning, match=said):
         found = saif.generate(model, PROMPTS, steering, max_new_tokens=4)
@@ -87,21 +87,21 @@ def test_an_output_ends_where_steering_goes_beyond_float16(near_the_limit, place
 
 def test_what_was_written_before_the_format_became_too_narrow_is_kept(near_the_limit):
     model, huge = near_the_limit
-    with pytest.warns(UserWarning, match="beyond torch.float16"):
+    with pytest.warns(UserWarning, match="overflows torch.float16"):
         found = saif.generate(model, PROMPTS, huge.at("generated_tokens"), max_new_tokens=4)
     assert found == saif.generate(model, PROMPTS, max_new_tokens=1)
 
 
 def test_probabilities_and_losses_beyond_float16_are_not_known_and_say_so(near_the_limit):
     model, huge = near_the_limit
-    said = "the probabilities of some tokens are not known: .* went beyond torch.float16"
+    said = "the probabilities of some tokens are not known: .* overflows torch.float16"
     with pytest.warns(UserWarning, match=said):
         likely = saif.log_probabilities(model, PROMPTS[0], "a cat", huge)
     assert likely.isnan().tolist() == [True, *[False] * (len(likely) - 1)]
     assert saif.log_probabilities(model, PROMPTS[0], "a cat").isfinite().all()
     with torch.no_grad():
         model.lm._module.model.layers[2].post_feedforward_layernorm.weight.fill_(6.5e4)
-    said = "the losses of some outputs are not known: .* went beyond torch.float16"
+    said = "the losses of some outputs are not known: .* overflows torch.float16"
     with pytest.warns(UserWarning, match=said):
         assert output_loss(model, PROMPTS, ["a cat", "b", "c"]).isnan().any()
 

@@ -13,6 +13,7 @@ import pandas as pd
 import pytest
 import tiny
 import torch
+from refusals import refused
 from simulate import HIGHER, bar_rates, interval_rates, verdict_rates
 from simulate_claims import judge_latents, states, swapped
 
@@ -101,8 +102,8 @@ VALIDATION = [Content(f"Sentence {number}.", split="validation") for number in r
 TEST = [Content(f"Kept back {number}.", split="test") for number in range(4)]
 SHIPPED = load_contents("test")[7]
 LEAKS = {
-    "a test content": (TEST[2], "'Kept back 2.' is of the split 'test'"),
-    "a test content of FLORES": (Content("Mars is red.", split="devtest"), "'Mars is red.' is of"),
+    "a test content": (TEST[2], "'Kept back 2.' is in the split 'test'"),
+    "a test content of FLORES": (Content("Mars is red.", split="devtest"), "'Mars is red.' is in"),
     "another label": (
         replace(TEST[1], split="validation"),
         "'Kept back 1.' has the text of a test",
@@ -130,7 +131,7 @@ def test_a_planted_leak_stops_a_choice_of_settings(leak, choose):
     grid = settings_grid([0], [1], [0.0], ["decaying"])
     with pytest.raises(ValueError, match=message):
         choose(model, instruction, [*VALIDATION, planted], {}, grid, test=TEST, **options)
-    with pytest.raises(ValueError, match="sources for layers none"):  # so it was the leak
+    with refused("sources"):  # so it was the leak
         choose(model, instruction, VALIDATION, {}, grid, test=TEST, **options)
 
 
@@ -145,7 +146,7 @@ def test_a_planted_leak_stops_a_study(leak, split):
 
 def test_a_content_that_is_in_both_lists_is_a_leak():
     both = Content("In both", split="dev")
-    with pytest.raises(ValueError, match="'In both' has the text of a test content"):
+    with refused("contents"):
         check_no_test_leakage([both], [both])
     check_no_test_leakage([both], TEST)
 

@@ -10,6 +10,7 @@ import pytest
 import tiny
 import torch
 from huggingface_hub.errors import GatedRepoError, LocalEntryNotFoundError
+from refusals import refused
 
 from saif_helpers.activations import capture
 from saif_helpers.hub import devices
@@ -139,16 +140,16 @@ def test_prompts_longer_than_the_sliding_window_are_continued_as_by_plain_genera
 
 
 def test_a_model_that_reads_pictures_too_is_not_asked_of_ndif(cache):
-    with pytest.raises(ValueError, match="gemma-3-4b-it cannot be run on NDIF from here"):
+    with refused("remote"):
         load("gemma-3-4b-it", remote=True)
 
 
 def test_another_width_layer_and_release(cache):
-    with pytest.raises(ValueError, match=r"layer 7 asked for; gemma-3-270m-it has layers 0-2"):
+    with pytest.raises(ValueError, match=r"layer 7 given; gemma-3-270m-it has layers 0-2"):
         loaded("gemma-3-270m-it", layers=[7])
-    with pytest.raises(ValueError, match=r"no SAE of width 65536 for layer 2 .* widths \[16384"):
+    with refused("size"):
         load("gemma-3-270m-it", "65k", device="cpu")
-    with pytest.raises(ValueError, match=r"SAEs of width 16384 for the layers \[9, 20, 31\]"):
+    with refused("size"):
         load("gemma-2-9b-it", release="gemma-scope-9b-it-res", device="cpu")
 
 
@@ -176,15 +177,9 @@ def test_any_other_model_with_saes_named_one_by_one(cache, tmp_path):
         load(str(tmp_path / "mine"), saes={0: tmp_path}, device="cpu")
 
 
-@pytest.mark.parametrize(
-    ("name", "message"),
-    [
-        ("gemma-2", "'gemma-2' asked for; there are organism, smollm2-135m-instruct, gemma-2-2b"),
-        ("Qwen/Qwen3-8B", "no SAEs are known for Qwen/Qwen3-8B; name them"),
-    ],
-)
-def test_an_unknown_model_says_what_there_is(name, message):
-    with pytest.raises(ValueError, match=message):
+@pytest.mark.parametrize(("name", "argument"), [("gemma-2", "name"), ("Qwen/Qwen3-8B", "saes")])
+def test_an_unknown_model_says_what_there_is(name, argument):
+    with refused(argument):
         load(name)
 
 
@@ -292,6 +287,6 @@ def test_a_format_too_narrow_for_the_model_is_found_out_when_it_is_loaded(cache,
     model.save_pretrained(tmp_path)
     fake_hub.tokenizer("gemma-3-270m-it").save_pretrained(tmp_path)
     release = "gemma-scope-2-270m-it-res-all"
-    with pytest.raises(ValueError, match=r"beyond torch.float16; load it with dtype=torch.bfloat"):
+    with refused("dtype"):
         load(str(tmp_path), release=release, dtype=torch.float16, device="cpu")
     assert load(str(tmp_path), release=release, device="cpu").n_layers == 3

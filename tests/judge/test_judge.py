@@ -9,6 +9,7 @@ from pathlib import Path
 
 import nbformat
 import pytest
+from refusals import refused
 
 from saif_helpers.cache.store import Store, default_folder
 from saif_helpers.graders.grader import Grader, Item
@@ -193,7 +194,7 @@ def test_a_passing_failure_is_retried(judge, server, status):
     [
         ((500, {"error": {"message": "broken"}}), "InternalServerError.*broken"),
         ((401, {"error": {"message": "no"}}), "AuthenticationError.*no"),
-        ((200, completion("not JSON")), "2 times in another form.*Invalid JSON.*'not JSON'"),
+        ((200, completion("not JSON")), "no valid answer in 2 attempts.*Invalid JSON.*'not JSON'"),
         ((200, completion('{"strict": 1, "loose": true}')), "reason: .*strict: "),
         ((200, verdict(strict=True, loose=False)), "strict is true and loose is not"),
         ((200, completion(None, refusal="I will not")), "'I will not'"),
@@ -206,7 +207,7 @@ def test_what_was_answered_is_kept_when_one_fails(judge, server, tmp_path, fails
     server.answer = lambda body, server: (
         fails if block(body, "output") == "fair one" else honest(body, server)
     )
-    with pytest.raises(JudgeError, match=f"for output 1: .*{message}.* are kept in") as raised:
+    with pytest.raises(JudgeError, match=f"for output 1: .*{message}.* are cached in") as raised:
         judge().grade(OUTPUTS, ITEMS, FRENCH)
     assert server.asked().count("fair one") == (1 if fails[0] == 401 else 2)
     kept = len(list(tmp_path.iterdir()))
@@ -244,7 +245,7 @@ def test_a_damaged_file_is_named_and_asked_for_again(judge, server, tmp_path, da
     reason = whole.index(kept["answer"]["reason"])
     others["one byte"] = whole[:reason] + "_" + whole[reason + 1 :]
     first.write_text(others.get(damage, damage))
-    with pytest.warns(UserWarning, match=f"{first.name} is damaged.*asked again"):
+    with pytest.warns(UserWarning, match=f"{first.name} is damaged.*requested again"):
         assert judge().grade(OUTPUTS, ITEMS, FRENCH) == grades
     assert len(server.requests) == 4
     assert judge().grade(OUTPUTS, ITEMS, FRENCH) == grades
@@ -255,7 +256,7 @@ def test_answers_are_kept_whole_or_not_at_all(judge, monkeypatch, tmp_path):
     def full(source, target):
         raise OSError("no space left")
 
-    said = pytest.warns(UserWarning, match=r"answers cannot be kept in .* \(no space left\)")
+    said = pytest.warns(UserWarning, match=r"answers cannot be cached in .* \(no space left\)")
     with monkeypatch.context() as patched, said:
         patched.setattr("os.replace", full)
         grades = judge().grade(OUTPUTS, ITEMS, FRENCH)  # what was paid for is used
@@ -292,9 +293,9 @@ def test_the_key_stays_out_of_files_reprs_and_errors(judge, server, tmp_path, re
 @pytest.mark.parametrize(
     ("key", "message"),
     [
-        ("", "needs a key and MY_KEY holds none; set the environment variable MY_KEY"),
-        ("sk-one sk-two", "what MY_KEY holds cannot be a key: it has blanks"),
-        ("sk-…", "cannot be a key"),
+        ("", "needs a key, but MY_KEY is not set; set the environment variable MY_KEY"),
+        ("sk-one sk-two", "value of MY_KEY is not a key: it contains spaces"),
+        ("sk-…", "is not a key"),
     ],
 )
 def test_a_missing_key_says_where_to_put_it(judge, server, monkeypatch, key, message):
@@ -312,7 +313,7 @@ def test_colabs_secrets_are_asked_where_the_environment_has_no_key(judge, server
     monkeypatch.delenv("OPENAI_API_KEY")
     judge().grade(OUTPUTS, ITEMS, FRENCH)
     assert server.keys == {f"Bearer {KEY}-colab"}
-    with pytest.raises(LookupError, match=r"MY_KEY holds none \(Colab's secrets: KeyError\)"):
+    with pytest.raises(LookupError, match=r"MY_KEY is not set \(Colab's secrets: KeyError\)"):
         judge(key_name="MY_KEY", seed=1).grade(OUTPUTS, ITEMS, FRENCH)
 
 
@@ -324,7 +325,7 @@ def test_a_missing_client_says_how_to_get_it(judge, server, monkeypatch):
 
 
 def test_no_more_is_asked_than_the_limit(judge, server):
-    with pytest.raises(ValueError, match="3 requests are needed and limit=2 was given; raise"):
+    with refused("limit"):
         judge().grade(OUTPUTS, ITEMS, FRENCH, limit=2)
     assert not server.requests
     judge().grade(OUTPUTS[:2], ITEMS[:2], FRENCH, limit=2)
@@ -379,28 +380,28 @@ def test_the_table_is_the_same_in_whatever_order_answers_come(judge, server):
 
 
 @pytest.mark.parametrize(
-    ("settings", "message"),
+    "settings",
     [
-        ({"base_url": "http://me:pass@host/v1"}, "no name, password or query"),
-        ({"base_url": "https://host/v1?key=pass"}, "no name, password or query"),
-        ({"base_url": "https:///v1"}, "must be like 'https://api.openai.com/v1'"),
-        ({"base_url": "https://host/v1#key"}, "must be like 'https://api.openai.com/v1'"),
-        ({"base_url": "host/v1"}, "must be like 'https://api.openai.com/v1'"),
-        ({"threads": 0}, "threads=0, attempts=3, max_retries=5 asked for; give at least 1, 1 and"),
-        ({"attempts": 0}, "attempts=0"),
-        ({"max_retries": -1}, "max_retries=-1"),
+        {"base_url": "http://me:pass@host/v1"},
+        {"base_url": "https://host/v1?key=pass"},
+        {"base_url": "https:///v1"},
+        {"base_url": "https://host/v1#key"},
+        {"base_url": "host/v1"},
+        {"threads": 0},
+        {"attempts": 0},
+        {"max_retries": -1},
     ],
 )
-def test_a_judge_that_cannot_work_is_refused(settings, message):
-    with pytest.raises(ValueError, match=message) as raised:
+def test_a_judge_that_cannot_work_is_refused(settings):
+    with refused(next(iter(settings))) as raised:
         Judge(**settings)
     assert "pass@" not in str(raised.value)
 
 
 def test_bad_arguments_are_refused(judge, server):
-    with pytest.raises(ValueError, match="3 outputs and 2 items given"):
+    with refused("items"):
         judge().grade(OUTPUTS, ITEMS[:2], FRENCH)
-    with pytest.raises(ValueError, match="give price_in and price_out, or neither"):
+    with refused("price_out"):
         judge().estimate(OUTPUTS, ITEMS, FRENCH, price_in=1.0)
     assert not server.requests
 

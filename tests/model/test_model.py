@@ -5,6 +5,7 @@ from dataclasses import replace
 import pytest
 import tiny
 import torch
+from refusals import refused, unreadable
 
 from saif_helpers.activations import capture
 from saif_helpers.cache.store import Store
@@ -70,7 +71,7 @@ def test_what_the_organism_is_asked_for_it_gets_or_refuses(tmp_path):
     assert load(size="S", layers=[0], store=str(tmp_path)).store.folder == tmp_path
     assert load(size="S", layers=[0], store=None).store is None
     for named in ({"saes": {0: tmp_path}}, {"release": "a-release"}):
-        with pytest.raises(ValueError, match="saes and release name SAEs of other models"):
+        with refused(next(iter(named))):
             load(size="S", **named)
 
 
@@ -85,7 +86,7 @@ def test_the_weights_are_those_that_were_saved(shipped):
 def test_a_changed_file_is_refused(changeable):
     path = changeable / "M" / "saes" / "layer_1_width_64" / "sae_weights.safetensors"
     path.write_bytes(path.read_bytes()[:-1] + b"x")
-    with pytest.raises(ValueError, match=r"sae_weights\.safetensors does not have the sha256 sum"):
+    with unreadable("M/saes/layer_1_width_64/sae_weights.safetensors"):
         load(root=changeable)
 
 
@@ -100,12 +101,9 @@ def test_a_missing_and_an_unlisted_file_are_refused(changeable):
 
 
 def test_unknown_models_are_refused(shipped):
-    with pytest.raises(ValueError, match="of size 'XL' asked for; there are M"):
+    with refused("size"):
         load("organism", "XL", root=shipped)
-    with pytest.raises(
-        ValueError,
-        match="model 'gemma' asked for; there are organism, smollm2-135m-instruct, gemma-2-2b",
-    ):
+    with refused("name"):
         load("gemma", root=shipped)
 
 
@@ -117,7 +115,7 @@ def test_an_sae_in_the_wrong_folder_is_refused(changeable):
         load(root=changeable)
     (saes / "layer_1_width_65").rename(saes / "something")
     write_manifest(changeable)
-    with pytest.raises(ValueError, match="is not named layer_N_width_W"):
+    with unreadable("M/saes/something"):
         load(root=changeable)
 
 
@@ -137,7 +135,7 @@ def test_an_sae_that_does_not_fit_is_refused(saes, message):
 
 
 def test_a_model_built_otherwise_is_refused():
-    with pytest.raises(ValueError, match=r"Linear is not built like .*model\.layers"):
+    with refused("model"):
         wrap(torch.nn.Linear(2, 2), tiny.tokenizer(), {}, name="tiny")
 
 
@@ -186,7 +184,7 @@ def test_equally_common_widths_need_a_choice():
 
 def test_layers_are_checked():
     model = tiny.wrapped("llama")
-    with pytest.raises(ValueError, match="layer -1 asked for; tiny-llama has layers 0-2"):
+    with refused("layer"):
         model.layer(-1)
 
 
@@ -219,7 +217,7 @@ def test_how_an_answer_ends_and_which_styles_there_are():
 
 def test_models_whose_weights_are_elsewhere_have_no_fingerprint(tmp_path):
     model = wrap(tiny.causal_lm("llama").to("meta"), tiny.tokenizer(), {}, name="far")
-    with pytest.raises(ValueError, match=r"not all weights of far are in .* load it with store=No"):
+    with refused("store"):
         capture(replace(model, store=Store(tmp_path)), tiny.PROMPTS, [0])
 
 

@@ -60,7 +60,7 @@ def small_memory(model, request):
 def test_a_loop_goes_on_with_smaller_batches_from_the_same_prompt(model, small_memory, loop):
     """Exact: 5 prompts do not fit, so all of them go two at a time."""
     expected = LOOPS[loop](model, 2)
-    with pytest.warns(UserWarning, match="5 prompts did not fit into the memory; going on with 2"):
+    with pytest.warns(UserWarning, match="5 prompts did not fit into memory; continuing with 2"):
         found = LOOPS[loop](model, None)
     assert len(small_memory) == (2 if loop == "quality" else 1)  # it goes over the texts twice
     if loop.startswith(("capture", "gradients")):
@@ -73,7 +73,7 @@ def test_a_loop_goes_on_with_smaller_batches_from_the_same_prompt(model, small_m
 def test_losses_of_outputs_go_on_too(model, small_memory):
     outputs = ["a cat", "b", "", "d", "the end"]
     expected = output_loss(model, tiny.PROMPTS, outputs, batch_size=2)
-    with pytest.warns(UserWarning, match="losses: 4 prompts did not fit .*; going on with 2"):
+    with pytest.warns(UserWarning, match="losses: 4 prompts did not fit .*; continuing with 2"):
         found = output_loss(model, tiny.PROMPTS, outputs)
     torch.testing.assert_close(found, expected, atol=0, rtol=0, equal_nan=True)
     assert len(small_memory) == 1
@@ -82,7 +82,7 @@ def test_losses_of_outputs_go_on_too(model, small_memory):
 @pytest.mark.parametrize("small_memory", [3], indirect=True)
 def test_the_smaller_batches_are_kept(model, small_memory, tmp_path):
     keeping = replace(model, store=Store(tmp_path))
-    with pytest.warns(UserWarning, match="going on with 2"):
+    with pytest.warns(UserWarning, match="continuing with 2"):
         found = LOOPS["generate"](keeping, None)
     assert len(keeping.store) == 3
     assert LOOPS["generate"](keeping, None) == found
@@ -93,11 +93,11 @@ def test_the_smaller_batches_are_kept(model, small_memory, tmp_path):
 @pytest.mark.parametrize(
     ("loop", "given"), [("capture", r"layers \[0, 2\]"), ("generate", r"new_tokens=8.*\[1\]")]
 )
-@pytest.mark.filterwarnings("ignore:.*did not fit into the memory")
+@pytest.mark.filterwarnings("ignore:.*did not fit into memory")
 def test_one_prompt_that_does_not_fit_is_an_error_that_says_what_to_do(
     model, small_memory, loop, given
 ):
-    said = rf"{loop}: a single prompt of 7 tokens does not fit .*{given}.* or take shorter prompts"
+    said = rf"{loop}: a single prompt of 7 tokens does not fit .*{given}.* use shorter prompts"
     with pytest.raises(torch.OutOfMemoryError, match=said):
         LOOPS[loop](model, None)
     assert len(small_memory) == 3  # 5, 2 and 1
@@ -115,7 +115,7 @@ def test_memory_may_run_out_in_the_intervention_too(model, monkeypatch):
 
     expected = generate(model, tiny.PROMPTS, clamp, max_new_tokens=4, batch_size=2)
     monkeypatch.setattr(interventions, "encode", encode_little)
-    with pytest.warns(UserWarning, match="going on with 2 at a time"):
+    with pytest.warns(UserWarning, match="continuing with 2 at a time"):
         assert generate(model, tiny.PROMPTS, clamp, max_new_tokens=4) == expected
 
 

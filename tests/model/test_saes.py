@@ -5,6 +5,7 @@ import warnings
 import pytest
 import tiny
 import torch
+from refusals import refused
 
 import saif_helpers as saif
 from saif_helpers.analysis.reconstruction import error_statistics, reconstruction_quality
@@ -78,9 +79,9 @@ def test_it_encodes_and_decodes_as_ever():
     assert torch.equal(latents, encode(THEIRS, residual))
     assert torch.equal(encode(OWN, {LAYER: residual}), latents)
     assert torch.equal(decode(OWN, latents), decode(THEIRS, latents))
-    with pytest.raises(ValueError, match="the SAE reads 32"):
+    with refused("residual"):
         encode(OWN, torch.randn(5, 7))
-    with pytest.raises(ValueError, match="the SAE has 64"):
+    with refused("latents"):
         decode(OWN, torch.zeros(5, 7))
 
 
@@ -148,7 +149,7 @@ class Signed(Own):
     [
         (Tuples, r"encode returned tuple; .* of shape \(5, 64\)"),
         (Narrow, r"encode returned \(5, 7\)"),
-        (Signed, "Signed gave negative activations"),
+        (Signed, "Signed returned negative activations"),
     ],
 )
 def test_an_object_that_encodes_otherwise_is_refused(kind, message):
@@ -168,7 +169,7 @@ class NoDirections:
 
 @pytest.mark.parametrize("make", [Flat, lambda _: NoDirections()])
 def test_what_is_no_sae_is_refused(make):
-    with pytest.raises(ValueError, match=r"given for an SAE; give an object with encode, decode"):
+    with refused("sae"):
         model_with(make(THEIRS))
 
 
@@ -189,7 +190,7 @@ def test_the_stream_before_a_layer_is_that_after_the_one_before_it():
 
 def test_the_stream_before_all_layers_is_refused():
     first = tiny.sae(LAYER, hook_name="blocks.0.hook_resid_pre")
-    with pytest.raises(ValueError, match="the embedding, which comes before all layers"):
+    with pytest.raises(ValueError, match="the embedding, which precedes all layers"):
         model_with(first)
 
 

@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 import tiny
 import torch
+from refusals import refused, unreadable
 from sae_lens import SAE
 from safetensors.torch import load_file
 
@@ -142,7 +143,7 @@ def test_a_file_of_the_readers_is_split_into_parts(model, tmp_path):
     file.write_text("one\n\ntwo\nthree\n")
     parts = [[text.text for text in part] for part in given_parts(file, model, 2)]
     assert parts == [["<bos>one", "<bos>three"], ["<bos>two"]]
-    with pytest.raises(ValueError, match="3 lines with text, too few for 4 parts"):
+    with unreadable("mine.txt"):
         list(given_parts(file, model, 4))
 
 
@@ -241,7 +242,7 @@ def test_a_frozen_decoder_keeps_its_random_directions(tmp_path):
 
 
 def test_too_little_text_is_refused(tmp_path):
-    with pytest.raises(ValueError, match="20 tokens captured, fewer than a step of 32"):
+    with refused("residual"):
         training.train_sae(residual(20), 0, tmp_path / "sae", SAES)
 
 
@@ -261,9 +262,9 @@ def test_the_whole_run_goes_on_and_its_saes_can_be_loaded(folder, tmp_path):
     assert load(str(folder), "48", saes=out / "saes", layers=[0], store=None).saes.layers == [0]
     for other in ("seed-1", "frozen"):
         assert (out / other / "layer_2_width_48").is_dir()
-    with pytest.raises(ValueError, match=r"no SAE of .* for layer 1 in"):
+    with refused("layers"):
         load(str(folder), saes=out / "saes", layers=[1], store=None)
-    with pytest.raises(ValueError, match="no folder layer_N_width_W"):
+    with unreadable("tiny"):
         load(str(folder), saes=folder, store=None)
 
 
@@ -277,7 +278,7 @@ def test_more_text_is_added_and_other_text_refused(folder, tmp_path):
     assert (tmp_path / "streams/layer_1/part_002.safetensors").exists()
     for change in ({"seed": 1}, {"text": replace(TEXT, requests=7)}):
         other = replace(started, recipe=replace(started.recipe, **change))
-        with pytest.raises(ValueError, match="holds text of another recipe or model"):
+        with unreadable(tmp_path):
             run(other, [Job(0, 48)], workers=1)
 
 

@@ -3,6 +3,7 @@ import zlib
 import pytest
 import tiny
 import torch
+from refusals import refused
 from test_search import CONTENTS, LETTER, failing
 
 from saif_helpers.activations import capture_pairs
@@ -122,7 +123,7 @@ def idle():
 @pytest.mark.parametrize(
     ("planted", "message"),
     [
-        (TEST[1], "'Rain fell.' is of the split 'test'"),
+        (TEST[1], "'Rain fell.' is in the split 'test'"),
         (Content("Rain fell.", split="validation"), "'Rain fell.' has the text of a test content"),
         (Content(" rain  FELL.", split="validation"), "has the text of a test content"),
         (Content(load_contents("test")[7].text, split="validation"), "the text of a test content"),
@@ -135,7 +136,7 @@ def test_nothing_is_chosen_on_a_test_content(idle, rankings, grid, planted, mess
 
 
 def test_too_few_contents_are_refused_before_anything_runs(idle, rankings, grid):
-    with pytest.raises(ValueError, match="3 contents given, the last round wants 60"):
+    with refused("contents"):
         choose_and_test(idle, LETTER, rankings, grid, validation=CONTENTS, test=TEST)
 
 
@@ -180,5 +181,5 @@ def test_too_few_living_latents_give_no_control(model):
     positive[:, :5] = 1.0
     ranking = rank_latents(positive, torch.zeros(4, tiny.D_SAE))
     like = saif_vector(ranking, model.saes[2], 4)
-    with pytest.raises(ValueError, match="only 1 latents outside the top 4 were ever active"):
+    with refused("k"):
         norm_matched_controls(model, ranking, like, 4)

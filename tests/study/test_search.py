@@ -2,6 +2,7 @@ import pandas as pd
 import pytest
 import tiny
 import torch
+from refusals import refused
 
 from saif_helpers.activations import capture, capture_pairs
 from saif_helpers.contents import Content
@@ -141,7 +142,7 @@ def test_a_search_measures_the_best_on_more_contents(model, pairs):
 def test_a_search_wants_enough_contents(model, pairs):
     rankings = rank_layers(model, pairs, [0])
     grid = settings_grid([0], [1], [0.0], ["decaying"])
-    with pytest.raises(ValueError, match="3 contents given, the last round wants 60"):
+    with refused("contents"):
         search(model, LETTER, CONTENTS, rankings, grid)
 
 
@@ -151,13 +152,13 @@ def test_a_search_wants_enough_contents(model, pairs):
 )
 def test_a_search_wants_rounds_that_grow_and_something_to_keep(model, options):
     options = {"rounds": (1, 2, 3)} | options
-    with pytest.raises(ValueError, match="given; each round must steer more contents"):
+    with refused("rounds"):
         search(model, LETTER, CONTENTS, {}, [], **options)
 
 
 def test_a_layer_that_was_not_ranked_is_named(model, pairs):
     rankings = rank_layers(model, pairs, [0, 2])
-    with pytest.raises(ValueError, match="at layer 1 given; there are sources for layers 0, 2: r"):
+    with refused("sources"):
         sweep(model, LETTER, CONTENTS, rankings, settings_grid([0, 1], [1], [0.0], ["decaying"]))
 
 
@@ -196,7 +197,7 @@ def test_another_grader_takes_the_place_of_the_rules(model, pairs):
 def test_a_sweep_refuses_the_test_split(model, pairs):
     rankings = rank_layers(model, pairs, [0])
     planted = [*CONTENTS, Content("A leak", split="test")]
-    with pytest.raises(ValueError, match="'A leak' is of the split 'test'"):
+    with refused("contents"):
         sweep(model, LETTER, planted, rankings, settings_grid([0], [1], [0.0], ["decaying"]))
 
 

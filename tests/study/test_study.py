@@ -4,6 +4,7 @@ from dataclasses import replace
 import pytest
 import tiny
 import torch
+from refusals import refused
 
 from saif_helpers.contents import Content, load_contents
 from saif_helpers.graders.checks import equals_reference
@@ -158,9 +159,7 @@ def test_an_instruction_that_the_model_does_not_follow_is_refused():
         wordings={"en": ["Make it rhyme.", "Rhyme!"]},
         grader=Grader(lambda output, item: False, lambda output, item: False),
     )
-    with pytest.raises(
-        ValueError, match="does not follow the instruction 'rhyme' when it is asked"
-    ):
+    with refused("instruction"):
         study_instruction(tiny.wrapped("gemma2"), deaf, test=SOME, max_new_tokens=2)
 
 
@@ -183,7 +182,7 @@ def test_saes_need_not_name_their_layer_and_a_silent_one_is_left_out():
     small = {"test": load_contents("test")[-20:], "rounds": (1, 2, 3), "n_random": 1}
     small |= {"identification": load_contents("identification")[:20], "strengths": (2.0,)}
     rules = ["difference in means", "paper"]
-    with pytest.warns(UserWarning, match="layer 0 is left out of the study: no latent is active"):
+    with pytest.warns(UserWarning, match="layer 0 is omitted from the study: no latent is active"):
         found = study_instruction(model, FACTS, rules=rules, n_cards=1, **small)
     layers = {setting.layer for setting in found.settings.values()}
     assert layers <= set(model.saes.layers[1:])
@@ -223,7 +222,7 @@ def test_a_strict_check_that_prompting_never_passes_is_told():
 
 
 def test_no_rule_is_refused_before_anything_runs():
-    with pytest.raises(ValueError, match="one or more of paper, signed latents"):
+    with refused("rules"):
         study_instruction(tiny.wrapped("gemma2"), FACTS, rules=[])
 
 
@@ -236,8 +235,8 @@ def test_no_rule_is_refused_before_anything_runs():
             "strict check of instruction 'mine' failed.*has none",
         ),
         (lambda o, i: False, lambda o, i: o.index("x") > 0, "loose check .* failed on the output"),
-        (lambda o, i: None, lambda o, i: True, "answered None .* must answer True or False"),
-        (lambda o, i: True, lambda o, i: False, "must pass loosely too"),
+        (lambda o, i: None, lambda o, i: True, "returned None .* must return True or False"),
+        (lambda o, i: True, lambda o, i: False, "strict must imply loose"),
     ],
 )
 def test_a_bad_grader_is_told_what_is_wrong(strict, loose, message):
