@@ -32,6 +32,11 @@ RECORD = ROOT / "saif_helpers" / "data" / "verdicts.json"
 PROVENANCE = (
     "from saif_helpers.book.provenance import record_provenance\n\nrecord_provenance(model, SEED)"
 )
+KEEP = """\
+from dataclasses import asdict
+
+vector.save("results/{file}.safetensors", model, settings=asdict(chosen))"""
+"""What keeps the vector that the steering chapter has tested, where a real model was steered."""
 RESULTS = ROOT / "book" / "results"
 CHAPTERS = {
     "C1": "03_finding_the_latents",
@@ -104,6 +109,9 @@ def shortened(
     kept = [*cells[: config + 1], nbformat.v4.new_code_cell(source), *cells[config + 1 : end]]
     if model != ORGANISM:
         kept.append(nbformat.v4.new_code_cell(PROVENANCE))
+    if model != ORGANISM and name == "C3":
+        file = f"{model.replace('/', '--')}-{size}-{instruction}"
+        kept.append(nbformat.v4.new_code_cell(KEEP.format(file=file)))
     return nbformat.v4.new_notebook(
         cells=[
             c for c in kept if c.cell_type == "code" and "needs" not in c.metadata.get("tags", [])

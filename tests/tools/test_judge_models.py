@@ -136,3 +136,9 @@ def test_every_row_of_the_shipped_record_was_made_by_cells_that_are_known():
         if row["code"] != now:
             then = code_hash(shortened(chapter_of(EARLIER, row["name"]), *made_by))
             assert row["code"] == then, "the chapter has changed: run make verdicts"
+
+
+def test_the_vector_that_was_tested_on_a_real_model_is_kept():
+    made = shortened(chapter_of(None, "C3"), "C3", "16k", "french", "owner/name")
+    assert 'vector.save("results/owner--name-16k-french.safetensors"' in made.cells[-1].source
+    assert "save" not in shortened(chapter_of(None, "C3"), "C3", "S", "french").cells[-1].source
