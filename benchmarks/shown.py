@@ -11,7 +11,8 @@ from matplotlib.ticker import LogLocator, NullFormatter, StrMethodFormatter
 
 from benchmarks.targets import OURS, Rows, Spread, spread
 from benchmarks.timing import grouped_notes
-from saif_helpers.display.figures import GREY, INK, MARKERS
+from saif_helpers.display.figures import GREY, MARKERS
+from saif_helpers.display.style import INK
 from saif_helpers.display.style import PALETTE
 
 NOT_MEASURED = "Not measured yet. `make bench` measures it."
