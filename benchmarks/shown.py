@@ -12,8 +12,7 @@ from matplotlib.ticker import LogLocator, NullFormatter, StrMethodFormatter
 from benchmarks.targets import OURS, Rows, Spread, spread
 from benchmarks.timing import grouped_notes
 from saif_helpers.display.figures import GREY, MARKERS
-from saif_helpers.display.style import INK
-from saif_helpers.display.style import PALETTE
+from saif_helpers.display.style import INK, PALETTE
 
 NOT_MEASURED = "Not measured yet. `make bench` measures it."
 COLUMNS = ("work", "way", "median (least to most)", "unit", "relative to the limit")
