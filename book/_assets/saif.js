@@ -71,8 +71,21 @@ function addLargeFigures() {
   }
 }
 
+// A latent of the small model can be tried where that model runs in the page, at four times its
+// largest activation, since one latent alone has to do the work of many.
+function addSteeringLinks() {
+  for (const card of document.querySelectorAll(".latent-card")) {
+    const { layer, latent, top } = card.dataset;
+    const link = document.createElement("a");
+    link.href = `13_playground.html?layer=${layer}&latent=${latent}&strength=${Math.round(4 * top)}#live`;
+    link.textContent = "Steer with this latent";
+    card.append(link);
+  }
+}
+
 if (remembered()) document.documentElement.dataset.code = "hidden";
 document.addEventListener("DOMContentLoaded", () => {
   addCodeSwitch();
   addLargeFigures();
+  addSteeringLinks();
 });

@@ -67,7 +67,8 @@ class LatentCard:
             f"<li>{context.around_peak().to_html(scale)}</li>" for context in self.contexts
         )
         return (
-            '<div class="latent-card" style="border:1px solid #8884;border-radius:6px;'
+            f'<div class="latent-card" data-layer="{self.layer}" data-latent="{self.latent}" '
+            f'data-top="{self.top:.3g}" style="border:1px solid #8884;border-radius:6px;'
             'padding:.6em .9em;margin:.6em 0;overflow-wrap:anywhere">'
             f"<div><b>{title}</b></div><div>{facts}</div>"
             f"<div><b>promotes</b> {_tokens(self.promoted)}</div>"

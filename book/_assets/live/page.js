@@ -43,9 +43,9 @@
     return element("input", { type: "number", value, min, max, step });
   }
 
-  // The latent that the page was opened with, as latent cards link it: #live?layer=0&latent=709.
+  // The latent that the page was opened with, as latent cards link it: ?layer=0&latent=709.
   function asked() {
-    const wanted = new URLSearchParams(location.hash.split("?")[1] ?? location.search);
+    const wanted = new URLSearchParams(location.search);
     const [layer, latent, strength] = ["layer", "latent", "strength"].map((name) => wanted.get(name));
     return latent === null ? null : { layer: Number(layer), latent: Number(latent), strength: Number(strength ?? 20) };
   }
