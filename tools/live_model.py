@@ -28,6 +28,7 @@ SOURCE = DATA / "organism" / "M"
 OUT = ROOT / "book" / "_assets" / "live" / "data"
 SETTINGS = ROOT / "book" / "live_settings.json"
 N_PAIRS, K, N_SENTENCES, MOST = 100, 15, 12, 40
+FIRST = "The old baker sells red flowers."
 RULES = ("SAIF", "signed latents", "difference in means", "random latents")
 PARTS = {  # the names of the weights in the engine and in the shipped file
     "before attention": "input_layernorm",
@@ -153,7 +154,7 @@ def words(sentences: list[str]) -> list[str]:
 
 def examples(model: saif.ModelWithSAEs, vectors: dict, settings: dict) -> list[dict]:
     """Steer one sentence towards each instruction, for pages without JavaScript."""
-    text, found = saif.load_contents("test", model.corpus)[0].text, []
+    text, found = FIRST, []
     for name, by_rule in vectors.items():
         how = settings[name]["SAIF"]
         vector = by_rule["SAIF"][how["layer"]].scaled(how["strength"])
@@ -200,6 +201,7 @@ def main(arguments: list[str]) -> int:
         for split in ("identification", "validation", "test")
         for content in saif.load_contents(split, model.corpus)
     ]
+    test = saif.load_contents("test", model.corpus)
     sums["vectors"] = write(
         "vectors",
         {
@@ -207,7 +209,7 @@ def main(arguments: list[str]) -> int:
             "rules": RULES,
             "layers": model.saes.layers,
             "settings": settings,
-            "sentences": [c.text for c in saif.load_contents("test", model.corpus)[:N_SENTENCES]],
+            "sentences": [FIRST, *(c.text for c in test[:N_SENTENCES])],
             "words": words(sentences),
             "vectors": encoded(np.stack(numbers), "<f4"),
         },

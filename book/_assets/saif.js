@@ -20,7 +20,7 @@ function remembered() {
 
 function addCodeSwitch() {
   if (!document.querySelector(".bd-article .cell_input")) return;
-  const bar = document.querySelector(".header-article__inner .header-article-items__end, .header-article-items__end");
+  const bar = document.querySelector(".article-header-buttons");
   if (!bar) return;
   const button = document.createElement("button");
   button.type = "button";

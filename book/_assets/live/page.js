@@ -70,7 +70,7 @@
         this.vectors = SAIF.singles(this.data.vectors);
         this.model = new SAIF.Model(SAIF.data.model);
         this.makeControls();
-        this.button.remove();
+        this.button.parentElement.remove();
         this.box.querySelector(".live-example")?.remove();
         const latent = asked();
         if (latent) this.chooseLatent(latent);
@@ -189,7 +189,10 @@
         const change = steered.likely[at] - without.likely[at];
         const depth = Math.round(55 * Math.min(Math.abs(change) / FULL, 1));
         const colour = change > 0 ? "230, 159, 0" : "86, 180, 233";
-        const shown = element("span", { textContent: tokenizer.decode([id]) });
+        const token = tokenizer.decode([id]);
+        const word = token.trimStart();
+        answer.append(token.slice(0, token.length - word.length));
+        const shown = element("span", { textContent: word });
         shown.style.background = `rgba(${colour}, ${depth / 100})`;
         const signed = `${change > 0 ? "+" : ""}${change.toFixed(1)}`;
         shown.title = `${signed} nats`;
