@@ -13,6 +13,7 @@ stations lit, or large and explained where none is named. The role ``{measured-t
 long the chapter ran in this build, ``{run-it}`` links the chapter's notebook and how to run it.
 """
 
+from html import escape
 from pathlib import Path
 
 from docutils import nodes
@@ -180,6 +181,18 @@ class WriteTimes(SphinxPostTransform):
             node.replace_self(nodes.Text(text))
 
 
+def describe_page(app, page: str, template: str, context: dict, doctree: nodes.document) -> None:
+    """Describe a page to those who link it: by the question under its title, if it has one."""
+    if doctree is None or 'name="description"' in context.get("metatags", ""):
+        return
+    first = next(iter(doctree.findall(nodes.paragraph)), None)
+    if first is not None and len(first) == 1 and isinstance(first[0], nodes.emphasis):
+        question = escape(" ".join(first.astext().split()))
+        context["metatags"] = (
+            context.get("metatags", "") + f'<meta name="description" content="{question}">'
+        )
+
+
 def setup(app) -> dict[str, bool]:
     """Connect the extension to Sphinx.
 
@@ -198,4 +211,5 @@ def setup(app) -> dict[str, bool]:
     app.add_transform(MoveFigure)
     app.add_post_transform(ColourVerdicts)
     app.add_post_transform(WriteTimes)
+    app.connect("html-page-context", describe_page)
     return {"parallel_read_safe": True, "parallel_write_safe": True}

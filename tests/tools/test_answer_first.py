@@ -81,6 +81,12 @@ def test_a_page_that_was_not_executed_says_that_its_time_was_not_measured(built)
     assert "not measured" in page
 
 
+def test_a_page_is_described_by_its_question(built):
+    page, _ = built('*Does it "work"?*\n\nMore *words*.')
+    assert '<meta name="description" content="Does it &quot;work&quot;?">' in page
+    assert 'name="description"' not in built("No question, *only* words.")[0]
+
+
 def cell(kind: str, source: str, *tags: str) -> dict:
     return {"cell_type": kind, "source": source, "metadata": {"tags": list(tags)}}
 
