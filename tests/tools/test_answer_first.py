@@ -82,8 +82,8 @@ def test_a_page_that_was_not_executed_says_that_its_time_was_not_measured(built)
 
 
 def test_a_page_is_described_by_its_question(built):
-    page, _ = built('*Does it "work"?*\n\nMore *words*.')
-    assert '<meta name="description" content="Does it &quot;work&quot;?">' in page
+    page, _ = built("*Does A & B work?*\n\nMore *words*.")
+    assert '<meta name="description" content="Does A &amp; B work?">' in page
     assert 'name="description"' not in built("No question, *only* words.")[0]
 
 
