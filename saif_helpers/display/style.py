@@ -28,6 +28,8 @@ METHODS = {
     "difference in means": "#D55E00",
     "signed latents": "#009E73",
     "contrast": "#CC79A7",
+    "output score": "#9A7D0A",
+    "gradient": "#5B4B8A",
     "first word forced": "#E69F00",
     "random latents": "#8A8F98",
     "random direction": "#B4B9C0",
