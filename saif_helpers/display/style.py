@@ -83,6 +83,9 @@ def legend_above(ax: Axes, title: str) -> None:
         ncols=2 if long else min(len(labels), 4),
         loc="lower left",
         bbox_to_anchor=(0, 1),
+        columnspacing=1.2,
+        handlelength=1.8,
+        handletextpad=0.5,
     )
 
 
