@@ -165,10 +165,10 @@ def reconstruction_table(
                 "explained variance": quality.explained_variance,
                 "L0": quality.l0,
                 "loss recovered": quality.loss_recovered,
-                "in words": _in_words(quality),
+                "judgement": _in_words(quality),
             }
         )
-    poor = [row["layer"] for row in rows if row["in words"].startswith("poor")]
+    poor = [row["layer"] for row in rows if row["judgement"].startswith("poor")]
     if poor:
         warn(
             f"the SAEs of {model.name} for the layers {poor} are poor on these prompts; check "

@@ -21,7 +21,7 @@ def checks_table(checks: Sequence[Criterion]) -> pd.DataFrame:
         {
             "check": [check.what for check in checks],
             "measured": [str(check.interval) for check in checks],
-            "asked for": [f"{check.side} {check.threshold:.0%}" for check in checks],
+            "required": [f"{check.side} {check.threshold:.0%}" for check in checks],
             "outcome": [words[check.holds] for check in checks],
         }
     )

@@ -117,10 +117,10 @@ def test_the_table_says_in_words_what_is_wrong_with_an_sae(model):
     with pytest.warns(UserWarning, match=r"of mixed for the layers \[0\] are poor"):
         table = reconstruction_table(mixed, tiny.PROMPTS, layers)
     assert list(table.index) == layers
-    assert table.loc[1, "in words"] == "good"
+    assert table.loc[1, "judgement"] == "good"
     assert table.loc[1, "explained variance"] == pytest.approx(1)
     assert table.loc[0, "L0"] == 0
-    said = table.loc[0, "in words"]
+    said = table.loc[0, "judgement"]
     assert said.startswith("poor: explains less than 60% of the variance")
     assert said.endswith("is silent on most tokens")
     assert reconstruction_quality(mixed, tiny.PROMPTS, 0).l0 == 0
@@ -130,4 +130,4 @@ def test_of_a_single_token_there_is_nothing_to_explain():
     """Neither a division by zero nor a share made of rounding."""
     table = reconstruction_table(tiny.wrapped("gemma2"), ["<bos>a"], [1])
     assert table.loc[1, "explained variance":"loss recovered"].drop("L0").isna().all()
-    assert table.loc[1, "in words"] == "not known: give prompts that differ"
+    assert table.loc[1, "judgement"] == "not known: give prompts that differ"

@@ -310,7 +310,7 @@ def test_reconstruction_is_measured_where_only_the_read_out_token_travels(rehear
             (1 - error / variance).item()
         )
         assert table.loc[layer, "L0"] == (latents > 0).sum(1).double().mean().item()
-        assert table.loc[layer, "in words"].endswith("of the variance, at the read-out token")
+        assert table.loc[layer, "judgement"].endswith("of the variance, at the read-out token")
     assert table["loss recovered"].isna().all()
 
 

@@ -46,7 +46,7 @@ def test_a_claim_without_checks_has_no_verdict():
 def test_the_table_says_what_was_asked_and_what_came_out():
     table = checks_table([check(0.4, 0.5), check(0.2, 0.4, side="below")])
     assert table["outcome"].tolist() == ["holds", "undecided"]
-    assert table["asked for"].tolist() == ["above 30%", "below 30%"]
+    assert table["required"].tolist() == ["above 30%", "below 30%"]
     assert table["measured"][0] == "45% [40, 50]"
 
 

@@ -74,7 +74,7 @@ def test_a_study_shows_itself(found):
     assert list(examples.index) == [c.text for c in load_contents("test")[-80:][:3]]
     assert tuple(examples[PROMPTING]) == found.grades[PROMPTING].outputs[:3]
     assert len(found.figure().get_yticklabels()) == len(found.grades)
-    assert set(found.reconstruction["in words"]) == {"good"}
+    assert set(found.reconstruction["judgement"]) == {"good"}
     assert [card.latent for card in found.cards] == found.rankings[
         found.settings["paper"].layer
     ].top(2).tolist()
