@@ -1,8 +1,9 @@
 """Check that the page's model writes what `saif_helpers.generate` writes, token for token.
 
 Run by ``make book``, in a headless Chromium, on the files of the built book: 200 sentences, every
-placement at three layers and no vector, and the log-probabilities of some answers. Where no
-Chromium or Chrome is found, it says so and checks nothing.
+placement at three layers and no vector, and the log-probabilities of the answers. Then the
+playground's controls are used as a reader uses them, by keyboard, with the page opened as a file.
+Where no Chromium or Chrome is found, it says so and checks nothing.
 """
 
 import base64
@@ -14,7 +15,7 @@ from pathlib import Path
 import numpy as np
 import torch
 from check_in_browser import find_browser
-from playwright.sync_api import sync_playwright
+from playwright.sync_api import Page, sync_playwright
 
 import saif_helpers as saif
 from saif_helpers.placements import PLACEMENTS
@@ -91,6 +92,42 @@ def problems(found: list[dict], written: list, wanted: list) -> list[str]:
     return said
 
 
+def control_problems(page: Page) -> list[str]:
+    """Use the controls of the playground, and list what does not work.
+
+    Args:
+        page: A page of the browser.
+
+    Returns:
+        One line for each problem.
+    """
+    said = []
+    page.goto((LIVE / ".." / ".." / "book" / "13_playground.html").resolve().as_uri())
+    if not page.locator(".live-example").is_visible():
+        said.append("no example is shown before the model is loaded")
+    page.locator(".live button").press("Enter")
+    page.wait_for_selector(".live-steered")
+    unsteered, first = page.locator(".live-results p").all_inner_texts()[:2]
+    if unsteered == first:
+        said.append("the vector of the first instruction changes nothing")
+    unnamed = "all => all.filter(one => !one.labels.length).length"
+    if page.locator(".live :is(select, input)").evaluate_all(unnamed):
+        said.append("a control has no label")
+    page.locator("#live-strength").fill("0")
+    page.locator("#live-strength").press("Tab")
+    page.wait_for_function("() => !document.querySelector('.live-steered rt')")
+    if page.locator(".live-steered").inner_text() != unsteered:
+        said.append("at strength 0 the answer is another one")
+    page.locator("#live-words").fill("The zebra sleeps.")
+    page.locator("#live-words").press("Tab")
+    page.wait_for_function("() => /never seen: zebra/.test(document.body.innerText)")
+    page.goto(page.url + "?layer=0&latent=709&strength=27#live")
+    page.wait_for_selector(".live-steered rt")
+    if page.locator("#live-latent").input_value() != "709":
+        said.append("the page does not open with the latent that its address names")
+    return said
+
+
 def main() -> int:
     """Compare and print what differs.
 
@@ -109,8 +146,9 @@ def main() -> int:
         for name in ("organism.js", "data/model.js", "data/vectors.js"):
             page.add_script_tag(path=LIVE / name)
         written = page.evaluate(WRITE, [found, MOST])
+        said = control_problems(browser.new_page())
         browser.close()
-    said = problems(found, written, expected(found))
+    said += problems(found, written, expected(found))
     for one in said:
         print(one, file=sys.stderr)
     if not said:
