@@ -49,6 +49,7 @@ check: setup ## lint and format check of code and chapters; layers of the packag
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/python tools/check_notebooks.py
+	$(BIN)/python tools/check_reading.py
 	$(BIN)/lint-imports --no-cache
 
 strip: setup ## clear outputs and editor metadata from the chapters, as they are committed
