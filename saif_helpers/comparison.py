@@ -24,10 +24,8 @@ def check_distinct(contents: Iterable[str]) -> None:
     """
     for text, times in Counter(contents).items():
         if times > 1:
-            raise ArgumentError(
-                f"the content {text!r} occurs {times} times; give each test content once",
-                "contents",
-            )
+            said = f"the content {text!r} occurs {times} times; give each test content once"
+            raise ArgumentError(said, "contents")
 
 
 @checked

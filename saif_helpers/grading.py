@@ -32,7 +32,7 @@ class Grades:
     """The grades of a list of outputs.
 
     >>> print(grades.proportion("loose"))
-    1.00 [0.51, 1.00]
+    100% [51, 100]
 
     Attributes:
         instruction: Name of the instruction.
@@ -212,10 +212,8 @@ def pool_grades(several: Sequence[Grades]) -> Grades:
     """
     names = sorted({grades.instruction for grades in several})
     if len(names) != 1:
-        raise ArgumentError(
-            f"pool_grades was given grades for {names or 'nothing'}; give one instruction's",
-            "several",
-        )
+        said = f"pool_grades was given grades for {names or 'nothing'}; give one instruction's"
+        raise ArgumentError(said, "several")
     joined = {name: sum((getattr(grades, name) for grades in several), ()) for name in PER_OUTPUT}
     return Grades(names[0], **joined)
 

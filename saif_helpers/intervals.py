@@ -39,10 +39,8 @@ class Interval:
 
     def __format__(self, spec: str) -> str:
         """Write it in percent; ``+`` writes the sign, for differences: ``+12% [+5, +19]``."""
-        value, low, high = (
-            f"{100 * each:{spec}z.0f}" for each in (self.value, self.low, self.high)
-        )
-        return f"{value}% [{low}, {high}]"
+        ends = (f"{100 * each:{spec}z.0f}" for each in (self.value, self.low, self.high))
+        return "{}% [{}, {}]".format(*ends)
 
 
 @checked

@@ -167,8 +167,6 @@ def layer_to_steer(sae: SAE, layer: int | None, ranked: int | None = None) -> in
             "sae",
         )
     if len(said) > 1:
-        raise ArgumentError(
-            f"layer {layer} needs its own SAE; the given one is of layer {min(said - {layer})}",
-            "layer",
-        )
+        said = f"layer {layer} needs its own SAE; the given one is of layer {min(said - {layer})}"
+        raise ArgumentError(said, "layer")
     return said.pop()

@@ -93,10 +93,8 @@ def steering_vector(
     if rule == "paper":
         return saif_vector(ranking, sae, k, beta, layer=layer)
     if rule != "signed latents" or beta:
-        raise ArgumentError(
-            f"rule {rule!r} with beta={beta:g} given; give rule='paper', or no beta",
-            "beta" if beta else "rule",
-        )
+        said = f"rule {rule!r} with beta={beta:g} given; give rule='paper', or no beta"
+        raise ArgumentError(said, "beta" if beta else "rule")
     return signed_latents_vector(ranking, sae, k, layer=layer)
 
 

@@ -142,7 +142,6 @@ def main() -> int:
     with sync_playwright() as playwright:
         browser = playwright.chromium.launch(executable_path=executable)
         page = browser.new_page()
-        page.goto((LIVE / ".." / ".." / "index.html").resolve().as_uri())
         for name in ("organism.js", "data/model.js", "data/vectors.js"):
             page.add_script_tag(path=LIVE / name)
         written = page.evaluate(WRITE, [found, MOST])

@@ -107,7 +107,7 @@ def test_choosing_an_instruction_answers_once(controls, monkeypatch):
 
 @pytest.mark.parametrize(
     ("sentence", "words"),
-    [(" ", "the text is empty"), ("bread " * 100, "too long"), ("<bos>", "special token")],
+    [(" ", "the text is empty"), ("bread " * 100, "shorten it"), ("<bos>", "special token")],
 )
 def test_what_cannot_be_shown_is_said_in_words_and_can_be_mended(controls, sentence, words):
     before = controls.shown
