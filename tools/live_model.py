@@ -113,8 +113,8 @@ def vectors_of(model: saif.ModelWithSAEs, name: str) -> dict[str, dict[int, saif
 
 
 def choose(model: saif.ModelWithSAEs, name: str, vectors: dict[int, saif.SteeringVector]) -> dict:
-    """Choose where a rule starts, on validation sentences."""
-    placements, strengths = ["every_position", "decaying"], [1.0, 2.0, 4.0, 8.0]
+    """Choose where a rule starts, on validation sentences, among the chapters' strengths."""
+    placements, strengths = ["every_position", "decaying"], [1.0, 2.0, 4.0]
     grid = saif.settings_grid(model.saes.layers, [K], [0.0], placements, strengths, [0.5, 0.8])
     contents = saif.load_contents("validation", model.corpus)
     found = saif.choose_and_test(
