@@ -93,6 +93,9 @@ class ColourVerdicts(SphinxPostTransform):
             for strong in box.findall(nodes.strong):
                 if strong.astext() in VERDICTS:
                     strong["classes"] += ["verdict", strong.astext().replace(" ", "-")]
+                    if strong.parent.index(strong) == 0:  # it begins the sentence
+                        (word,) = strong.findall(nodes.Text)
+                        word.parent.replace(word, nodes.Text(word.capitalize()))
 
 
 def visit_answer(self, node: Answer) -> None:

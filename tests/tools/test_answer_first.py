@@ -37,7 +37,7 @@ def test_the_figure_of_an_answer_is_moved_into_it(built):
     assert not warnings
     assert page.count("<figure") == 1
     assert page.index('class="answer with-figure"') < page.index("<figure") < page.index("Later.")
-    assert '<strong class="verdict supported">supported</strong>' in page
+    assert '<strong class="verdict supported">Supported</strong>' in page
 
 
 @pytest.mark.parametrize(
