@@ -1,4 +1,4 @@
-"""The chapters that chapter 12 says run on NDIF do so in rehearsal, on the smallest organism."""
+"""The chapters that the chapter on real models says run on NDIF do so in rehearsal, on the smallest organism."""
 
 import re
 from pathlib import Path
@@ -16,7 +16,7 @@ saif.load = lambda name, size, **options: load(name, "S", **options, remote="loc
 
 
 def numbers_said() -> list[str]:
-    """Read in chapter 12 which chapters run there."""
+    """Read there which chapters run there."""
     notebook = nbformat.read(ROOT / "book" / "14_real_models.ipynb", as_version=4)
     (text,) = (cell.source for cell in notebook.cells if cell.id == "real-remote-text")
     return re.findall(r"\d+", re.search(r"So the chapters ([\d, and]+) run there", text)[1])
