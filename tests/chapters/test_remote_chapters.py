@@ -1,4 +1,4 @@
-"""The chapters that the chapter on real models says run on NDIF do so in rehearsal, on the smallest organism."""
+"""The chapters that are said to run on NDIF do so in rehearsal, on the smallest organism."""
 
 import re
 from pathlib import Path
