@@ -138,13 +138,11 @@ class MeasuredTime(nodes.Inline, nodes.Element):
 
 
 class MeasuredTimeRole(SphinxRole):
-    """``measured-time``: of this page, or of the one that is named."""
+    """``measured-time``: of this page."""
 
     def run(self) -> tuple[list[nodes.Node], list[nodes.system_message]]:
         """Leave a placeholder."""
-        own = self.text.strip() in ("", "here")
-        page = self.env.docname if own else self.env.relfn2path(self.text)[0].removesuffix(".ipynb")
-        return [MeasuredTime(page=page)], []
+        return [MeasuredTime(page=self.env.docname)], []
 
 
 class RunItRole(SphinxRole):

@@ -293,6 +293,32 @@ def book_problems(browser: Browser, html: Path) -> list[str]:
     return problems + dead_links(links, anchors, html)
 
 
+@contextmanager
+def launched(without: str) -> Iterator[Browser | None]:
+    """Launch a browser that is installed.
+
+    Args:
+        without: What is printed, with the reason, where there is none or it fails.
+
+    Yields:
+        The browser, or None.
+    """
+    executable = find_browser()
+    if executable is None:
+        print(f"{without}: no Chromium or Chrome was found")
+        yield None
+        return
+    with sync_playwright() as playwright:
+        try:
+            browser = playwright.chromium.launch(executable_path=executable)
+        except Error as error:
+            print(f"{without}: {executable} fails: {error.message.splitlines()[0]}")
+            yield None
+            return
+        with browser:
+            yield browser
+
+
 def main() -> int:
     """Check the book in ``_build/html`` and print what is wrong.
 
@@ -300,19 +326,10 @@ def main() -> int:
         0 if nothing is wrong or there is no browser to look with, else 1.
     """
     html = ROOT / "_build" / "html"
-    executable = find_browser()
-    if executable is None:
-        print("The pages were not looked at in a browser: no Chromium or Chrome was found")
-        return 0
-    with sync_playwright() as playwright:
-        try:
-            browser = playwright.chromium.launch(executable_path=executable)
-        except Error as error:
-            reason = error.message.splitlines()[0]
-            print(f"The pages were not looked at in a browser: {executable} fails: {reason}")
+    with launched("The pages were not looked at in a browser") as browser:
+        if browser is None:
             return 0
-        with browser:
-            problems = book_problems(browser, html)
+        problems = book_problems(browser, html)
     for problem in problems:
         print(problem, file=sys.stderr)
     if not problems:

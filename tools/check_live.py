@@ -14,8 +14,8 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from check_in_browser import find_browser
-from playwright.sync_api import Page, sync_playwright
+from check_in_browser import launched
+from playwright.sync_api import Page
 
 import saif_helpers as saif
 from saif_helpers.placements import PLACEMENTS
@@ -25,23 +25,29 @@ ROOT = Path(__file__).resolve().parents[1]
 LIVE = ROOT / "_build" / "html" / "_static" / "live"
 LAYERS, DECAY, STRENGTH, MOST = (0, 2, 5), 0.5, 2.0, 40
 N_SENTENCES, CLOSE = 200, 2e-4  # log-probabilities may differ by this, in nats
-WRITE = """([jobs, most]) => {
+WRITE = """([jobs, strength, most]) => {
   window.model ??= new SAIF.Model(SAIF.data.model);
   const vectors = SAIF.singles(SAIF.data.vectors.vectors);
   return jobs.map(({ text, row, layer, placement, decay }) => {
     const size = model.config.d_model;
     const vector = row === null ? null : vectors.subarray(row * size, (row + 1) * size);
-    const steering = vector && { layer, placement, decay, vector: vector.map((one) => one * 2) };
+    const scaled = vector?.map((one) => one * strength);
+    const steering = vector && { layer, placement, decay, vector: scaled };
     const { ids, likely } = model.run(model.prompt(text), steering, most);
     return [ids, Array.from(likely)];
   });
 }"""
 
 
+def page_data() -> dict:
+    """Read the vectors, and what is known about them, from the script that the page loads."""
+    script = (LIVE / "data" / "vectors.js").read_text(encoding="utf-8")
+    return json.loads(script[script.index("=") + 1 :].rstrip().rstrip(";"))
+
+
 def jobs() -> list[dict]:
     """List what is to be written: a sentence each, with the row of a vector and where to add it."""
-    page = (LIVE / "data" / "vectors.js").read_text(encoding="utf-8")
-    data = json.loads(page[page.index("=") + 1 :].rstrip().rstrip(";"))
+    data = page_data()
     shape = len(data["instructions"]), len(data["rules"]), len(data["layers"])
     rows = np.arange(np.prod(shape)).reshape(shape)
     hows = [None, *product(LAYERS, PLACEMENTS)]
@@ -60,8 +66,7 @@ def jobs() -> list[dict]:
 
 def expected(found: list[dict]) -> list[tuple[list[int], list[float] | None]]:
     """Write the same with the package: token ids and, where it can tell, log-probabilities."""
-    page = (LIVE / "data" / "vectors.js").read_text(encoding="utf-8")
-    data = json.loads(page[page.index("=") + 1 :].rstrip().rstrip(";"))
+    data = page_data()
     model = saif.load("organism", "M", layers=[0])
     raw = np.frombuffer(base64.b64decode(data["vectors"]), "<f4").reshape(-1, model.d_model)
     prompts = [saif.render(job["text"], model.tokenizer) for job in found]
@@ -142,19 +147,15 @@ def main() -> int:
     Returns:
         0 if nothing differs or there is no browser, else 1.
     """
-    executable = find_browser()
-    if executable is None:
-        print("The model in the page was not tried: no Chromium or Chrome was found")
-        return 0
     found = jobs()
-    with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=executable)
+    with launched("The model in the page was not tried") as browser:
+        if browser is None:
+            return 0
         page = browser.new_page()
         for name in ("organism.js", "data/model.js", "data/vectors.js"):
             page.add_script_tag(path=LIVE / name)
-        written = page.evaluate(WRITE, [found, MOST])
+        written = page.evaluate(WRITE, [found, STRENGTH, MOST])
         said = control_problems(browser.new_page())
-        browser.close()
     said += problems(found, written, expected(found))
     for one in said:
         print(one, file=sys.stderr)

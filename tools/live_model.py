@@ -19,6 +19,7 @@ from pathlib import Path
 
 import numpy as np
 from safetensors.torch import load_file
+from saif_build import input_hash
 
 import saif_helpers as saif
 from saif_helpers._internal.paths import DATA
@@ -132,11 +133,10 @@ def choose(model: saif.ModelWithSAEs, name: str, vectors: dict[int, saif.Steerin
 
 
 def sources_digest() -> str:
-    """Hash everything that the files are made from: weights, SAEs, sentences, settings, this."""
-    files = [*SOURCE.rglob("*"), *DATA.glob("*.json*"), SETTINGS, Path(__file__)]
-    hashed = hashlib.sha256()
-    for path in sorted(path for path in files if path.is_file()):
-        hashed.update(path.name.encode() + path.read_bytes())
+    """Hash everything that the files are made from: package and data, settings, this file."""
+    hashed = hashlib.sha256(input_hash(ROOT).encode())
+    for path in (SETTINGS, Path(__file__)):
+        hashed.update(path.read_bytes())
     return hashed.hexdigest()
 
 
