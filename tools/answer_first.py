@@ -1,16 +1,17 @@
-"""Sphinx extension of the book: what the first screen of a page is made of.
+"""Sphinx extension of the book: directives and roles for the first screen of a page.
 
     :::{answer} name-of-a-figure
-    **Verdict.** What the chapter found. The figure is taken from its place in the chapter.
+    **Verdict.** What the chapter found. The figure is moved here from its place in the chapter.
     :::
 
     ```{stations} ranking vector
     ```
 
-`answer` frames a chapter's answer, with one of the chapter's own figures on its right; in it, a
-bold verdict gets its colour. `stations` draws SAIF from prompts to steering: small, with the named
-stations lit, or large and explained where none is named. The role ``{measured-time}`` writes how
-long the chapter ran in this build, ``{run-it}`` links the chapter's notebook and how to run it.
+`answer` frames a chapter's answer, with one of the chapter's figures to the right of it, and colours
+bold verdicts. `stations` draws the steps of SAIF from prompts to steering: small, with the named
+stations highlighted, or large and with explanations if no station is named. The role
+``{measured-time}`` inserts the run time of the chapter in this build; ``{run-it}`` links to the
+chapter's notebook and to the instructions for Colab.
 """
 
 from html import escape
@@ -45,17 +46,17 @@ VERDICTS = ("supported", "not supported", "undecided")
 
 
 class Answer(nodes.General, nodes.Element):
-    """The answer of a page: text and, in the end, one figure."""
+    """The answer of a page: text, and one figure once `MoveFigure` has run."""
 
 
 class AnswerDirective(SphinxDirective):
-    """``answer``: the name of a figure of this page, if there is one; then the text."""
+    """Directive ``answer``: its optional argument names a figure of the page."""
 
     optional_arguments = 1
     has_content = True
 
     def run(self) -> list[nodes.Node]:
-        """Parse the text and remember which figure belongs to it."""
+        """Parse the text and store the name of the figure."""
         box = Answer(figure=self.arguments[0] if self.arguments else "")
         self.state.nested_parse(self.content, self.content_offset, box)
         self.set_source_info(box)
@@ -63,12 +64,12 @@ class AnswerDirective(SphinxDirective):
 
 
 class MoveFigure(Transform):
-    """Take the figure of an answer from where it was drawn."""
+    """Move the figure of an answer from its place in the chapter into the answer."""
 
-    default_priority = 300  # before references are resolved, so that figures are numbered in order
+    default_priority = 300  # before references are resolved, so that figure numbers are in order
 
     def apply(self) -> None:
-        """Move the figures of one page."""
+        """Move the figures of a page."""
         for box in self.document.findall(Answer):
             name = box["figure"]
             if not name:
@@ -83,23 +84,23 @@ class MoveFigure(Transform):
 
 
 class ColourVerdicts(SphinxPostTransform):
-    """Give each bold verdict in an answer the class of its colour."""
+    """Set the CSS class of each bold verdict in an answer."""
 
-    default_priority = 900  # after MyST-NB has put in what chapters computed
+    default_priority = 900  # after MyST-NB has inserted the chapters' results
 
     def run(self, **kwargs: object) -> None:
-        """Mark the verdicts of one page."""
+        """Set the classes on a page."""
         for box in self.document.findall(Answer):
             for strong in box.findall(nodes.strong):
                 if strong.astext() in VERDICTS:
                     strong["classes"] += ["verdict", strong.astext().replace(" ", "-")]
-                    if strong.parent.index(strong) == 0:  # it begins the sentence
+                    if strong.parent.index(strong) == 0:  # at the start of the sentence
                         (word,) = strong.findall(nodes.Text)
                         word.parent.replace(word, nodes.Text(word.capitalize()))
 
 
 def visit_answer(self, node: Answer) -> None:
-    """Open the box; a figure goes into a column of its own."""
+    """Open the box; a figure is placed in a separate column."""
     kind = "answer with-figure" if any(isinstance(c, nodes.figure) for c in node) else "answer"
     self.body.append(f'<div class="{kind}" role="note" aria-label="The answer">')
 
@@ -110,13 +111,13 @@ def depart_answer(self, node: Answer) -> None:
 
 
 class StationsDirective(SphinxDirective):
-    """``stations``: the stations that this page is about; all of them, explained, if none."""
+    """Directive ``stations``: its argument lists the page's stations; without it, all of them."""
 
     optional_arguments = 1
     final_argument_whitespace = True
 
     def run(self) -> list[nodes.Node]:
-        """Write the drawings into the page, so that they take on its colours."""
+        """Embed the drawings in the page, so that they inherit its colours."""
         lit = self.arguments[0].split() if self.arguments else []
         unknown = set(lit) - STATIONS.keys()
         if unknown:
@@ -134,22 +135,22 @@ class StationsDirective(SphinxDirective):
 
 
 class MeasuredTime(nodes.Inline, nodes.Element):
-    """The time that a chapter took, known once it has run."""
+    """Placeholder for the run time of a chapter."""
 
 
 class MeasuredTimeRole(SphinxRole):
-    """``measured-time``: of this page."""
+    """Role ``measured-time``: the run time of this page."""
 
     def run(self) -> tuple[list[nodes.Node], list[nodes.system_message]]:
-        """Leave a placeholder."""
+        """Return a placeholder."""
         return [MeasuredTime(page=self.env.docname)], []
 
 
 class RunItRole(SphinxRole):
-    """``run-it``: the notebook of this page, to download; and how to run it elsewhere."""
+    """Role ``run-it``: links to download this page's notebook and to run it on Colab."""
 
     def run(self) -> tuple[list[nodes.Node], list[nodes.system_message]]:
-        """Write both links."""
+        """Return both links."""
         up = "../" * self.env.docname.count("/")
         address = f"{up}_sources/{self.env.docname}.ipynb"
         notebook = f'<a href="{address}" download>download this chapter</a>'
@@ -167,12 +168,12 @@ class RunItRole(SphinxRole):
 
 
 class WriteTimes(SphinxPostTransform):
-    """Replace each placeholder by the time that MyST-NB kept."""
+    """Replace each placeholder with the run time that MyST-NB recorded."""
 
     default_priority = 10
 
     def run(self, **kwargs: object) -> None:
-        """Write the times of one page."""
+        """Replace the placeholders of a page."""
         env: SphinxEnvType = self.env
         for node in list(self.document.findall(MeasuredTime)):
             known = getattr(env, "nb_metadata", {}).get(node["page"], {})
@@ -183,7 +184,7 @@ class WriteTimes(SphinxPostTransform):
 
 
 def describe_page(app, page: str, template: str, context: dict, doctree: nodes.document) -> None:
-    """Describe a page to those who link it: by the question under its title, if it has one."""
+    """Set the description of a page for link previews: the question below its title, if any."""
     if doctree is None or 'name="description"' in context.get("metatags", ""):
         return
     first = next(iter(doctree.findall(nodes.paragraph)), None)
@@ -201,7 +202,7 @@ def setup(app) -> dict[str, bool]:
         app: The Sphinx application.
 
     Returns:
-        What Sphinx wants to know about parallel reading and writing.
+        The extension's metadata: it is safe for parallel reading and writing.
     """
     app.add_node(Answer, html=(visit_answer, depart_answer))
     app.add_node(MeasuredTime)

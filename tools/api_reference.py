@@ -1,8 +1,9 @@
-"""Sphinx extension of the book: the page of the package's names, made from its docstrings.
+"""Sphinx extension of the book: the API reference, generated from the package's docstrings.
 
-Signatures are shown as the source has them: ``Float[Tensor, "pairs d_model"]``, and not what it
-stands for. A name in single backticks becomes a link where the page has it, also written with its
-module (`steering.generate`), else code.
+Signatures are shown as they are written in the source, for example
+``Float[Tensor, "pairs d_model"]`` rather than the expanded type. A name in single backticks becomes
+a link if the page documents it, with or without its module (`steering.generate`), and code
+otherwise.
 """
 
 import ast
@@ -21,23 +22,23 @@ SECTION = re.compile(r"(Returns|Yields):$")
 
 
 def source_tree(value: object) -> ast.AST:
-    """Parse the source of a function or a class.
+    """Return the syntax tree of a function or a class.
 
     Args:
         value: The function or class.
 
     Returns:
-        Its definition.
+        The node of its definition.
     """
     return ast.parse(textwrap.dedent(inspect.getsource(value))).body[0]
 
 
 def function_signature(function: object, method: bool) -> tuple[str, str]:
-    """Write a function's arguments and return type as its source has them.
+    """Return a function's signature as it is written in its source.
 
     Args:
         function: The function.
-        method: Whether it is bound, so that its first argument is not shown.
+        method: Whether it is a method, whose first argument is omitted.
 
     Returns:
         The arguments in parentheses, and the return type.
@@ -46,13 +47,13 @@ def function_signature(function: object, method: bool) -> tuple[str, str]:
     if method:
         del (tree.args.posonlyargs or tree.args.args)[0]
     returns = tree.returns
-    if isinstance(returns, ast.Constant):  # a class's own name, in quotes
+    if isinstance(returns, ast.Constant):  # a quoted class name
         return f"({ast.unparse(tree.args)})", str(returns.value)
     return f"({ast.unparse(tree.args)})", ast.unparse(returns) if returns else ""
 
 
 def dataclass_signature(cls: type) -> str:
-    """Write the arguments of a dataclass, the annotations as the source has them.
+    """Return the arguments of a dataclass, with annotations as they are written in the source.
 
     Args:
         cls: The class.
@@ -80,7 +81,7 @@ def dataclass_signature(cls: type) -> str:
 
 
 def _signature(app, what, name, value, options, arguments, returns) -> tuple[str, str] | None:
-    """Show a signature as the source has it."""
+    """Return a signature as it is written in the source."""
     if dataclasses.is_dataclass(value):
         return dataclass_signature(value), ""
     if inspect.isclass(value):
@@ -92,7 +93,7 @@ def _signature(app, what, name, value, options, arguments, returns) -> tuple[str
 
 
 def _returns(app, what, name, value, options, lines: list[str]) -> None:
-    """Keep Napoleon from taking a colon in what is returned for the end of a type."""
+    """Prevent Napoleon from parsing the text before a colon in ``Returns`` as a type."""
     start = 0
     while start < len(lines):
         found = SECTION.match(lines[start])
@@ -102,9 +103,9 @@ def _returns(app, what, name, value, options, lines: list[str]) -> None:
 
 
 def _link(app, env, node, contnode) -> nodes.Node | None:
-    """Find a name that the page's docstrings write shorter or longer; what it lacks is code."""
+    """Resolve an abbreviated or qualified name in a docstring; show an unknown name as code."""
     if node.get("refdomain") != "py" or node["refdoc"] != PAGE:
-        return None  # elsewhere a link that leads nowhere is a mistake
+        return None  # on other pages an unresolved reference is an error
     objects = env.get_domain("py").objects
     parts = node["reftarget"].split(".")
     for start in range(len(parts)):
@@ -122,7 +123,7 @@ def setup(app) -> dict[str, bool]:
         app: The Sphinx application.
 
     Returns:
-        What Sphinx wants to know about parallel reading and writing.
+        The extension's metadata: it is safe for parallel reading and writing.
     """
     for extension in ("sphinx.ext.autodoc", "sphinx.ext.napoleon"):
         app.setup_extension(extension)

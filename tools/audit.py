@@ -1,9 +1,9 @@
-"""Look the packages of requirements.lock up among the known vulnerabilities, with pip-audit.
+"""Check the packages in requirements.lock for known vulnerabilities with pip-audit.
 
-Run by ``make audit``. pip-audit has an environment of its own; it asks PyPI for the advisories on
-names and versions, and installs nothing of the lock. Where it cannot ask, this says ``NOT AUDITED``
-and ends without an error; it ends with one where a package has a known vulnerability. Arguments are
-handed to pip-audit, such as ``--ignore-vuln ID``.
+Run by ``make audit``. pip-audit runs in a separate environment; it queries PyPI for advisories by
+name and version and does not install the locked packages. If the query fails, this script prints
+``NOT AUDITED`` and exits with 0. It exits with 1 if a package has a known vulnerability. Arguments
+are passed on to pip-audit, for example ``--ignore-vuln ID``.
 """
 
 import json
@@ -21,14 +21,14 @@ OPTIONS = ("--no-deps", "--disable-pip", "--format=json", "--progress-spinner=of
 
 
 def judge(report: str, problem: str, pinned: set[str]) -> tuple[int, list[str]]:
-    """Read what pip-audit found.
+    """Evaluate the report of pip-audit.
 
-    pip-audit itself reports no vulnerability where the service knows none of the packages.
+    pip-audit itself reports no vulnerabilities if the service knows none of the packages.
 
     Args:
-        report: What it wrote: JSON, or nothing if it failed.
-        problem: The last line of what it said beside it.
-        pinned: The names in the lock, canonical.
+        report: The JSON report, empty if pip-audit failed.
+        problem: The last line of its error output.
+        pinned: The canonical package names in the lock.
 
     Returns:
         The exit status, 1 if a package is vulnerable, and the lines to print.
@@ -56,29 +56,29 @@ def judge(report: str, problem: str, pinned: set[str]) -> tuple[int, list[str]]:
 
 
 def canonical(name: str) -> str:
-    """Return a package's name as the index compares it."""
+    """Return the canonical form of a package's name."""
     return re.sub(r"[-_.]+", "-", name).lower()
 
 
 def names(lock: str) -> set[str]:
-    """Return the names that a lock pins, canonical."""
+    """Return the canonical names of the packages that a lock pins."""
     return {canonical(name) for name in re.findall(r"^([\w.-]+)==", lock, re.MULTILINE)}
 
 
 def said(run: subprocess.CompletedProcess) -> str:
-    """Return the last line that a failed command wrote to its error output."""
+    """Return the last line of a failed command's error output."""
     return (run.stderr.strip().splitlines() or [""])[-1]
 
 
 def run_tool(lock: Path, options: list[str]) -> tuple[str, str]:
-    """Install pip-audit where it is missing, and run it.
+    """Install pip-audit if it is missing, and run it.
 
     Args:
         lock: The lock.
-        options: More options for it.
+        options: Additional options for pip-audit.
 
     Returns:
-        Its report, empty if there is none, and the last line of what it said beside it.
+        Its report, empty if there is none, and the last line of its error output.
     """
     python = FOLDER / ("Scripts" if os.name == "nt" else "bin") / "python"
     if not python.exists():
@@ -93,10 +93,10 @@ def run_tool(lock: Path, options: list[str]) -> tuple[str, str]:
 
 
 def main() -> int:
-    """Audit, and print what was found."""
+    """Run the audit, print the result and return the exit status."""
     lock = ROOT / "requirements.lock"
     status, lines = judge(*run_tool(lock, sys.argv[1:]), names(lock.read_text(encoding="utf-8")))
-    # GitHub shows lines that begin so above the run's log.
+    # GitHub shows lines with these prefixes as annotations above the log.
     marks = {"VULNERABLE": "::error::", "NOT": "::warning::"}
     for line in lines:
         mark = marks.get(re.match(r"\w+", line)[0], "") if "GITHUB_ACTIONS" in os.environ else ""

@@ -1,7 +1,7 @@
-"""Sphinx extension of the book: show a chapter's figure on another page, with a caption of its own.
+"""Sphinx extension of the book: show a chapter's figure on another page, with another caption.
 
-MyST-NB's glue brings no SVG to another page, and no alt text with a picture. So the directive takes
-the figure from the chapter that drew it, picture and alt text as they are there:
+MyST-NB's glue supports neither SVG nor alt text across pages. The directive therefore copies the
+picture and its alt text from the chapter that draws the figure:
 
     ```{chapter-figure} 04_steering fig-steering-test
     What to see in it, and {doc}`where it comes from <04_steering>`.
@@ -19,24 +19,24 @@ LOGGER = logging.getLogger(__name__)
 
 
 class ChapterFigure(nodes.General, nodes.Element):
-    """Stands for a chapter's figure until all chapters are read; its child is the caption."""
+    """Placeholder for a chapter's figure until all chapters are read; its child is the caption."""
 
 
 class ChapterFigureDirective(SphinxDirective):
-    """``chapter-figure``: the chapter, relative to the page; the figure's name; the caption."""
+    """Directive ``chapter-figure``: chapter (relative to the page), figure name and caption."""
 
     required_arguments = 2
     has_content = True
 
     def run(self) -> list[nodes.Node]:
-        """Parse the caption and leave a placeholder."""
-        self.env.note_reread()  # the chapter may change while the page does not
+        """Parse the caption and return a placeholder."""
+        self.env.note_reread()  # the chapter may change although the page does not
         folder = posixpath.dirname(self.env.docname)
         chapter = posixpath.normpath(posixpath.join(folder, self.arguments[0]))
         parsed = nodes.Element()
         self.state.nested_parse(self.content, self.content_offset, parsed)
         if len(parsed) != 1 or not isinstance(parsed[0], nodes.paragraph):
-            raise self.error("chapter-figure needs a caption: one paragraph, no more")
+            raise self.error("chapter-figure needs a caption of exactly one paragraph")
         node = ChapterFigure(chapter=chapter, figure=self.arguments[1])
         node += nodes.caption("", "", *parsed[0].children)
         self.set_source_info(node)
@@ -44,12 +44,12 @@ class ChapterFigureDirective(SphinxDirective):
 
 
 class ShowChapterFigures(SphinxPostTransform):
-    """Replace each placeholder by a copy of the chapter's figure, under the caption given here."""
+    """Replace each placeholder with a copy of the chapter's figure and the new caption."""
 
-    default_priority = 3  # before MyST-NB picks the format of a picture (4)
+    default_priority = 3  # before MyST-NB selects the format of a picture (4)
 
     def run(self, **kwargs: object) -> None:
-        """Replace the placeholders of one page."""
+        """Replace the placeholders of a page."""
         for node in list(self.document.findall(ChapterFigure)):
             figure = self._figure(node["chapter"], node["figure"])
             if figure is None:
@@ -78,7 +78,7 @@ def setup(app) -> dict[str, bool]:
         app: The Sphinx application.
 
     Returns:
-        What Sphinx wants to know about parallel reading and writing.
+        The extension's metadata: it is safe for parallel reading and writing.
     """
     app.add_node(ChapterFigure)
     app.add_directive("chapter-figure", ChapterFigureDirective)

@@ -1,14 +1,14 @@
-"""Install the package as a chapter's set-up cell does, among the packages that Colab has already.
+"""Install the package as a chapter's set-up cell does, into an environment with Colab's packages.
 
-Run by ``make colab``. It makes a virtual environment with the packages of one of Colab's runtimes
-(``tools/colab/``), asks pip what the set-up cell would change there, installs, and runs chapters at
-small sizes with what is then installed. It fails if pip would replace torch or numpy. The package
-comes from this repository, as last committed: once as the wheel that a reader uploads, once as pip
-installs it from the repository's address.
+Run by ``make colab``. The script creates a virtual environment with the packages of one of Colab's
+runtimes (``tools/colab/``), asks pip what the set-up cell would change, installs the package, and
+runs chapters at small sizes. It fails if pip would replace torch or numpy. The package is the last
+commit of this repository, installed once from the wheel that a reader uploads and once from the
+repository's address.
 
-Two things differ from Colab. torch is the locked version, because that build is at hand, unless
-``--own-torch`` asks for Colab's version. And Colab has hundreds of packages more: what replacing
-one does to those is not seen here.
+There are two differences from Colab. torch is the locked version, whose build is available locally,
+unless ``--own-torch`` requests Colab's version. And Colab has hundreds of additional packages, so
+conflicts with those go undetected.
 """
 
 import argparse
@@ -23,46 +23,46 @@ ROOT = Path(__file__).resolve().parents[1]
 SNAPSHOTS = ROOT / "tools" / "colab"
 VENV = ROOT / ".venv-colab"
 SOURCE = VENV / "source"
-"""A clone, as pip makes one on Colab: without what is not committed."""
+"""A clone, as pip makes one on Colab: uncommitted changes are not included."""
 KEPT = ("numpy", "torch")
-"""What Colab has loaded, or has a build of for its GPUs, so that it must stay as it is."""
+"""Packages that Colab has already imported or built for its GPUs, and that must not change."""
 CHAPTERS = ("03", "04", "13")
 INSTALL = re.compile(
     r'%pip install -q (?:\\"saif-helpers((?:\[[\w,]+])?) @ git\+https://[^"\\]+\\"'
     r"|saif_helpers-[\d.]+-py3-none-any\.whl((?:\[[\w,]+])?))"
 )
-"""From the repository's address, or, before there is one, from the wheel that a reader uploads."""
+"""Installs from the repository's address, or from an uploaded wheel before publication."""
 
 
 def normal(name: str) -> str:
-    """Return a package's name as pip compares it."""
+    """Return the canonical form of a package's name."""
     return re.sub(r"[-_.]+", "-", name).lower()
 
 
 def snapshot(text: str) -> dict[str, str]:
-    """Read a snapshot of one of Colab's runtimes.
+    """Parse a snapshot of one of Colab's runtimes.
 
     Args:
-        text: The file: comments, and one pin (``name==version``) a line.
+        text: The contents of the file: comments, and one pin (``name==version``) per line.
 
     Returns:
-        Versions by the package's name.
+        Versions by package name.
     """
     lines = [line for line in text.splitlines() if line and not line.startswith("#")]
     return {normal(name): version for name, version in (line.split("==") for line in lines)}
 
 
 def requirement(notebooks: list[str]) -> str:
-    """Return what the chapters' set-up cells install, with the extras of all of them.
+    """Return the requirement that the chapters' set-up cells install, with all their extras.
 
     Args:
-        notebooks: The notebooks' files as text.
+        notebooks: The notebook files as text.
 
     Returns:
-        Such as ``saif-helpers[ifeval]``.
+        The requirement, for example ``saif-helpers[ifeval]``.
 
     Raises:
-        ValueError: If a notebook has no such line, or more than one.
+        ValueError: If a notebook does not have exactly one such line.
     """
     extras = set()
     for text in notebooks:
@@ -74,14 +74,14 @@ def requirement(notebooks: list[str]) -> str:
 
 
 def replaced(before: dict[str, str], report: dict) -> dict[str, tuple[str, str]]:
-    """Return what an installation would change of what is there already.
+    """Return the installed packages whose version an installation would change.
 
     Args:
-        before: Versions that are there, by name.
-        report: What ``pip install --dry-run --report`` wrote.
+        before: Installed versions by name.
+        report: The report of ``pip install --dry-run --report``.
 
     Returns:
-        The version before and the one after, by name.
+        The version before and after, by name.
     """
     after = {normal(i["metadata"]["name"]): i["metadata"]["version"] for i in report["install"]}
     return {
@@ -101,34 +101,34 @@ def pip(*arguments: str, ok: tuple[int, ...] = (0,)) -> str:
 
 
 def installed() -> dict[str, str]:
-    """Return the versions that the environment has, by name."""
+    """Return the versions installed in the environment, by name."""
     listed = json.loads(pip("list", "--format", "json"))
     return {normal(item["name"]): item["version"] for item in listed}
 
 
 def make_environment(pins: dict[str, str], torch: str) -> None:
-    """Make the environment with Colab's packages.
+    """Create the environment with Colab's packages.
 
     Args:
         pins: Versions by name.
-        torch: Version of torch to take in place of the pinned one.
+        torch: Version of torch to install instead of the pinned one.
     """
     subprocess.run([sys.executable, "-m", "venv", "--clear", str(VENV)], check=True)
-    # Colab's packages do not fit each other in all points, so pip must not resolve them. torch
-    # comes last and with what it needs: another version than Colab's may ask for other versions.
+    # Colab's packages do not satisfy all of each other's requirements, so pip must not resolve
+    # them. torch is installed last and with its dependencies, which depend on its version.
     rest = [f"{name}=={version}" for name, version in pins.items() if name != "torch"]
     pip("install", "-qq", "--no-deps", "--no-warn-conflicts", *rest)
     pip("install", "-qq", "--no-warn-conflicts", f"torch=={torch}")
 
 
 def check_install(wanted: str) -> list[str]:
-    """Install the package and print what that changed.
+    """Install the package and print what changed.
 
     Args:
-        wanted: What to install, such as ``saif-helpers @ file:///home/me/saif-book``.
+        wanted: The requirement, for example ``saif-helpers @ file:///home/me/saif-book``.
 
     Returns:
-        What went wrong, nothing if all is well.
+        A list of problems, empty if there are none.
     """
     before = installed()
     report = VENV / "report.json"
@@ -160,8 +160,8 @@ def build_wheel() -> Path:
 
 
 def run_chapters(chapters: list[str]) -> int:
-    """Run chapters at small sizes with what is installed; return pytest's exit status."""
-    # -W: on Colab a warning of one of its older packages is no error.
+    """Run chapters at small sizes in the environment; return pytest's exit status."""
+    # -W: warnings of Colab's older packages are not errors.
     chosen = " or ".join(f"{number}_" for number in chapters)
     tests = [
         "tests/chapters/test_chapters.py",
@@ -178,12 +178,12 @@ def main() -> int:
     """Check the installation on one of Colab's runtimes.
 
     Returns:
-        0 if torch and numpy stayed and the chapters ran, 1 otherwise.
+        0 if torch and numpy are unchanged and the chapters ran, 1 otherwise.
     """
     runtimes = sorted(path.stem for path in SNAPSHOTS.glob("*.txt"))
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("--runtime", choices=runtimes, default=runtimes[-1])
-    parser.add_argument("--own-torch", action="store_true", help="Colab's torch, not the locked")
+    parser.add_argument("--own-torch", action="store_true", help="use Colab's torch")
     parser.add_argument("--chapters", nargs="*", default=CHAPTERS, help="numbers, such as 02")
     arguments = parser.parse_args()
 

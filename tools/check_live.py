@@ -1,9 +1,9 @@
-"""Check that the page's model writes what `saif_helpers.generate` writes, token for token.
+"""Check that the model in the page generates the same tokens as `saif_helpers.generate`.
 
-Run by ``make book``, in a headless Chromium, on the files of the built book: 200 sentences, every
-placement at three layers and no vector, and the log-probabilities of the answers. Then the
-playground's controls are used as a reader uses them, by keyboard, with the page opened as a file.
-Where no Chromium or Chrome is found, it says so and checks nothing.
+Run by ``make book`` in a headless Chromium, on the files of the built book: 200 sentences, unsteered
+and with every placement at three layers, and the log-probabilities of the answers. The script then
+operates the playground's controls by keyboard, with the page opened as a file. If there is no
+Chromium or Chrome, it prints a message and skips the checks.
 """
 
 import base64
@@ -24,7 +24,7 @@ from saif_helpers.steering import generate_ids
 ROOT = Path(__file__).resolve().parents[1]
 LIVE = ROOT / "_build" / "html" / "_static" / "live"
 LAYERS, DECAY, STRENGTH, MOST = (0, 2, 5), 0.5, 2.0, 40
-N_SENTENCES, CLOSE = 200, 2e-4  # log-probabilities may differ by this, in nats
+N_SENTENCES, CLOSE = 200, 2e-4  # CLOSE: tolerance of log-probabilities, in nats
 WRITE = """([jobs, strength, most]) => {
   window.model ??= new SAIF.Model(SAIF.data.model);
   const vectors = SAIF.singles(SAIF.data.vectors.vectors);
@@ -40,13 +40,13 @@ WRITE = """([jobs, strength, most]) => {
 
 
 def page_data() -> dict:
-    """Read the vectors, and what is known about them, from the script that the page loads."""
+    """Return the vectors and their metadata from the script that the page loads."""
     script = (LIVE / "data" / "vectors.js").read_text(encoding="utf-8")
     return json.loads(script[script.index("=") + 1 :].rstrip().rstrip(";"))
 
 
 def jobs() -> list[dict]:
-    """List what is to be written: a sentence each, with the row of a vector and where to add it."""
+    """Return the generations to compare: sentence, row of the vector, layer and placement."""
     data = page_data()
     shape = len(data["instructions"]), len(data["rules"]), len(data["layers"])
     rows = np.arange(np.prod(shape)).reshape(shape)
@@ -65,7 +65,7 @@ def jobs() -> list[dict]:
 
 
 def expected(found: list[dict]) -> list[tuple[list[int], list[float] | None]]:
-    """Write the same with the package: token ids and, where it can tell, log-probabilities."""
+    """Return the package's token ids and, where they can be computed, log-probabilities."""
     data = page_data()
     model = saif.load("organism", "M", layers=[0])
     raw = np.frombuffer(base64.b64decode(data["vectors"]), "<f4").reshape(-1, model.d_model)
@@ -84,7 +84,7 @@ def expected(found: list[dict]) -> list[tuple[list[int], list[float] | None]]:
         ends = [at for at, token in enumerate(padded) if token in model.stop_ids]
         ids = padded[: min(ends, default=len(padded))]
         text = model.tokenizer.decode(ids)
-        likely = None  # a broken text may be cut into other tokens than those that were written
+        likely = None  # a broken text may be tokenized differently from the generated tokens
         if ids and model.tokenizer(text, add_special_tokens=False)["input_ids"] == ids:
             likely = saif.log_probabilities(model, prompt, text, vector).tolist()
         answers.append((ids, likely))
@@ -92,7 +92,7 @@ def expected(found: list[dict]) -> list[tuple[list[int], list[float] | None]]:
 
 
 def problems(found: list[dict], written: list, wanted: list) -> list[str]:
-    """Compare what the page wrote with what the package wrote."""
+    """Return the differences between the page's and the package's generations."""
     said = []
     for job, (ids, likely), (own_ids, own_likely) in zip(found, written, wanted, strict=True):
         where = f"layer {job['layer']}, {job['placement'] or 'no vector'}: {job['text']}"
@@ -106,7 +106,7 @@ def problems(found: list[dict], written: list, wanted: list) -> list[str]:
 
 
 def control_problems(page: Page) -> list[str]:
-    """Use the controls of the playground, and list what does not work.
+    """Operate the controls of the playground and return what does not work.
 
     Args:
         page: A page of the browser.
@@ -130,25 +130,25 @@ def control_problems(page: Page) -> list[str]:
     page.locator("#live-strength").press("Tab")
     page.wait_for_function("() => !document.querySelector('.live-steered rt')")
     if page.locator(".live-steered").inner_text() != unsteered:
-        said.append("at strength 0 the answer is another one")
+        said.append("the answer at strength 0 is not the unsteered one")
     page.locator("#live-words").fill("The zebra sleeps.")
     page.locator("#live-words").press("Tab")
     page.wait_for_function("() => /never seen: zebra/.test(document.body.innerText)")
     page.goto(page.url + "?layer=0&latent=709&strength=27#live")
     page.wait_for_selector(".live-steered rt")
     if page.locator("#live-latent").input_value() != "709":
-        said.append("the page does not open with the latent that its address names")
+        said.append("the page does not open with the latent in its address")
     return said
 
 
 def main() -> int:
-    """Compare and print what differs.
+    """Run the comparison and print the differences.
 
     Returns:
-        0 if nothing differs or there is no browser, else 1.
+        0 if there are no differences or no browser, else 1.
     """
     found = jobs()
-    with launched("The model in the page was not tried") as browser:
+    with launched("The model in the page was not checked") as browser:
         if browser is None:
             return 0
         page = browser.new_page()
@@ -160,7 +160,7 @@ def main() -> int:
     for one in said:
         print(one, file=sys.stderr)
     if not said:
-        print(f"{len(found)} answers, in the page as in Python, token for token")
+        print(f"{len(found)} answers: the page and Python generate the same tokens")
     return int(bool(said))
 
 

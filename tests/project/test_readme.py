@@ -47,7 +47,7 @@ def test_the_example_of_an_own_instruction_runs(capsys):
 
 
 def test_the_packages_folders_and_files_are_explained():
-    after = TEXT[TEXT.index("At the top of `saif_helpers/`") :]
+    after = TEXT[TEXT.index("top level of `saif_helpers/`") :]
     table = "".join(re.findall(r"^\| (`.*?) \|", after, re.MULTILINE))
     named = set(re.findall(r"`saif_helpers\.(\w+)`", table))
     assert named == {path.parent.name for path in PACKAGE.glob("*/__init__.py")} - {"_internal"}
