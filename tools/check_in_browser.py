@@ -1,11 +1,11 @@
-"""Look at the built book as its readers do: every page, in a headless Chromium, with no network.
+"""Check every page of the built book in a headless Chromium without network access.
 
-Whatever a page asks of another machine is refused and counted. Each page is seen wide and narrow,
-light and dark, served and as a file: its answer must be on the first screen, nothing cut off, its
-mathematics, pictures and sliders must be there and work, its text legible (axe-core measures that)
-and its links to pages of the book must lead somewhere.
+Requests to other servers are blocked and reported. Each page is checked in a wide and a narrow
+window, in the light and the dark theme, over HTTP and as a file. Its answer must be on the first
+screen and nothing may be cut off; mathematics, pictures and sliders must be present and work; the
+text must be legible (measured by axe-core); and links to pages of the book must resolve.
 
-Run by ``make book``. Where no Chromium or Chrome is found, it says so and checks nothing.
+Run by ``make book``. If there is no Chromium or Chrome, it prints a message and skips the checks.
 """
 
 import re
@@ -44,10 +44,10 @@ BROWSERS = (
     "/Applications/Google Chrome.app/Contents/MacOS/Google Chrome",
 )
 WIDE, NARROW, HEIGHT = 1280, 400, 900
-LOOKS = 20  # 50 ms apart, until a page must have taken on a theme
-PATIENCE = 120_000  # milliseconds, for a machine that is busy
-# What WCAG 2 asks at levels A and AA, and each id used once; but for the roles that docutils gives
-# a list of references, which the book cannot change.
+LOOKS = 20  # attempts, 50 ms apart, before a page counts as ignoring the theme
+PATIENCE = 120_000  # milliseconds; long enough for a busy machine
+# The rules of WCAG 2 at levels A and AA, and unique ids; except the rule for the roles that
+# docutils sets on a list of references, which the book cannot change.
 RULES = {
     "runOnly": ["wcag2a", "wcag2aa", "wcag21a", "wcag21aa"],
     "rules": {
@@ -63,12 +63,12 @@ SHOWN = 3  # elements named for one problem
 
 
 def find_browser() -> str | None:
-    """Return the path of a Chromium or Chrome that is installed, or None."""
+    """Return the path of an installed Chromium or Chrome, or None."""
     return next((path for path in map(shutil.which, BROWSERS) if path), None)
 
 
 class _Quiet(SimpleHTTPRequestHandler):
-    """Serves files without a word."""
+    """Serves files without logging."""
 
     def log_message(self, *args: object) -> None:
         """Say nothing."""
@@ -76,13 +76,13 @@ class _Quiet(SimpleHTTPRequestHandler):
 
 @contextmanager
 def served(folder: Path) -> Iterator[str]:
-    """Serve a folder to this machine only.
+    """Serve a folder on the local host.
 
     Args:
-        folder: What to serve.
+        folder: The folder.
 
     Yields:
-        Address of the folder, ending in a slash.
+        URL of the folder, with a trailing slash.
     """
     with ThreadingHTTPServer(("127.0.0.1", 0), partial(_Quiet, directory=folder)) as server:
         thread = Thread(target=server.serve_forever)
@@ -95,10 +95,10 @@ def served(folder: Path) -> Iterator[str]:
 
 
 class Visit:
-    """A reader of one book, who is refused everything that lies elsewhere.
+    """A visit to a book, with requests to other servers blocked.
 
     Attributes:
-        page: The browser's page, on which the pages of the book are opened.
+        page: The browser page that opens the pages of the book.
     """
 
     def __init__(self, browser: Browser, home: str) -> None:
@@ -106,7 +106,7 @@ class Visit:
 
         Args:
             browser: A running browser.
-            home: Address of the book's folder, ending in a slash.
+            home: URL of the book's folder, with a trailing slash.
         """
         self.page: Page = browser.new_page(service_workers="block")
         self.page.set_default_timeout(PATIENCE)
@@ -122,7 +122,7 @@ class Visit:
         self.page.on("response", self._response)
 
     def _refuse(self, route: Route) -> None:
-        self._heard.append(f"asks another machine for {route.request.url}")
+        self._heard.append(f"requests {route.request.url} from another server")
         route.abort()
 
     def _console(self, message: ConsoleMessage) -> None:
@@ -131,13 +131,13 @@ class Visit:
 
     def _response(self, response: Response) -> None:
         if response.status >= 400:
-            self._heard.append(f"{response.url} is not there ({response.status})")
+            self._heard.append(f"{response.url} is missing ({response.status})")
 
     def opened(self, path: str) -> list[str]:
-        """Open a page and list what is wrong before anything is done with it.
+        """Open a page and return the problems found on loading.
 
         Args:
-            path: Path of the page in the book, which may have a query.
+            path: Path of the page in the book, optionally with a query.
 
         Returns:
             One line for each problem.
@@ -149,7 +149,7 @@ class Visit:
         return cut + self._told("outside", "mathematics") + self._heard_so_far()
 
     def looked_at(self) -> list[str]:
-        """List what is wrong with the open page in either theme, wide and narrow.
+        """Return the problems of the open page in both themes and window widths.
 
         Returns:
             One line for each problem.
@@ -169,7 +169,7 @@ class Visit:
         return problems + self._heard_so_far()
 
     def used(self) -> list[str]:
-        """List the controls of the open page that do nothing.
+        """Return the controls of the open page that have no effect.
 
         Returns:
             One line for each problem.
@@ -180,7 +180,7 @@ class Visit:
         return problems + self._told("searchWorks") + self._heard_so_far()
 
     def links(self) -> tuple[set[str], set[str]]:
-        """Return the addresses that the open page links to, and the names of its anchors."""
+        """Return the link targets of the open page, and the names of its anchors."""
         links, anchors = self.page.evaluate("[look.links(), look.anchors()]")
         return set(links), set(anchors)
 
@@ -189,7 +189,7 @@ class Visit:
         self.page.set_viewport_size({"width": width, "height": HEIGHT})
 
     def _follows(self, theme: str) -> bool:
-        """Whether the page takes on a theme; it hears of a change a moment later."""
+        """Return whether the page adopts a theme; it is notified of a change with a delay."""
         for _ in range(LOOKS):
             if self.page.evaluate("look.theme()") == theme:
                 return True
@@ -219,7 +219,7 @@ def _reason(node: dict) -> str:
 
 
 def _moves(slider: Locator) -> bool:
-    """Whether an arrow key on a slider changes the text around it."""
+    """Return whether an arrow key on a slider changes the text around it."""
     around = "s => (s.closest('.cell_output') ?? document.body).innerText"
     at_end = slider.evaluate("s => s.value === s.max")
     before = slider.evaluate(around)
@@ -228,11 +228,11 @@ def _moves(slider: Locator) -> bool:
 
 
 def dead_links(links: dict[str, set[str]], anchors: dict[str, set[str]], html: Path) -> list[str]:
-    """List the links of the book to places in it that do not exist.
+    """Return the book's internal links that do not resolve.
 
     Args:
-        links: Path of a page to the places that it links to: paths, perhaps with an anchor.
-        anchors: Path of a page to the names of its anchors.
+        links: Link targets by the path of the page; a target is a path, optionally with an anchor.
+        anchors: Names of anchors by the path of the page.
         html: Folder of the built book.
 
     Returns:
@@ -251,7 +251,7 @@ def dead_links(links: dict[str, set[str]], anchors: dict[str, set[str]], html: P
 
 
 def pages_of(html: Path) -> list[str]:
-    """List the pages of a built book, the ones that the theme only builds upon left out.
+    """Return the pages of a built book, without the theme's templates.
 
     Args:
         html: Folder of the built book.
@@ -295,10 +295,10 @@ def book_problems(browser: Browser, html: Path) -> list[str]:
 
 @contextmanager
 def launched(without: str) -> Iterator[Browser | None]:
-    """Launch a browser that is installed.
+    """Launch an installed browser.
 
     Args:
-        without: What is printed, with the reason, where there is none or it fails.
+        without: Message printed with the reason if there is no browser or it fails to start.
 
     Yields:
         The browser, or None.
@@ -320,20 +320,20 @@ def launched(without: str) -> Iterator[Browser | None]:
 
 
 def main() -> int:
-    """Check the book in ``_build/html`` and print what is wrong.
+    """Check the book in ``_build/html`` and print the problems.
 
     Returns:
-        0 if nothing is wrong or there is no browser to look with, else 1.
+        0 if there are no problems or no browser, else 1.
     """
     html = ROOT / "_build" / "html"
-    with launched("The pages were not looked at in a browser") as browser:
+    with launched("The pages were not checked in a browser") as browser:
         if browser is None:
             return 0
         problems = book_problems(browser, html)
     for problem in problems:
         print(problem, file=sys.stderr)
     if not problems:
-        print(f"{len(pages_of(html))} pages, looked at in a browser with no network")
+        print(f"{len(pages_of(html))} pages checked in a browser without network access")
     return int(bool(problems))
 
 

@@ -1,7 +1,7 @@
 """Check that the model in the page generates the same tokens as `saif_helpers.generate`.
 
-Run by ``make book`` in a headless Chromium, on the files of the built book: 200 sentences, unsteered
-and with every placement at three layers, and the log-probabilities of the answers. The script then
+Run by ``make book`` in a headless Chromium, on the files of the built book: 200 sentences, with no
+vector and with every placement at three layers, and the log-probabilities of the answers. It then
 operates the playground's controls by keyboard, with the page opened as a file. If there is no
 Chromium or Chrome, it prints a message and skips the checks.
 """

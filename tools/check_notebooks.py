@@ -1,17 +1,18 @@
-"""Check the chapters: what a reader would trip over, reported as "cell n, line m".
+"""Check the structure of the chapters; problems are reported as "cell n, line m".
 
-Run by ``make check``, on all notebooks of ``book/`` or on those named. What is asked of a chapter:
+Run by ``make check``, on all notebooks of ``book/`` or on the named ones. The rules:
 
-- committed without outputs and execution counts, with cell ids that are unique and not renumbered;
-- the first cell is the title; one code cell is tagged ``setup`` and one ``config``;
-- the Colab link, where there is one, leads to the chapter that it stands in;
-- a cell that draws has a caption, a name and an alt text in its ``mystnb`` metadata;
-- a code cell has at most 20 lines, unless its code is folded away (``hide-input``);
-- at least one exercise is solved: a code cell under ``## Exercises``, tagged ``solution`` and
-  folded away with its outputs (``hide-cell``);
-- prose states no decimal number or percentage, because results are computed, not typed. A number
-  that is not a result (a claim of the paper, with its standing) is allowed where the cell says what
-  it is: ``<!-- numbers: what they are -->``.
+- A chapter is committed without outputs and execution counts. Cell ids are unique and are not
+  running numbers.
+- The first cell is the title; exactly one code cell is tagged ``setup`` and one ``config``.
+- A Colab link opens the chapter that contains it.
+- A cell that draws a figure has a caption, a name and an alt text in its ``mystnb`` metadata.
+- A code cell has at most 20 lines, unless its code is folded (``hide-input``).
+- At least one exercise has a solution: a code cell under ``## Exercises``, tagged ``solution`` and
+  folded with its outputs (``hide-cell``).
+- Prose contains no decimal numbers or percentages, because results are computed, not typed. Numbers
+  that are not results (such as a claim of the paper, with its standing) are allowed if the cell
+  explains them: ``<!-- numbers: what they are -->``.
 """
 
 import json
@@ -33,7 +34,7 @@ DRAWS = re.compile(
 )
 EXERCISES = re.compile(r"^## Exercises$", re.MULTILINE)
 NUMBERS_ALLOWED = re.compile(r"<!--\s*numbers:\s*\S.*?-->", re.DOTALL)
-# Where digits are no results: code, formulas, links, identifiers of papers and versions of things.
+# Digits that are not results: code, formulas, links, identifiers of papers and version numbers.
 NOT_PROSE = re.compile(
     r"```.*?```|~~~.*?~~~|`[^`]*`|\$\$.*?\$\$|\$[^$]*\$|<[^>]*>|\]\([^)]*\)|https?://\S+"
     r"|\b\d{4}\.\d{4,5}(?:v\d+)?\b|\b[vV]\d+(?:\.\d+)+|\b[A-Z]\w*-\d+(?:\.\d+)+"
@@ -46,12 +47,12 @@ RESULT = re.compile(r"(?<![\w.])\d*\.\d+\b|\b\d+(?:\.\d+)?\s?(?:%|per ?cent\b)",
 
 @dataclass(frozen=True)
 class Problem:
-    """Something wrong with a chapter.
+    """A problem in a chapter.
 
     Attributes:
-        cell: Number of the cell, from 1; 0 for the notebook as a whole.
-        line: Line within the cell, from 1; 0 for the cell as a whole.
-        message: What is wrong and what to do.
+        cell: Number of the cell, from 1; 0 for the whole notebook.
+        line: Line within the cell, from 1; 0 for the whole cell.
+        message: Description of the problem and its solution.
     """
 
     cell: int
@@ -59,14 +60,14 @@ class Problem:
     message: str
 
     def __str__(self) -> str:
-        """Say where and what, as "cell 3, line 2: ..."."""
+        """Return the position and the message, as in "cell 3, line 2: ..."."""
         cell = f"cell {self.cell}" if self.cell else "notebook"
         line = f", line {self.line}" if self.line else ""
         return f"{cell}{line}: {self.message}"
 
 
 def source(cell: dict) -> str:
-    """Return the text of a cell, which nbformat allows to be a list of lines."""
+    """Return the text of a cell, which may be stored as a list of lines."""
     text = cell.get("source", "")
     return text if isinstance(text, str) else "".join(text)
 
@@ -84,7 +85,7 @@ def check_clean(cells: list[dict]) -> Iterator[Problem]:
 
 
 def check_ids(cells: list[dict]) -> Iterator[Problem]:
-    """Yield a problem for each cell whose id is missing, repeated or a mere running number."""
+    """Yield a problem for each cell whose id is missing, repeated or a running number."""
     count = Counter(cell.get("id") for cell in cells)
     for number, cell in enumerate(cells, 1):
         name = cell.get("id")
@@ -96,7 +97,7 @@ def check_ids(cells: list[dict]) -> Iterator[Problem]:
             yield Problem(
                 number,
                 0,
-                f"id {name!r} is a running number, so it will not last: rename it",
+                f"id {name!r} is a running number, so it is not stable: rename it",
             )
 
 
@@ -110,11 +111,11 @@ def check_structure(cells: list[dict]) -> Iterator[Problem]:
             found = f"found {len(tagged)}" + (f", in cells {tagged}" if tagged else "")
             yield Problem(0, 0, f"needs one {purpose} cell, a code cell tagged {tag!r}; {found}")
         elif cells[tagged[0] - 1]["cell_type"] != "code":
-            yield Problem(tagged[0], 0, f"is tagged {tag!r} but is no code cell")
+            yield Problem(tagged[0], 0, f"is tagged {tag!r} but is not a code cell")
 
 
 def check_colab(cells: list[dict], path: str) -> Iterator[Problem]:
-    """Yield a problem for each Colab link that leads to another notebook than `path`."""
+    """Yield a problem for each Colab link to a notebook other than `path`."""
     for number, cell in enumerate(cells, 1):
         for match in COLAB.finditer(source(cell)):
             if match[1] != path:
@@ -123,7 +124,7 @@ def check_colab(cells: list[dict], path: str) -> Iterator[Problem]:
 
 
 def check_figures(cells: list[dict]) -> Iterator[Problem]:
-    """Yield a problem for each drawing cell without caption, name or alt text."""
+    """Yield a problem for each cell that draws a figure without caption, name or alt text."""
     for number, cell in enumerate(cells, 1):
         if cell["cell_type"] != "code" or tags(cell) & {"remove-output", "remove-cell"}:
             continue
@@ -139,7 +140,7 @@ def check_figures(cells: list[dict]) -> Iterator[Problem]:
 
 
 def check_code_length(cells: list[dict]) -> Iterator[Problem]:
-    """Yield a problem for each code cell that is too long to be read at one go."""
+    """Yield a problem for each code cell that is too long."""
     for number, cell in enumerate(cells, 1):
         length = len(source(cell).rstrip().split("\n"))
         if cell["cell_type"] == "code" and length > MAX_CODE_LINES and not tags(cell) & FOLDED:
@@ -152,7 +153,7 @@ def check_code_length(cells: list[dict]) -> Iterator[Problem]:
 
 
 def check_exercises(cells: list[dict]) -> Iterator[Problem]:
-    """Yield a problem if no exercise is solved, and for each solution that is open or misplaced."""
+    """Yield a problem if no exercise is solved, and for each unfolded or misplaced solution."""
     under_exercises = solved = False
     for number, cell in enumerate(cells, 1):
         if cell["cell_type"] == "markdown":
@@ -161,7 +162,7 @@ def check_exercises(cells: list[dict]) -> Iterator[Problem]:
             continue
         solved = True
         if cell["cell_type"] != "code" or not source(cell).strip():
-            yield Problem(number, 0, "is tagged 'solution' but has no code that could be executed")
+            yield Problem(number, 0, "is tagged 'solution' but has no code to execute")
         if "hide-cell" not in tags(cell):
             yield Problem(number, 0, "shows a solution: tag it 'hide-cell', so that it is folded")
         if not under_exercises:
@@ -178,15 +179,15 @@ def check_numbers(cells: list[dict]) -> Iterator[Problem]:
         text = source(cell)
         if cell["cell_type"] != "markdown" or NUMBERS_ALLOWED.search(text):
             continue
-        # Blanked, not removed, so that lines keep their numbers.
+        # Blanked rather than removed, to preserve line numbers.
         prose = NOT_PROSE.sub(lambda match: re.sub(r"[^\n]", " ", match[0]), text)
         for match in RESULT.finditer(prose):
             line = prose.count("\n", 0, match.start()) + 1
             yield Problem(
                 number,
                 line,
-                f"{match[0]!r} looks like a typed result: compute it and glue it in, or say what "
-                "it is: <!-- numbers: ... -->",
+                f"{match[0]!r} looks like a typed result: compute it and glue it in, or explain "
+                "it: <!-- numbers: ... -->",
             )
 
 
@@ -215,13 +216,13 @@ def check_notebook(notebook: dict, path: str) -> list[Problem]:
 
 
 def main(names: list[str]) -> int:
-    """Check the named notebooks, or all of ``book/``, and print what is wrong.
+    """Check the named notebooks, or all of ``book/``, and print the problems.
 
     Args:
-        names: Paths of notebooks; none means all.
+        names: Paths of notebooks; empty for all.
 
     Returns:
-        0 if nothing is wrong, else 1.
+        0 if there are no problems, else 1.
     """
     paths = [Path(name).resolve() for name in names] or sorted((ROOT / "book").glob("**/*.ipynb"))
     paths = [path for path in paths if ".ipynb_checkpoints" not in path.parts]
@@ -232,7 +233,7 @@ def main(names: list[str]) -> int:
             print(f"{name}: {problem}")
             failed = 1
     if not failed:
-        print(f"{len(paths)} chapters, nothing to mend")
+        print(f"{len(paths)} chapters, no problems found")
     return failed
 
 

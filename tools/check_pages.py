@@ -1,7 +1,7 @@
-"""Check the built book: every page of the table of contents exists, is complete, and is offline.
+"""Check that every page in the table of contents was built, is complete, and works offline.
 
-jupyter-book can say "succeeded" without having written a page, and themes like to load scripts and
-fonts from elsewhere. Run by ``make book``.
+jupyter-book can report success without having written a page, and themes often load scripts and
+fonts from other servers. Run by ``make book``.
 """
 
 import re
@@ -19,7 +19,7 @@ CSS_ELSEWHERE = re.compile(r"""(?:url\(|@import)\s*["']?(?:https?:)?//[^)"';]+""
 
 
 class _Page(HTMLParser):
-    """Collects what a page loads, and its pictures without a text alternative."""
+    """Collects the resources that a page loads, and its pictures without alt text."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -36,7 +36,7 @@ class _Page(HTMLParser):
         kinds = set((values.get("rel") or "").lower().split())
         if target and (tag != "link" or kinds & LOADED_LINKS):
             self.loads.append((line, target))
-        # The path that Sphinx gives a picture as a makeshift alternative is none.
+        # Sphinx uses the path of a picture as default alt text; that does not count.
         alt = (values.get("alt") or "").strip()
         if tag == "img" and (not alt or alt.startswith(("_images/", "../_images/", "data:"))):
             self.without_alt.append((line, target[:80]))
@@ -51,7 +51,7 @@ class _Page(HTMLParser):
 
 
 def toc_files(toc: dict) -> list[str]:
-    """List the files named anywhere in a table of contents, in reading order.
+    """Return the files in a table of contents, in reading order.
 
     Args:
         toc: The parsed ``_toc.yml``.
@@ -78,7 +78,7 @@ def page_problems(html: Path, page: str) -> list[str]:
     """
     path = html / f"{page}.html"
     if not path.exists():
-        return [f"{page}: no HTML page was written; was jupyter-book 1 used?"]
+        return [f"{page}: no HTML page was written; check that jupyter-book 1 was used"]
     parsed = _Page()
     parsed.feed(path.read_text(encoding="utf-8"))
     problems = [
@@ -91,7 +91,7 @@ def page_problems(html: Path, page: str) -> list[str]:
         elif not target.startswith(("data:", "#")):
             local = path.parent / target.split("?")[0].split("#")[0]
             if not local.exists():
-                problems.append(f"{page}.html line {line}: loads {target}, which is not there")
+                problems.append(f"{page}.html line {line}: loads {target}, which does not exist")
     problems += [
         f"{page}.html line {line}: style loads {hit}" for line, hit in parsed.style_elsewhere
     ]
@@ -99,7 +99,7 @@ def page_problems(html: Path, page: str) -> list[str]:
 
 
 def css_problems(html: Path) -> list[str]:
-    """Check that no style sheet loads anything from another server.
+    """Check that no style sheet loads resources from another server.
 
     Args:
         html: Folder of the built book.
@@ -115,10 +115,10 @@ def css_problems(html: Path) -> list[str]:
 
 
 def main() -> int:
-    """Check the book in ``_build/html`` and print what is wrong.
+    """Check the book in ``_build/html`` and print the problems.
 
     Returns:
-        0 if nothing is wrong, else 1.
+        0 if there are no problems, else 1.
     """
     html = ROOT / "_build" / "html"
     pages = toc_files(yaml.safe_load((ROOT / "_toc.yml").read_text(encoding="utf-8")))

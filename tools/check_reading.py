@@ -1,14 +1,14 @@
-"""Check that chapters read like a book: answer first, short, more prose than code.
+"""Check the readability of the chapters: answer first, short, more prose than code.
 
-Run by ``make check``, on all notebooks of ``book/`` or on those named. What is asked of a chapter:
+Run by ``make check``, on all notebooks of ``book/`` or on the named ones. The rules:
 
-- its first cell has the answer (``{answer}``), before any code;
-- set-up and configuration cells are folded;
-- it reads in at most 15 minutes, at 200 words and 15 lines of shown code a minute;
-- it has ten words of prose for each line of shown code;
-- the median shown cell has at most 6 lines, none has more than 15, no line more than 84 characters.
+- The first cell contains the answer (``{answer}``), before any code.
+- Set-up and configuration cells are folded.
+- The reading time is at most 15 minutes, at 200 words or 15 lines of shown code per minute.
+- There are at least ten words of prose per line of shown code.
+- The median shown cell has at most 6 lines, no cell more than 15, no line more than 84 characters.
 
-Folded code is not shown: a reader opens it where it is of interest.
+Folded code does not count as shown.
 """
 
 import json
@@ -21,7 +21,7 @@ from statistics import median
 
 from check_notebooks import FOLDED, ROOT, source, tags
 
-WORDS, LINES = 200, 15  # read in a minute
+WORDS, LINES = 200, 15  # per minute of reading
 MINUTES = 15
 WORDS_FOR_A_LINE = 10
 MEDIAN_CELL, LONGEST_CELL, LONGEST_LINE = 6, 15, 84
@@ -33,12 +33,12 @@ NO_WORDS = re.compile(
 
 @dataclass(frozen=True)
 class Reading:
-    """How much there is to read in a chapter.
+    """The amount of text and code in a chapter.
 
     Attributes:
-        words: Words of prose.
-        cells: Lines of each shown code cell.
-        longest_line: Characters of the longest shown line of code.
+        words: Number of words of prose.
+        cells: Number of lines of each shown code cell.
+        longest_line: Number of characters of the longest shown line of code.
     """
 
     words: int
@@ -47,12 +47,12 @@ class Reading:
 
     @property
     def lines(self) -> int:
-        """Lines of shown code."""
+        """Number of lines of shown code."""
         return sum(self.cells)
 
     @property
     def minutes(self) -> float:
-        """Minutes that it takes to read."""
+        """Reading time in minutes."""
         return self.words / WORDS + self.lines / LINES
 
 
@@ -77,7 +77,7 @@ def reading(notebook: dict) -> Reading:
 
 
 def problems(notebook: dict) -> Iterator[str]:
-    """Yield what keeps a chapter from reading like a book.
+    """Yield the rules that a chapter breaks.
 
     Args:
         notebook: The parsed notebook.
@@ -87,7 +87,7 @@ def problems(notebook: dict) -> Iterator[str]:
     """
     first, found = source(notebook["cells"][0]), reading(notebook)
     if "{answer}" not in first:
-        yield "the first cell has no {answer}: say there what the chapter found"
+        yield "the first cell has no {answer}: state there what the chapter found"
     for tag in ("setup", "config"):
         if any(tag in tags(c) and not tags(c) & FOLDED for c in notebook["cells"]):
             yield f"the {tag} cell is not folded: tag it hide-input"
@@ -96,7 +96,7 @@ def problems(notebook: dict) -> Iterator[str]:
     if found.words < WORDS_FOR_A_LINE * found.lines:
         yield (
             f"{found.words} words of prose for {found.lines} lines of shown code; "
-            f"{WORDS_FOR_A_LINE} words a line are asked for: fold what is no part of the argument"
+            f"{WORDS_FOR_A_LINE} words per line are required: fold code that is not essential"
         )
     if found.cells and median(found.cells) > MEDIAN_CELL:
         yield f"the median shown cell has {median(found.cells)} lines; {MEDIAN_CELL} are allowed"
@@ -107,13 +107,13 @@ def problems(notebook: dict) -> Iterator[str]:
 
 
 def main(names: list[str]) -> int:
-    """Check the named notebooks, or all of ``book/``, and print what is wrong.
+    """Check the named notebooks, or all of ``book/``, and print the problems.
 
     Args:
-        names: Paths of notebooks; none means all.
+        names: Paths of notebooks; empty for all.
 
     Returns:
-        0 if nothing is wrong, else 1.
+        0 if there are no problems, else 1.
     """
     failed = 0
     for path in map(Path, names) if names else sorted((ROOT / "book").glob("*.ipynb")):

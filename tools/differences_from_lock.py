@@ -1,6 +1,6 @@
-"""Print which installed packages have another version than requirements.lock.
+"""Print the installed packages whose version differs from requirements.lock.
 
-Run by ``make newest`` and ``make oldest``, so that a failure can be laid at a version's door.
+Run by ``make newest`` and ``make oldest``, so that a failure can be traced to a version.
 """
 
 from importlib.metadata import distributions
@@ -17,10 +17,10 @@ def differences(lock: str, installed: dict[str, str]) -> list[str]:
 
     Args:
         lock: The text of requirements.lock.
-        installed: Versions by the package's canonical name.
+        installed: Versions by canonical package name.
 
     Returns:
-        Lines such as ``numpy: 2.4.6 in the lock, 2.5.0 here``, by name.
+        Lines such as ``numpy: 2.4.6 in the lock, 2.5.0 here``, sorted by name.
     """
     lines = [line for line in lock.splitlines() if line and not line.startswith("#")]
     pins = {canonicalize_name(pin.name): pin for pin in map(Requirement, lines)}
@@ -35,4 +35,4 @@ def differences(lock: str, installed: dict[str, str]) -> list[str]:
 if __name__ == "__main__":
     here = {canonicalize_name(d.metadata["Name"]): d.version for d in distributions()}
     text = (ROOT / "requirements.lock").read_text(encoding="utf-8")
-    print(*differences(text, here) or ["all versions are those of the lock"], sep="\n")
+    print(*differences(text, here) or ["all versions equal those in the lock"], sep="\n")

@@ -1,6 +1,6 @@
-"""What disturbs a run: processes to kill, a disk that is full, files that are damaged.
+"""Fault injection: processes to kill, a full disk, damaged files.
 
-The tests of the store and ``make soak`` share it.
+Used by the tests of the store and by ``make soak``.
 """
 
 import errno
@@ -18,17 +18,17 @@ from unittest.mock import patch
 
 from saif_helpers.cache import entry as entries
 
-TIME_LIMIT = 900  # seconds for a process that nobody kills, on a machine with much else to do
-PAGE = 4096  # bytes, the least that a file takes on a tmpfs
+TIME_LIMIT = 900  # seconds for a process that is not killed, on a busy machine
+PAGE = 4096  # bytes, the minimum size of a file on a tmpfs
 DAMAGES = ("header length", "header", "metadata", "tensors", "truncated", "schema", "pickle")
-"""What `damaged` can do to an entry: the first four flip a byte in that part of the file."""
+"""The kinds of damage; the first four flip a byte in the named part of the file."""
 
 
 def starter(preload: Sequence[str]) -> Callable[..., BaseProcess]:
-    """Return what starts a function in a process of its own.
+    """Return a function that runs another function in a separate process.
 
     Args:
-        preload: Modules that take seconds to import; the processes share them.
+        preload: Modules that take seconds to import; they are imported once and shared.
 
     Returns:
         A function that takes a function and its arguments, and returns the process.
@@ -51,18 +51,18 @@ def exit_code(process: BaseProcess) -> int | None:
         process: The process.
 
     Returns:
-        Its exit code; None if it has not ended within `TIME_LIMIT` seconds.
+        Its exit code; None if it has not exited within `TIME_LIMIT` seconds.
     """
     process.join(TIME_LIMIT)
     return process.exitcode
 
 
 def watch_writing(synced: Callable[[int], None], kept: Callable[[str], None]) -> None:
-    """From now on, tell of each file that this process writes whole or not at all.
+    """Install callbacks for the atomic file writes of this process.
 
     Args:
-        synced: Called with the file's handle before it is synced.
-        kept: Called with the file's name when it is in place.
+        synced: Called with the file descriptor before the file is synced.
+        kept: Called with the file's name after it is in place.
     """
     fsync, put_in_place = os.fsync, os.replace
 
@@ -75,19 +75,19 @@ def watch_writing(synced: Callable[[int], None], kept: Callable[[str], None]) ->
 
 
 def no_space(*_: object) -> None:
-    """Fail as a full disk does."""
+    """Raise the error of a full disk."""
     raise OSError(errno.ENOSPC, "No space left on device")
 
 
 @contextmanager
 def small_disk(folder: Path) -> Iterator[Callable[[int], None] | None]:
-    """Mount a file system of one page on a folder, for as long as the context lasts.
+    """Mount a file system of one page on a folder for the duration of the context.
 
     Args:
         folder: An empty folder.
 
     Yields:
-        What sets its size in pages; None where this user may mount nothing.
+        A function that sets its size in pages; None if this user may not mount file systems.
     """
 
     def size(pages: int, *options: str) -> int:
@@ -96,7 +96,7 @@ def small_disk(folder: Path) -> Iterator[Callable[[int], None] | None]:
 
     try:
         mounted = size(1) == 0
-    except OSError:  # there is no such command
+    except OSError:  # the command does not exist
         mounted = False
     try:
         yield (lambda pages: size(pages, "remount")) if mounted else None
@@ -109,13 +109,13 @@ def damaged(data: bytes, kind: str, draw: Random, canary: Path) -> bytes:
     """Damage the bytes of an entry.
 
     Args:
-        data: A sound entry.
+        data: A valid entry.
         kind: One of `DAMAGES`.
-        draw: Decides where.
-        canary: A file that the pickle would make, if anybody unpickled it.
+        draw: Random generator for the position.
+        canary: A file that the pickle would create if it were unpickled.
 
     Returns:
-        The bytes, which differ.
+        The damaged bytes, which differ from `data`.
     """
     if kind == "truncated":
         return data[: draw.randrange(len(data))]
@@ -130,7 +130,7 @@ def damaged(data: bytes, kind: str, draw: Random, canary: Path) -> bytes:
 
 
 class _Planted:
-    """Makes a file when it is unpickled."""
+    """Creates a file when it is unpickled."""
 
     def __init__(self, canary: Path) -> None:
         self.canary = canary

@@ -1,10 +1,10 @@
-"""Execute the chapters, several at once, into the cache that the book is built from.
+"""Execute the chapters in parallel into the cache that the book is built from.
 
-MyST-NB would execute one chapter after the other. The shipped models are so small that a second
-thread gains them nothing; so each chapter gets one thread, and there run as many chapters as there
+MyST-NB would execute the chapters one after the other. The shipped models are too small to benefit
+from a second thread, so each chapter runs on one thread and as many chapters run at once as there
 are cores. A chapter whose results are in the cache is not executed. Captures and generations are
-kept in a store, so that an edit of a function that changes none of them (a grader, a figure) does
-not cost them again. Run by ``make book``.
+stored, so an edit to a function that does not affect them (a grader, a figure) does not recompute
+them. Run by ``make book``.
 """
 
 import logging
@@ -20,27 +20,27 @@ from jupyter_cache.executors import load_executor
 from saif_build import prepare_cache
 
 ROOT = Path(__file__).resolve().parents[1]
-STORE = ".results"  # of captures and generations, in the folder of the build
+STORE = ".results"  # captures and generations, in the build folder
 TIME_LIMIT = 600  # seconds for one cell, as in _config.yml
 
 
 def keep_all() -> None:
-    """Delete nothing, in place of the cache's own clearing after each entry.
+    """Delete nothing; replaces the cache's own clean-up after each entry.
 
-    That deletes all but the latest thousand in two steps: which to keep, and what is not among
-    them. An entry that another process makes in between is deleted. Here are never so many.
+    That clean-up first lists the latest thousand entries, then deletes all others, including an
+    entry that another process has added in between. This cache never reaches that size.
     """
 
 
 def execute(notebooks: list[Path], folder: Path) -> dict[str, str]:
-    """Execute notebooks that are not in a cache, and put them there.
+    """Execute the notebooks that are not in a cache, and add them to it.
 
     Args:
         notebooks: The notebooks.
         folder: Folder of the cache.
 
     Returns:
-        Notebooks that failed, with the traceback of each.
+        The tracebacks of the notebooks that failed, by path.
     """
     cache = get_cache(folder)
     cache.truncate_caches = keep_all
@@ -54,7 +54,7 @@ def execute(notebooks: list[Path], folder: Path) -> dict[str, str]:
 
 
 def main() -> int:
-    """Execute the chapters of the table of contents.
+    """Execute the chapters in the table of contents.
 
     Returns:
         0 if none failed, else 1.
@@ -64,7 +64,7 @@ def main() -> int:
     os.environ.setdefault("SAIF_STORE", str(ROOT / "_build" / STORE))
     toc = toc_files(yaml.safe_load((ROOT / "_toc.yml").read_text(encoding="utf-8")))
     notebooks = [path for path in (ROOT / f"{name}.ipynb" for name in toc) if path.exists()]
-    print(f"executing those of the {len(notebooks)} chapters that have changed, in parallel")
+    print(f"{len(notebooks)} chapters; executing the changed ones in parallel")
     failed = execute(notebooks, prepare_cache(ROOT, ROOT / "_build"))
     for uri, traceback in failed.items():
         print(f"{uri} failed:\n{traceback}", file=sys.stderr)

@@ -1,13 +1,13 @@
-"""Write what the page needs to steer the small model in a browser: weights, vectors, examples.
+"""Write the files for steering the small model in a browser: weights, vectors, examples.
 
-Run by ``make book`` (``make live`` by itself) into ``book/_assets/live/data``, from the weights and
-SAEs that are shipped. The files are scripts, as a page that is opened as a file may load nothing
-else: each puts an object of numbers in base64 where ``organism.js`` finds it. They are made and
-not committed, so that they cannot be other than their sources; ``manifest.json`` has the SHA-256 of
-both, and nothing is made again while those of the sources are the same.
+Run by ``make book`` (``make live`` runs this step alone). The files are generated from the shipped
+weights and SAEs into ``book/_assets/live/data``. They are scripts, because a page opened as a file
+cannot load other formats: each assigns an object with base64-encoded numbers that ``organism.js``
+reads. The files are not committed, so they cannot be out of date. ``manifest.json`` has the SHA-256
+of the sources and of the files; if the sources are unchanged, nothing is generated.
 
-``make live ARGS=--settings`` also chooses anew at which layer, placement and strength each
-instruction and rule starts, on validation sentences, and writes ``book/live_settings.json``.
+``make live ARGS=--settings`` also chooses the default layer, placement and strength of each
+instruction and rule on validation sentences, and writes ``book/live_settings.json``.
 """
 
 import base64
@@ -31,7 +31,7 @@ SETTINGS = ROOT / "book" / "live_settings.json"
 N_PAIRS, K, N_SENTENCES, MOST = 100, 15, 12, 40
 FIRST = "The old baker sells red flowers."
 RULES = ("SAIF", "signed latents", "difference in means", "random latents")
-PARTS = {  # the names of the weights in the engine and in the shipped file
+PARTS = {  # names of the weights in the JavaScript engine and in the shipped file
     "before attention": "input_layernorm",
     "q": "self_attn.q_proj",
     "k": "self_attn.k_proj",
@@ -52,7 +52,7 @@ def encoded(numbers: np.ndarray, dtype: str) -> str:
 
 
 def model_data() -> dict:
-    """Return the model for the engine: configuration, tokenizer, template and weights."""
+    """Return the model's data for the engine: configuration, tokenizer, template and weights."""
     config = json.loads((SOURCE / "config.json").read_text(encoding="utf-8"))
     tokenizer = json.loads((SOURCE / "tokenizer.json").read_text(encoding="utf-8"))
     weights = load_file(SOURCE / "model.safetensors")
@@ -93,7 +93,7 @@ def model_data() -> dict:
 
 
 def vectors_of(model: saif.ModelWithSAEs, name: str) -> dict[str, dict[int, saif.SteeringVector]]:
-    """Return an instruction's vector by each rule at each layer, at strength 1."""
+    """Return an instruction's vectors at strength 1, by rule and layer."""
     instruction = saif.load_instructions(model.corpus)[name]
     contents = saif.load_contents("identification", model.corpus)[:N_PAIRS]
     pairs = saif.make_pairs(instruction, contents, model.tokenizer)
@@ -114,7 +114,7 @@ def vectors_of(model: saif.ModelWithSAEs, name: str) -> dict[str, dict[int, saif
 
 
 def choose(model: saif.ModelWithSAEs, name: str, vectors: dict[int, saif.SteeringVector]) -> dict:
-    """Choose where a rule starts, on validation sentences, among the chapters' strengths."""
+    """Choose a rule's default setting on validation sentences, among the chapters' strengths."""
     placements, strengths = ["every_position", "decaying"], [1.0, 2.0, 4.0]
     grid = saif.settings_grid(model.saes.layers, [K], [0.0], placements, strengths, [0.5, 0.8])
     contents = saif.load_contents("validation", model.corpus)
@@ -133,7 +133,7 @@ def choose(model: saif.ModelWithSAEs, name: str, vectors: dict[int, saif.Steerin
 
 
 def sources_digest() -> str:
-    """Hash everything that the files are made from: package and data, settings, this file."""
+    """Return the hash of the sources: the package and its data, the settings, this file."""
     hashed = hashlib.sha256(input_hash(ROOT).encode())
     for path in (SETTINGS, Path(__file__)):
         hashed.update(path.read_bytes())
@@ -141,19 +141,19 @@ def sources_digest() -> str:
 
 
 def write(name: str, data: dict) -> str:
-    """Write a script that hands its data to the engine, and return its SHA-256."""
+    """Write a script with data for the engine, and return its SHA-256."""
     script = f"SAIF.data[{json.dumps(name)}] = {json.dumps(data, separators=(',', ':'))};\n"
     (OUT / f"{name}.js").write_text(script, encoding="utf-8")
     return hashlib.sha256(script.encode()).hexdigest()
 
 
 def words(sentences: list[str]) -> list[str]:
-    """List the words of the grammar's sentences in lower case."""
+    """Return the words of the grammar's sentences in lower case."""
     return sorted({word.strip(".,?!'\"").lower() for text in sentences for word in text.split()})
 
 
 def examples(model: saif.ModelWithSAEs, vectors: dict, settings: dict) -> list[dict]:
-    """Steer one sentence towards each instruction, for pages without JavaScript."""
+    """Return one sentence steered towards each instruction, for pages without JavaScript."""
     text, found = FIRST, []
     for name, by_rule in vectors.items():
         how = settings[name]["SAIF"]
@@ -166,10 +166,10 @@ def examples(model: saif.ModelWithSAEs, vectors: dict, settings: dict) -> list[d
 
 
 def main(arguments: list[str]) -> int:
-    """Make the files, unless they are there already.
+    """Generate the files unless they are up to date.
 
     Args:
-        arguments: ``--settings`` to choose the settings anew too.
+        arguments: ``--settings`` to choose the default settings as well.
 
     Returns:
         0.
@@ -178,7 +178,7 @@ def main(arguments: list[str]) -> int:
     again = "--settings" in arguments
     made = json.loads(manifest.read_text(encoding="utf-8")) if manifest.is_file() else {}
     if made.get("sources") == sources_digest() and not again:
-        print("the model for the page is there")
+        print("the model for the page is up to date")
         return 0
     OUT.mkdir(parents=True, exist_ok=True)
     model = saif.load("organism", "M")

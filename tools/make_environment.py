@@ -1,6 +1,6 @@
-"""Write environment.yml from pyproject.toml, so that the two cannot drift apart.
+"""Generate environment.yml from pyproject.toml, so that the two stay consistent.
 
-Run by ``make environment``; a test compares the file with what this would write.
+Run by ``make environment``; a test compares the file with the generated text.
 """
 
 import tomllib
@@ -12,14 +12,14 @@ ROOT = Path(__file__).resolve().parents[1]
 def environment_yml(pyproject: str) -> str:
     """Return the text of environment.yml.
 
-    The conda environment brings Python, pip and make. Everything else is the project itself with
-    all extras, held to the locked versions, so that pyproject.toml stays the only list of ranges.
+    The conda environment provides Python, pip and make. pip installs the project with all extras at
+    the locked versions, so that pyproject.toml remains the only list of version ranges.
 
     Args:
         pyproject: The text of pyproject.toml.
 
     Returns:
-        The whole file, ready to write.
+        The contents of the file.
     """
     project = tomllib.loads(pyproject)["project"]
     extras = ",".join(sorted(project["optional-dependencies"]))

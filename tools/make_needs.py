@@ -1,4 +1,4 @@
-"""Write what each model needs (`saif_helpers/data/memory.json`): run by ``make needs``."""
+"""Write each model's requirements to `saif_helpers/data/memory.json`; run by ``make needs``."""
 
 import json
 

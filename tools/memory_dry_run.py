@@ -1,7 +1,7 @@
-"""Dry runs: how many bytes of tensors a piece of work makes, without doing it.
+"""Dry runs that measure the peak memory of tensors without computing anything.
 
-On PyTorch's meta device tensors have a shape and a type but no contents. The model runs there as
-it would on a GPU, and what is alive at once is added up.
+On PyTorch's meta device, tensors have a shape and a dtype but no contents. The model runs there as
+it would on a GPU, and the sizes of all live tensors are added up.
 """
 
 import weakref
@@ -17,10 +17,10 @@ from saif_helpers.ranking import rank_latents
 
 
 class _PeakBytes(TorchDispatchMode):
-    """Count the bytes of the tensors made inside, and the most that were alive at once."""
+    """Tracks the bytes of live tensors created in the context, and their maximum."""
 
     def __init__(self, module: torch.nn.Module) -> None:
-        """Take the module that runs; views of its tensors are nothing new."""
+        """Start with a module's own tensors, so that views of them are not counted."""
         super().__init__()
         self.live = self.peak = 0
         fixed = [*module.parameters(), *module.buffers()]
@@ -47,7 +47,7 @@ class _PeakBytes(TorchDispatchMode):
 
 
 def _inputs(model: PreTrainedModel, rows: int, tokens: int) -> dict:
-    """Make token ids and the masks that padding needs, one for each kind of layer."""
+    """Return token ids and the attention masks for padding, one for each kind of layer."""
     mask = torch.zeros(rows, 1, tokens, tokens, dtype=model.dtype)
     kinds = getattr(model.config, "layer_types", None)
     masks = mask if kinds is None else dict.fromkeys(kinds, mask)
@@ -55,18 +55,17 @@ def _inputs(model: PreTrainedModel, rows: int, tokens: int) -> dict:
 
 
 def reading(model: PreTrainedModel, rows: int, tokens: int) -> int:
-    """Measure one pass through the layers, as `capture` makes it.
+    """Measure one pass through the layers, as in `capture`.
 
-    What a stopped trace leaves of the batches before it, until Python's garbage collector comes
-    round, is not counted.
+    Memory of earlier stopped traces that Python has not yet garbage-collected is not counted.
 
     Args:
         model: A model on the meta device, which must be the default device.
-        rows: Prompts in the batch.
-        tokens: Tokens of each.
+        rows: Number of prompts in the batch.
+        tokens: Number of tokens in each.
 
     Returns:
-        Bytes of all tensors at the peak, the model's own left out.
+        Bytes of all tensors at the peak, excluding the model's own.
     """
     with _PeakBytes(model) as memory:
         model.model(**_inputs(model, rows, tokens), use_cache=False)
@@ -74,14 +73,14 @@ def reading(model: PreTrainedModel, rows: int, tokens: int) -> int:
 
 
 def ranking(sae: JumpReLUSAE, pairs: int) -> int:
-    """Measure the ranking of captured pairs, as `rank_captured` makes it.
+    """Measure the ranking of captured pairs, as in `rank_captured`.
 
     Args:
         sae: An SAE on the meta device, which must be the default device.
-        pairs: Prompt pairs.
+        pairs: Number of prompt pairs.
 
     Returns:
-        Bytes of all tensors at the peak, the SAE's own left out.
+        Bytes of all tensors at the peak, excluding the SAE's own.
     """
     residual = torch.zeros(pairs, sae.cfg.d_in)
     with _PeakBytes(sae) as memory:
@@ -90,27 +89,27 @@ def ranking(sae: JumpReLUSAE, pairs: int) -> int:
 
 
 def generating(model: PreTrainedModel, rows: int, tokens: int, new_tokens: int) -> tuple[int, int]:
-    """Measure a generation from one batch of prompts, as `generate` makes it.
+    """Measure a generation from one batch of prompts, as in `generate`.
 
     Args:
         model: A model on the meta device, which must be the default device.
-        rows: Prompts in the batch.
-        tokens: Tokens of each.
-        new_tokens: Tokens generated from each.
+        rows: Number of prompts in the batch.
+        tokens: Number of tokens in each.
+        new_tokens: Number of tokens generated for each.
 
     Returns:
-        Bytes of the key-value cache at its largest, and of all other tensors at the peak of the
-        pass that reads the prompts; later passes read one token each and need less.
+        Maximum size of the key-value cache in bytes, and bytes of all other tensors at the peak of
+        the prefill pass; later passes process one token per prompt and need less.
     """
     cache = DynamicCache(config=model.config)
     with _PeakBytes(model) as memory:
         inputs = _inputs(model, rows, tokens)
-        # Like transformers' generate: the last position's logits only, and a copy in float32.
+        # As in transformers' generate: logits of the last position only, with a float32 copy.
         output = model(**inputs, past_key_values=cache, use_cache=True, logits_to_keep=1)
         output.logits[:, -1].to(copy=True, dtype=torch.float32)
     sizes = [_held(cache)]
     activations = memory.peak - sizes[0]
-    for _ in range(new_tokens - 1):  # the last token that is generated is never read
+    for _ in range(new_tokens - 1):  # the last generated token is never processed
         for index, layer in enumerate(cache.layers):
             cache.update(layer.keys[:, :, :1], layer.values[:, :, :1], index)
         sizes.append(_held(cache))
@@ -118,6 +117,6 @@ def generating(model: PreTrainedModel, rows: int, tokens: int, new_tokens: int) 
 
 
 def _held(cache: DynamicCache) -> int:
-    """Return what a cache keeps alive: whole storages, of which a layer may show a window only."""
+    """Return the bytes that a cache keeps alive, including storage outside a layer's window."""
     states = [state for layer in cache.layers for state in (layer.keys, layer.values)]
     return sum(state.untyped_storage().nbytes() for state in states)

@@ -1,6 +1,7 @@
-"""Peak GPU memory of the method's two heavy steps, from the model's architecture alone.
+"""Estimates of the peak GPU memory of the method's two most expensive steps.
 
-The model is built without weights and run dry (`dry_run`); parameters are counted, not guessed.
+The model is built without weights from its configuration and run on the meta device
+(`memory_dry_run`); parameters are counted exactly.
 """
 
 import copy
@@ -22,31 +23,31 @@ from saif_helpers.hub.zoo import ZOO
 Workload = Literal["identification", "steering"]
 
 T4_BYTES = round(14.56 * GIB)
-"""What PyTorch reports as a T4's total capacity: 14.74 GiB in most public out-of-memory messages,
-14.56 GiB in the most recent one found (github.com/Zheng-Chong/CatVTON/issues/133), taken here."""
+"""A T4's total capacity as PyTorch reports it: 14.74 GiB in most public out-of-memory messages, and
+14.56 GiB in the most recent one found (github.com/Zheng-Chong/CatVTON/issues/133), used here."""
 CUDA_CONTEXT_BYTES = GIB // 2
-"""What CUDA and its libraries hold beside PyTorch's tensors (ours, rounded up: the message above
-leaves 0.13 GiB unexplained by PyTorch)."""
+"""Memory of CUDA and its libraries, in addition to PyTorch's tensors (ours, rounded up: in the
+message above, 0.13 GiB are not PyTorch's)."""
 FRAGMENTATION = 0.1
-"""Share of the tensors that come and go, added for gaps between them (ours)."""
+"""Allowance for memory fragmentation, as a share of the temporary tensors (ours)."""
 
 PROMPTS: dict[Workload, int] = {"identification": 400, "steering": 100}
-"""Prompts of a workload. Those of identification are read with and without the instruction."""
+"""Number of prompts per workload; identification reads each with and without the instruction."""
 BATCH_SIZES: dict[Workload, int] = {"identification": 64, "steering": 128}
-"""The batch sizes of `capture` and `generate` where they do not follow a GPU's
-free memory (`batching.default_batch_size`)."""
+"""The batch sizes of `capture` and `generate` if they do not depend on the GPU's free memory
+(`batching.default_batch_size`)."""
 
 
 @dataclass(frozen=True)
 class MemoryEstimate:
-    """Bytes at a workload's peak.
+    """The peak memory of a workload in bytes.
 
     Attributes:
         weights: The model's parameters.
-        saes: The SAEs' parameters, in float32 whatever the model's type.
-        cache: The key-value cache at its largest.
-        activations: The most that all other tensors take at once.
-        overhead: `CUDA_CONTEXT_BYTES`, and `FRAGMENTATION` of cache and activations.
+        saes: The SAEs' parameters, in float32 regardless of the model's dtype.
+        cache: The key-value cache at its maximum.
+        activations: The maximum of all other tensors.
+        overhead: `CUDA_CONTEXT_BYTES` plus the share `FRAGMENTATION` of cache and activations.
     """
 
     weights: int
@@ -61,45 +62,45 @@ class MemoryEstimate:
         return sum(asdict(self).values())
 
     def fits(self, capacity: int = T4_BYTES) -> bool:
-        """Say whether the total is at most `capacity` bytes, a T4's by default."""
+        """Return whether the total is at most `capacity` bytes, by default a T4's."""
         return self.total <= capacity
 
 
 def architectures() -> list[str]:
-    """List the models whose architecture the package knows."""
+    """Return the names of the models whose architecture the package knows."""
     return list(_known())
 
 
 def architecture(name: str) -> PretrainedConfig:
-    """Return a model's configuration, without its weights or any network.
+    """Return a model's configuration without loading weights or accessing the network.
 
-    The numbers are those of the published ``config.json``. Of gemma-3-4b and -12b it is the text
-    model; a checkpoint loaded with its vision tower holds about 0.4 billion parameters more.
+    The values are those of the published ``config.json``. For gemma-3-4b and -12b they are those of
+    the text model; the vision tower adds about 0.4 billion parameters.
 
     Args:
-        name: Its name without the maker, see `architectures`. An instruct model (``-it``,
-            ``-Instruct``) has the architecture of its base model.
+        name: Name of the model without the organisation, see `architectures`. An instruct model
+            (``-it``, ``-Instruct``) has the architecture of its base model.
 
     Returns:
-        The configuration, which `estimate` takes.
+        The configuration, for `estimate`.
 
     Raises:
-        ValueError: If the model is not known.
+        ValueError: If the model is unknown.
     """
     known = _known()
     if name not in known:
         raise ValueError(
-            f"architecture {name!r} asked for; known are {', '.join(known)}; of another model give "
-            "its configuration, transformers.AutoConfig.from_pretrained(...), to memory.estimate"
+            f"architecture {name!r} given; known are {', '.join(known)}; for another model, pass "
+            "transformers.AutoConfig.from_pretrained(...) to estimate"
         )
     return AutoConfig.for_model(**known[name])
 
 
 def sae_widths(name: str) -> list[int]:
-    """List how many latents the SAEs of a model's last layer have (`zoo`), smallest first.
+    """Return the widths of the SAEs of a model's last layer (`zoo`), in ascending order.
 
     Raises:
-        ValueError: If the model is not known.
+        ValueError: If the model is unknown.
     """
     architecture(name)
     of_it = [model for model in ZOO.values() if model.architecture == name]
@@ -121,11 +122,10 @@ def estimate(
 ) -> MemoryEstimate:
     """Estimate a workload's peak memory from the model's architecture alone.
 
-    Identification reads prompt pairs up to the last layer, then encodes and ranks all of them at
-    once. Steering reads a batch of prompts and generates with a key-value cache; the SAE stays in
-    memory. The estimate is on the high side: the attention is counted as plain PyTorch computes it
-    (a fused kernel needs less), and the largest cache and the largest activations are added up
-    though they need not coincide.
+    Identification runs prompt pairs through all layers, then encodes and ranks all of them at once.
+    Steering generates from a batch of prompts with a key-value cache; the SAE stays in memory. The
+    estimate is conservative: attention is counted as plain PyTorch computes it (a fused kernel uses
+    less), and the maxima of cache and activations are added although they need not coincide.
 
     >>> estimate(architecture("gemma-2-2b"), 65536, "steering").fits()
     True
@@ -134,12 +134,12 @@ def estimate(
         config: The model's configuration, see `architecture`.
         d_sae: Number of latents of the SAE.
         workload: ``"identification"`` or ``"steering"``.
-        dtype: Type of the model's weights, activations and cache.
-        prompts: Prompts (of identification: pairs); by default the workload's `PROMPTS`.
-        batch_size: Prompts in one forward pass; by default the workload's `BATCH_SIZES`.
-        prompt_tokens: Tokens of the longest prompt, chat template included.
-        new_tokens: Most tokens generated.
-        n_saes: SAEs in memory; one for each layer asked for, since a loaded SAE stays.
+        dtype: Dtype of the model's weights, activations and cache.
+        prompts: Number of prompts (for identification: pairs); by default the workload's `PROMPTS`.
+        batch_size: Prompts per forward pass; by default the workload's `BATCH_SIZES`.
+        prompt_tokens: Number of tokens of the longest prompt, including the chat template.
+        new_tokens: Maximum number of generated tokens.
+        n_saes: Number of SAEs in memory: one for each layer used, since loaded SAEs are kept.
 
     Returns:
         The estimate.
@@ -148,7 +148,7 @@ def estimate(
         ValueError: If the workload is unknown or a number is not positive.
     """
     if workload not in get_args(Workload):
-        raise ValueError(f"workload {workload!r} asked for; give one of {get_args(Workload)}")
+        raise ValueError(f"workload {workload!r} given; give one of {get_args(Workload)}")
     prompts = PROMPTS[workload] if prompts is None else prompts
     batch_size = BATCH_SIZES[workload] if batch_size is None else batch_size
     sizes = {"d_sae": d_sae, "prompts": prompts, "batch_size": batch_size, "n_saes": n_saes}
@@ -178,21 +178,21 @@ def memory_table(
     prompt_tokens: int = 128,
     new_tokens: int = 40,
 ) -> pd.DataFrame:
-    """Tabulate the estimates of both workloads by model and SAE width, in GiB.
+    """Return a table of the estimates of both workloads by model and SAE width, in GiB.
 
     Args:
         models: Names, see `architectures`; by default all of them.
-        widths: Numbers of latents; by default those of the SAEs of each model's last layer.
-        dtype: Type of the model's weights.
-        prompt_tokens: Tokens of the longest prompt.
-        new_tokens: Most tokens generated.
+        widths: SAE widths; by default those of the SAEs of each model's last layer.
+        dtype: Dtype of the model's weights.
+        prompt_tokens: Number of tokens of the longest prompt.
+        new_tokens: Maximum number of generated tokens.
 
     Returns:
-        A row for each model, width and workload: the parts, their total, and whether that fits a
-        T4.
+        A row for each model, width and workload: the parts, their total, and whether the total fits
+        on a T4.
 
     Raises:
-        ValueError: If a model is not known or a number is not positive.
+        ValueError: If a model is unknown or a number is not positive.
     """
     lengths = {"prompt_tokens": prompt_tokens, "new_tokens": new_tokens}
     rows = []
@@ -215,5 +215,5 @@ def _known() -> dict[str, dict]:
 
 
 def _nbytes(module: torch.nn.Module) -> int:
-    """Return the size of a module's parameters, shared ones counted once."""
+    """Return the size of a module's parameters in bytes, counting shared ones once."""
     return sum(parameter.nbytes for parameter in module.parameters())

@@ -1,4 +1,4 @@
-"""Copy the README's picture out of the built book, so that it shows what the book computed.
+"""Copy the README's picture from the built book, so that it shows the book's results.
 
 Run by ``make picture`` after ``make book``.
 """
@@ -15,14 +15,14 @@ PICTURE = ROOT / "book/_assets/readme-steering.svg"
 
 
 def picture_of(page: str, figure: str) -> str:
-    """Return the address of a figure's picture in a page.
+    """Return the path of a figure's picture in a page.
 
     Args:
         page: The page's HTML.
         figure: The figure's name in the cell's metadata.
 
     Returns:
-        The address, relative to the page.
+        The path, relative to the page.
 
     Raises:
         ValueError: If the page has no such figure with a picture.

@@ -1,9 +1,9 @@
-"""Sphinx extension of the book: execute chapters again when, and only when, they could differ.
+"""Sphinx extension of the book: invalidate the execution cache when its inputs change.
 
-The execution cache knows a chapter's code and nothing else, so an edit of the package, its data,
-the weights or the locked versions would leave stale results on the page. Here the cache lies in a
-folder named after a hash of all of those. Chapters also learn that they run in the book
-(``SAIF_BOOK_BUILD=1``), where a progress bar would stay on the page.
+The execution cache depends only on a chapter's code, so results would become stale after an edit to
+the package, its data, the weights or the locked versions. This extension puts the cache in a folder
+named after a hash of all of these. It also sets ``SAIF_BOOK_BUILD=1`` for the chapters, which
+disables progress bars.
 """
 
 import hashlib
@@ -14,17 +14,17 @@ from pathlib import Path
 
 CACHES = ".execution_caches"
 INPUTS = ("saif_helpers", "requirements.lock")
-RESULTS = "book/results"  # of real models, where a reader has made some; a chapter shows them
+RESULTS = "book/results"  # results of real models, if a reader computed any; a chapter shows them
 
 
 def input_files(root: Path) -> list[Path]:
-    """List what a chapter's results depend on besides its own code.
+    """Return the files that a chapter's results depend on, besides its own code.
 
     Args:
         root: Top folder of the project.
 
     Returns:
-        The files of `INPUTS` and `RESULTS` under `root`, sorted; no compiled or hidden ones.
+        The files in `INPUTS` and `RESULTS` under `root`, sorted, without compiled or hidden files.
 
     Raises:
         FileNotFoundError: If one of `INPUTS` does not exist.
@@ -46,7 +46,7 @@ def _parts(file: Path, root: Path) -> tuple[str, ...]:
 
 
 def input_hash(root: Path) -> str:
-    """Hash names and contents of `input_files` and the version of Python.
+    """Return a hash of the names and contents of `input_files` and of the Python version.
 
     Args:
         root: Top folder of the project.
@@ -63,11 +63,11 @@ def input_hash(root: Path) -> str:
 
 
 def prepare_cache(root: Path, build: Path) -> Path:
-    """Make the execution cache for the current inputs and remove those of other inputs.
+    """Create the execution cache for the current inputs, and remove the caches of other inputs.
 
     Args:
         root: Top folder of the project.
-        build: The folder that the book is built in.
+        build: The build folder of the book.
 
     Returns:
         The folder of the cache.
@@ -92,7 +92,7 @@ def setup(app) -> dict[str, bool]:
         app: The Sphinx application.
 
     Returns:
-        What Sphinx wants to know about parallel reading and writing.
+        The extension's metadata: it is safe for parallel reading and writing.
     """
     os.environ["SAIF_BOOK_BUILD"] = "1"
     app.connect("config-inited", _on_config_inited)

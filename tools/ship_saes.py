@@ -1,7 +1,7 @@
-"""Put trained SAEs where the package reads them: ``python tools/ship_saes.py FOLDER NAME``.
+"""Copy trained SAEs into the package: ``python tools/ship_saes.py FOLDER NAME``.
 
-The folder is the one that ``make saes`` wrote. What ships is the SAEs (but for the control with a
-frozen decoder), what was measured of all of them, the model card, and the sums of every file.
+FOLDER is the output folder of ``make saes``. The script copies the SAEs (except the control with a
+frozen decoder), the measurements of all of them and the model card, and writes the checksums.
 """
 
 import argparse
@@ -10,7 +10,7 @@ import shutil
 import sys
 from pathlib import Path
 
-sys.path.insert(0, str(Path(__file__).parents[1]))  # organism is no installed package
+sys.path.insert(0, str(Path(__file__).parents[1]))  # organism is not an installed package
 
 from organism.make import write_manifest
 from saif_helpers.hub.pretrained import SHIPPED
@@ -26,25 +26,25 @@ LARGEST = 64e6  # bytes of all SAEs together
 
 
 def ship(folder: Path, name: str, target: Path = SHIPPED) -> Path:
-    """Copy the SAEs of a training, and write what is known of them.
+    """Copy the SAEs of a training run, their measurements and their model card.
 
     Args:
-        folder: The folder of the training.
-        name: Name of the model, as `saif.load` knows it.
-        target: Where shipped SAEs lie.
+        folder: The output folder of the training run.
+        name: Name of the model in `saif.load`.
+        target: Folder of the shipped SAEs.
 
     Returns:
         The folder of the model's SAEs.
 
     Raises:
-        ValueError: If an SAE was not measured, or all together are too large.
+        ValueError: If an SAE was not measured, or the SAEs are too large in total.
     """
     rows, shipped = quality_rows(folder), target / name
     trained = [path for group in GROUPS for path in sorted((folder / group).glob("layer_*"))]
     measured = {row["sae"] for row in rows}
     missing = [p for p in trained if p.relative_to(folder).as_posix() not in measured]
     if missing:
-        raise ValueError(f"{missing[0]} was not measured; run make saes to its end")
+        raise ValueError(f"{missing[0]} was not measured; let make saes finish")
     size = sum(file.stat().st_size for path in trained for file in path.iterdir())
     if size > LARGEST:
         raise ValueError(f"{size / 1e6:.1f} MB of SAEs; ship at most {LARGEST / 1e6:.0f} MB")

@@ -1,11 +1,11 @@
-"""How often the book's intervals and verdicts are wrong, measured where the truth is known.
+"""Simulated error rates of the book's intervals and verdicts.
 
 Run as a program, this measures every rate and fails if one is higher than stated:
 
     python tools/simulate.py --draws 20000
 
 `tests/guarantees/test_statistics.py` does the same with fewer draws. A rate is the probability of
-an error: an interval that misses the truth, or a verdict that chance alone made.
+an error: an interval that misses the true value, or a verdict that is due to chance.
 """
 
 import argparse
@@ -39,7 +39,7 @@ from simulate_intervals import (
 from saif_helpers.study.claims import verdict
 
 SIZES = (40, 60, 100, 150, 200, 300, 400)
-"""Numbers of outputs or pairs that the chapters' intervals rest on."""
+"""Sample sizes (outputs or pairs) of the chapters' intervals."""
 HIGHER = {
     "share, five or more expected on both sides: worst": 0.0725,
     "share near 0 or 1: worst": 0.1481,
@@ -63,24 +63,24 @@ HIGHER = {
     "C6, difference of one style: fails": 0.0126,
     "C7, all at the bars: not supported": 0.0261,
 }
-"""The rates that are higher than the nominal ones, as measured; docstrings and pages say so."""
+"""Measured rates that exceed the nominal ones; docstrings and pages state them."""
 TABLES = {
     "half of the outputs pass": (0.4, 0.1, 0.1, 0.4),
     "one in seven fails": (0.1, 0.05, 0.05, 0.8),
     "one in thirty fails": (0.02, 0.02, 0.01, 0.95),
 }
-"""Chances that two graders say: fails and fails, fails and passes, and so on."""
+"""Joint probabilities of two graders: (fail, fail), (fail, pass), (pass, fail), (pass, pass)."""
 
 
 @dataclass(frozen=True)
 class Rate:
-    """The nominal probability of an error and the measured one.
+    """A nominal error rate and the measured one.
 
     Attributes:
-        name: What was measured.
-        nominal: What the confidence of the intervals promises.
-        observed: What was measured.
-        draws: Number of simulations; 0 where all outcomes were summed up.
+        name: Description of the error.
+        nominal: The rate implied by the confidence of the intervals.
+        observed: The measured rate.
+        draws: Number of simulations; 0 if the rate is computed exactly from all outcomes.
     """
 
     name: str
@@ -90,26 +90,26 @@ class Rate:
 
     @property
     def stated(self) -> float:
-        """What the book states: the nominal rate, or a higher one that was measured."""
+        """The rate that the book states: the nominal rate, or a higher measured one."""
         return HIGHER.get(self.name, self.nominal)
 
     @property
     def error(self) -> float:
-        """How far chance may carry the measured rate off: 3.5 standard errors of the draws."""
+        """Tolerance for sampling error: 3.5 standard errors of the measured rate."""
         variance = self.stated * (1 - self.stated)
         return 3.5 * (variance / self.draws) ** 0.5 if self.draws else 5e-5
 
     @property
     def holds(self) -> bool:
-        """Whether the measured rate is at most what is stated."""
+        """Whether the measured rate is at most the stated one."""
         return self.observed <= self.stated + self.error
 
 
 def interval_rates(draws: int) -> Iterator[Rate]:
-    """Measure how often each interval of the package misses what it should hold.
+    """Measure how often each interval of the package misses the true value.
 
     Args:
-        draws: Number of simulations for each rate that is not summed up.
+        draws: Number of simulations for each rate that is not computed exactly.
 
     Yields:
         The rates.
@@ -152,18 +152,17 @@ def interval_rates(draws: int) -> Iterator[Rate]:
 
 
 def bar_rates(draws: int) -> Iterator[Rate]:
-    """Measure how often chance alone carries a check over its bar, where the truth is at the bar.
+    """Measure how often a check holds or fails by chance when the true value equals its bar.
 
-    The sizes and bars are the chapters' own. Each check is measured on both sides: as one that
-    holds and as one that fails.
+    Sample sizes and bars are those of the chapters. Each check is measured in both directions.
 
     Args:
-        draws: Number of simulations for each rate that is not summed up.
+        draws: Number of simulations for each rate that is not computed exactly.
 
     Yields:
         The rates.
     """
-    splits = (0.0, 0.01, 0.02, 0.05, 0.1, 0.2, 0.3)  # how often the worse method alone passes
+    splits = (0.0, 0.01, 0.02, 0.05, 0.1, 0.2, 0.3)  # probability that only the worse method passes
     four, six, many = (
         [difference_misses(n, less + by, less, confidence) for less in splits]
         for n, by, confidence in ((100, 0.0, 0.95), (200, 0.05, 0.975), (100, 0.0, 1 - 0.05 / 9))
@@ -198,7 +197,7 @@ def _worst(found: Sequence[Misses]) -> tuple[float, float]:
 
 
 def verdict_rates(draws: int) -> Iterator[Rate]:
-    """Measure how often whole verdicts are made by chance.
+    """Measure how often verdicts are due to chance.
 
     Args:
         draws: Number of simulations.
@@ -206,7 +205,7 @@ def verdict_rates(draws: int) -> Iterator[Rate]:
     Yields:
         The rates.
     """
-    some = max(1, draws // 2)  # each takes a hundred rankings
+    some = max(1, draws // 2)  # each computes a hundred rankings
     for name, responding in (("no latent responds", 0), ("20 latents respond", 20)):
         checks = [judge_latents(*swapped(*states(seed, responding), seed)) for seed in range(some)]
         supported = sum(verdict(found) == "supported" for found in checks) / some
@@ -240,7 +239,7 @@ def main() -> int:
     """Measure and print all rates.
 
     Returns:
-        0 if none is higher than stated, else 1.
+        0 if no rate is higher than stated, else 1.
     """
     parser = argparse.ArgumentParser(description=__doc__.split("\n\n", maxsplit=1)[0])
     parser.add_argument("--draws", type=int, default=2000, help="simulations for each rate")

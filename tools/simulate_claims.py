@@ -1,4 +1,4 @@
-"""Measurements of the claims' checks with chance alone behind them, see `simulate`."""
+"""Simulations of the claims' checks under chance alone, see `simulate`."""
 
 import ast
 import functools
@@ -23,17 +23,17 @@ from saif_helpers.study.claims import Criterion, bounded_share
 CHAPTER = Path(__file__).resolve().parents[1] / "book" / "03_finding_the_latents.ipynb"
 JUDGES = {"scores", "test_latents", "true", "swapped", "p_value", "table", "kinds", "own"}
 JUDGES |= {"relevant", "distinct", "undecided", "by_chance", "checks"}
-"""What the chapter on finding computes on the way from latents to the checks of C1."""
+"""Variables that the chapter on finding computes between the latents and the checks of C1."""
 
 Pairs = tuple[Tensor, Tensor]
 
 
 def states(seed: int, responding: int, pairs: int = 60, latents: int = 64) -> tuple[Pairs, Pairs]:
-    """Draw sparse latents of prompt pairs, of which some always respond and the others never care.
+    """Draw sparse latents of prompt pairs; some always respond, the others never do.
 
     Args:
         seed: Seed of the draws.
-        responding: Number of latents that the instruction always switches on.
+        responding: Number of latents that the instruction always activates.
         pairs: Number of pairs.
         latents: Number of latents.
 
@@ -48,17 +48,17 @@ def states(seed: int, responding: int, pairs: int = 60, latents: int = 64) -> tu
 
 
 def swapped(found: Pairs, tested: Pairs, seed: int) -> tuple[Pairs, Pairs]:
-    """Swap the labels of identification and test pairs, by seeds that the chapter does not use."""
+    """Permute the labels of identification and test pairs, with seeds unused by the chapter."""
     seed = 1_000_000 + 2 * seed
     return permute_pairs(*found, seed=seed), permute_pairs(*tested, seed=seed + 1)
 
 
 def count_at_the_bar(generator: np.random.Generator, k: int = 15, pairs: int = 150) -> Criterion:
-    """Draw the first check of C1 where chance can do most: half of the latents exactly at the bar.
+    """Draw the first check of C1 in its worst case: half of the latents exactly at the bar.
 
     Args:
-        generator: Draws the responses.
-        k: Number of latents. The smaller half surely responds, so one more decides.
+        generator: Random generator of the responses.
+        k: Number of latents. The smaller half certainly responds, so one more decides.
         pairs: Number of test pairs.
 
     Returns:
@@ -71,7 +71,7 @@ def count_at_the_bar(generator: np.random.Generator, k: int = 15, pairs: int = 1
 
 
 def enriched_by_chance(seed: int, latents: int = 200, k: int = 15) -> bool:
-    """Say whether C2 finds that latents drawn at random promote the vocabulary more than others."""
+    """Return whether C2 holds for randomly drawn latents."""
     generator = torch.Generator().manual_seed(seed)
     scores = torch.rand(latents, generator=generator)
     chosen = torch.randperm(latents, generator=generator)[:k]
@@ -80,7 +80,7 @@ def enriched_by_chance(seed: int, latents: int = 200, k: int = 15) -> bool:
 
 
 def steering_at_the_bars(generator: np.random.Generator, n: int = 200) -> list[Criterion]:
-    """Draw the checks of C3 for a method that is exactly at all three bars."""
+    """Draw the checks of C3 for a method whose true values equal all three bars."""
     strict, lag, random = generator.binomial([n, n, 2 * n], [0.3, 0.2, 0.05]).tolist()
     behind = graded([False] * lag + [True] * (n - lag))
     return [
@@ -93,16 +93,16 @@ def steering_at_the_bars(generator: np.random.Generator, n: int = 200) -> list[C
 
 
 def margin_misses(n: int, runs: int, mine: float, theirs: float) -> Misses:
-    """Sum up misses of C4's margin: a share less a pooled one, ends taken from both.
+    """Compute the miss rate of C4's margin: a share minus a pooled one, from both intervals' ends.
 
     Args:
         n: Number of contents.
-        runs: Number of runs that were pooled, independent of each other and of the first share.
+        runs: Number of pooled runs, independent of each other and of the first share.
         mine: The first true share.
-        theirs: The other.
+        theirs: The other true share.
 
     Returns:
-        The exact probability of a miss on either side.
+        The exact probability of a miss on each side.
     """
     first, second = shares(n), pooled(n, runs)
     found = [
@@ -118,20 +118,20 @@ def margin_misses(n: int, runs: int, mine: float, theirs: float) -> Misses:
 def lag_misses(
     n: int, prompting: float, bar: float, draws: int, *, nested: bool, seed: int = 0
 ) -> Misses:
-    """Draw a method exactly as far behind prompting as C3 allows, and count how C3 judges it.
+    """Simulate C3's verdict on a method whose true share equals the bar relative to prompting.
 
-    The bar is a share of prompting's *measured* share, so it varies too.
+    The bar is a fraction of prompting's *measured* share, so it varies too.
 
     Args:
         n: Number of contents.
         prompting: True share of prompting.
-        bar: True share of the method, as a share of prompting's.
+        bar: True share of the method, as a fraction of prompting's.
         draws: Number of simulations.
-        nested: The method passes only where prompting does; else the two are independent.
+        nested: Whether the method passes only where prompting does; else the two are independent.
         seed: Seed of the draws.
 
     Returns:
-        How often the whole interval lies above the bar, and below it.
+        How often the whole interval is above the bar, and below it.
     """
     both = bar * prompting if nested else bar * prompting**2
     alone = bar * prompting - both
@@ -150,7 +150,7 @@ def lag_misses(
 def _chapter() -> tuple[CodeType, CodeType]:
     """Compile the chapter's configuration, and its statements from the latents to the checks.
 
-    What the chapter imports from the package comes with the configuration.
+    The configuration includes the chapter's imports from the package.
     """
     cells = json.loads(CHAPTER.read_text(encoding="utf-8"))["cells"]
     code = [cell for cell in cells if cell["cell_type"] == "code"]
@@ -171,7 +171,7 @@ def _imports_the_package(node: ast.stmt) -> bool:
 
 
 def _names(node: ast.stmt) -> set[str]:
-    """Return the names that a statement gives a value to."""
+    """Return the names that a statement assigns."""
     if isinstance(node, ast.FunctionDef):
         return {node.name}
     if not isinstance(node, ast.Assign):
@@ -181,14 +181,14 @@ def _names(node: ast.stmt) -> set[str]:
 
 
 def judge_latents(found: Pairs, tested: Pairs) -> list[Criterion]:
-    """Judge C1 on given latents by the statements of the chapter itself.
+    """Evaluate C1 on given latents with the chapter's own statements.
 
     Args:
-        found: Latents with the instruction and without it, of the identification pairs.
-        tested: The same of the test pairs.
+        found: Latents of the identification pairs, with and without the instruction.
+        tested: Latents of the test pairs, with and without the instruction.
 
     Returns:
-        The checks of C1. No other instruction switches any latent on, so "distinct" is no bar.
+        The checks of C1. No other instruction activates a latent, so "distinct" always holds.
     """
     config, statements = _chapter()
     space = {"saif": saif, "torch": torch, "layer": 0, "latents": lambda pair, layer: pair}

@@ -1,7 +1,7 @@
-"""How often the package's intervals miss what they should hold, where the truth is known.
+"""Miss rates of the package's intervals for known true values.
 
-Where the outcomes are few, they are summed up with their probabilities; else they are drawn, from
-one seed. `simulate` makes rates of these, and of whole verdicts.
+If there are few outcomes, the rate is computed exactly from their probabilities; otherwise outcomes
+are drawn from a fixed seed. `simulate` collects these rates, and those of whole verdicts.
 """
 
 import functools
@@ -22,11 +22,11 @@ from saif_helpers.judge.agreement import agreement
 
 @dataclass(frozen=True)
 class Misses:
-    """How often an interval misses the truth, and on which side.
+    """Probabilities that an interval misses the true value, by side.
 
     Attributes:
-        above: Probability that the whole interval lies above the truth.
-        below: Probability that it lies below.
+        above: Probability that the whole interval is above the true value.
+        below: Probability that the whole interval is below the true value.
     """
 
     above: float
@@ -41,15 +41,15 @@ class Misses:
 def misses(
     intervals: Iterable[Interval], truth: float, weights: Sequence[float] | None = None
 ) -> Misses:
-    """Count how often intervals miss a truth.
+    """Compute how often intervals miss the true value.
 
     Args:
         intervals: The intervals.
-        truth: What they should hold.
-        weights: Probability of each; by default all the same.
+        truth: The true value.
+        weights: Probability of each interval; uniform by default.
 
     Returns:
-        The probability of a miss on either side.
+        The probability of a miss on each side.
     """
     low, high = np.array([(interval.low, interval.high) for interval in intervals]).T
     weights = np.full(len(low), 1 / len(low)) if weights is None else np.asarray(weights)
@@ -59,12 +59,12 @@ def misses(
 
 @functools.cache
 def shares(n: int, confidence: float = 0.95) -> list[Interval]:
-    """Return the interval of every outcome: no pass in n trials, one, and so on."""
+    """Return the interval for each possible number of passes in n trials, from 0."""
     return [saif.wilson(count, n, confidence) for count in range(n + 1)]
 
 
 def share_misses(n: int, truth: float, confidence: float = 0.95) -> Misses:
-    """Sum up how often the interval of a share (`wilson`) misses it.
+    """Compute how often the interval of a share (`wilson`) misses the true share.
 
     Args:
         n: Number of trials.
@@ -72,7 +72,7 @@ def share_misses(n: int, truth: float, confidence: float = 0.95) -> Misses:
         confidence: Nominal coverage.
 
     Returns:
-        The exact probability of a miss on either side.
+        The exact probability of a miss on each side.
     """
     weights = binom.pmf(np.arange(n + 1), n, truth)
     return misses(shares(n, confidence), truth, weights)
@@ -80,7 +80,7 @@ def share_misses(n: int, truth: float, confidence: float = 0.95) -> Misses:
 
 @functools.cache
 def pooled(contents: int, runs: int) -> list[Interval]:
-    """Return the interval of a pooled share (`pool_grades`) for no pass in all runs, one..."""
+    """Return the interval of a pooled share (`pool_grades`) for each number of passes, from 0."""
     found = []
     for count in range(contents * runs + 1):
         each = [count // runs + (run < count % runs) for run in range(runs)]
@@ -90,16 +90,16 @@ def pooled(contents: int, runs: int) -> list[Interval]:
 
 
 def pooled_misses(contents: int, runs: int, truth: float, *, alike: bool) -> Misses:
-    """Sum up misses of a pooled share.
+    """Compute how often the interval of a pooled share misses the true share.
 
     Args:
         contents: Number of contents.
-        runs: Number of runs on them.
+        runs: Number of runs on the same contents.
         truth: The true share.
-        alike: Every run gives the same answer for a content; else all answers are independent.
+        alike: Whether every run gives the same grade for a content; else all are independent.
 
     Returns:
-        The exact probability of a miss on either side.
+        The exact probability of a miss on each side.
     """
     if alike:
         weights = binom.pmf(np.arange(contents + 1), contents, truth)
@@ -109,7 +109,7 @@ def pooled_misses(contents: int, runs: int, truth: float, *, alike: bool) -> Mis
 
 
 def graded(passes: Sequence[bool]) -> Grades:
-    """Make grades of one instruction that pass, strictly and loosely, as given."""
+    """Return grades of one instruction with the given strict and loose passes."""
     n, answers = len(passes), tuple(map(bool, passes))
     return Grades("simulated", _items(n), ("",) * n, answers, answers)
 
@@ -121,7 +121,7 @@ def _items(n: int) -> tuple[Item, ...]:
 
 @functools.cache
 def differences(n: int, confidence: float = 0.95) -> dict[tuple[int, int], Interval]:
-    """Return the interval of every outcome: passes of the first alone, of the second alone."""
+    """Return the interval by outcome: numbers of passes of only the first and only the second."""
     found = {}
     for first in range(n + 1):
         for second in range(first, n + 1 - first):
@@ -134,16 +134,16 @@ def differences(n: int, confidence: float = 0.95) -> dict[tuple[int, int], Inter
 
 
 def difference_misses(n: int, first: float, second: float, confidence: float = 0.95) -> Misses:
-    """Sum up how often the interval of a paired difference (`paired_difference`) misses it.
+    """Compute how often the interval of `paired_difference` misses the true difference.
 
     Args:
         n: Number of contents.
-        first: Probability that the first method alone passes a content.
-        second: Probability that the second alone does.
+        first: Probability that only the first method passes a content.
+        second: Probability that only the second method passes it.
         confidence: Nominal coverage.
 
     Returns:
-        The exact probability of a miss on either side.
+        The exact probability of a miss on each side.
     """
     outcomes = differences(n, confidence)
     only_first, only_second = np.array(list(outcomes)).T
@@ -157,7 +157,7 @@ def difference_misses(n: int, first: float, second: float, confidence: float = 0
 
 
 def kappa_misses(n: int, cells: Sequence[float], draws: int, seed: int = 0) -> tuple[Misses, float]:
-    """Draw tables of two graders, and count how often kappa's interval misses the true kappa.
+    """Simulate tables of two graders, and measure how often kappa's interval misses true kappa.
 
     Args:
         n: Number of outputs.
@@ -166,7 +166,7 @@ def kappa_misses(n: int, cells: Sequence[float], draws: int, seed: int = 0) -> t
         seed: Seed of the draws.
 
     Returns:
-        The rates among the tables that have an interval, and the share of those that have none.
+        The rates among the tables with an interval, and the share of tables without one.
     """
     tables = np.random.default_rng(seed).multinomial(n, cells, draws)
     found = [_kappa(tuple(table)) for table in tables.tolist()]
@@ -187,9 +187,10 @@ def _kappa(table: tuple[int, ...]) -> Interval:
 def worst_area_misses(
     n_positive: int, n_negative: int, area: float, confidence: float = 0.95
 ) -> Misses:
-    """Sum up misses of an area (`separation.auroc_interval`) where it varies most.
+    """Compute the miss rate of an area's interval (`separation.auroc_interval`) in the worst case.
 
-    Each positive value lies above all negative ones or below them, so the area is a share.
+    In the case of maximum variance, each positive value is above or below all negative ones, so the
+    area is a share.
 
     Args:
         n_positive: Number of positive samples.
@@ -198,7 +199,7 @@ def worst_area_misses(
         confidence: Nominal coverage.
 
     Returns:
-        The exact probability of a miss on either side.
+        The exact probability of a miss on each side.
     """
     counts = np.arange(n_positive + 1)
     found = [
@@ -208,7 +209,7 @@ def worst_area_misses(
 
 
 def area_misses(n_positive: int, n_negative: int, area: float, draws: int, seed: int = 0) -> Misses:
-    """Draw normal values with a known area, and count how often its interval misses it.
+    """Simulate normal values with a known area, and measure how often its interval misses it.
 
     Args:
         n_positive: Number of positive samples.

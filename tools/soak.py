@@ -1,12 +1,12 @@
-"""Disturb a run in every way that the book says it survives, many times, and write the figures.
+"""Stress-test the book's guarantees by repeated fault injection, and record the figures.
 
-``make soak`` takes some ten minutes on two cores and writes ``book/soak.json``, which the page on
-what is guaranteed shows: whole, and only if every round ended as it must. A sweep on the smallest
-model (`soak_sweep`) is killed at random moments and started again, its disk is filled, two of them
-run at once on one store, and the entries of its store are damaged. Each time the final table has to
-be that of an undisturbed run, byte for byte. Then come the property-based tests, with many more
-examples than usual, and the simulations of how often verdicts are wrong. ``--quick`` does a little
-of each, in about a minute, and only prints it.
+``make soak`` takes about ten minutes on two cores. It writes ``book/soak.json``, which the page on
+guarantees shows, atomically and only if every round succeeded. A sweep on the smallest model
+(`soak_sweep`) is killed at random moments and restarted, its disk is filled, two sweeps run at once
+on one store, and the entries of the store are damaged. Each time, the final table must be identical
+to that of an undisturbed run. The property-based tests then run with many more examples than usual,
+followed by the simulations of error rates. ``--quick`` does a little of each in about a minute and
+only prints the figures.
 """
 
 import argparse
@@ -32,17 +32,17 @@ from tools.soak_runs import Amounts, BrokenError, Soak  # noqa: E402
 from tools.soak_sweep import Sizes  # noqa: E402
 
 RESULT = ROOT / "book" / "soak.json"
-DRAWS = 2000  # for each simulated rate
+DRAWS = 2000  # per simulated rate
 PROPERTIES = ROOT / "tests" / "test_properties.py"
 SIMULATIONS = ROOT / "tools" / "simulate.py"
 RATE = re.compile(r"^([\d.]+)  (.*) \(nominal ([\d.]+), stated ([\d.]+), .*\)", re.MULTILINE)
-HIGHER = "higher than nominal:"  # before the names of such rates
+HIGHER = "higher than nominal:"  # prefix of the names of such rates
 QUICK = Amounts(4, 4, disks=1, at_once=1, cases=20, damaged_stores=1, damaged_alike=1)
 SMALL = Sizes(pairs=8, contents=2, ks=(3,), strengths=(8.0,), max_new_tokens=6)
 
 
 def about() -> dict:
-    """Say what the soak ran on, in words that name no host and no place.
+    """Describe the machine without naming the host or its location.
 
     Returns:
         Commit, date, versions and machine.
@@ -54,31 +54,31 @@ def about() -> dict:
 
 
 def examples(report: str) -> int:
-    """Add up the examples that Hypothesis' statistics count as passing.
+    """Return the number of passing examples in Hypothesis' statistics.
 
     Args:
-        report: What pytest printed with ``--hypothesis-show-statistics``.
+        report: The output of pytest with ``--hypothesis-show-statistics``.
 
     Returns:
-        Their number, those of the generate phase: examples tried again do not count.
+        The number of passing examples in the generate phase, which excludes replayed examples.
     """
     return sum(map(int, re.findall(r"generate phase.*?(\d+) passing", report, re.DOTALL)))
 
 
 def properties(quick: bool) -> dict[str, dict]:
-    """Run the property-based tests, at soak size unless `quick`.
+    """Run the property-based tests, with many examples unless `quick`.
 
     Args:
-        quick: Whether to leave them at their usual size.
+        quick: Whether to use the default number of examples.
 
     Returns:
-        Figures; none where there are no such tests.
+        The figures; empty if there are no such tests.
 
     Raises:
-        BrokenError: If one of them fails.
+        BrokenError: If a test fails.
     """
     if not PROPERTIES.exists():
-        print("no property-based tests are there: left out")
+        print("skipped: there are no property-based tests")
         return {}
     command = ["-m", "pytest", "-q", "--hypothesis-show-statistics", "-p", "no:cacheprovider"]
     report = _run([*command, str(PROPERTIES)], {} if quick else {"HYPOTHESIS_PROFILE": "soak"})
@@ -90,19 +90,19 @@ def properties(quick: bool) -> dict[str, dict]:
 
 
 def simulations(quick: bool) -> dict[str, dict]:
-    """Simulate how often intervals and verdicts are wrong, where the truth is known.
+    """Run the simulations of error rates of intervals and verdicts.
 
     Args:
-        quick: Whether a few draws are enough.
+        quick: Whether to use only a few draws.
 
     Returns:
-        Figures; none where there are no simulations.
+        The figures; empty if there are no simulations.
 
     Raises:
         BrokenError: If a rate is higher than stated.
     """
     if not SIMULATIONS.exists():
-        print("no simulations are there: left out")
+        print("skipped: there are no simulations")
         return {}
     draws = DRAWS // 10 if quick else DRAWS
     report = _run([str(SIMULATIONS), "--draws", str(draws)], {})
@@ -124,7 +124,7 @@ def simulations(quick: bool) -> dict[str, dict]:
 
 
 def _run(arguments: list[str], environment: dict[str, str]) -> str:
-    """Run a Python program, return what it prints, and fail as it fails."""
+    """Run a Python program and return its output; raise if it fails."""
     run = subprocess.run(
         [sys.executable, *arguments],
         cwd=ROOT,
@@ -139,20 +139,20 @@ def _run(arguments: list[str], environment: dict[str, str]) -> str:
 
 
 def soak(amounts: Amounts, sizes: Sizes, seed: int, folder: Path, quick: bool) -> dict:
-    """Do all rounds.
+    """Run all rounds.
 
     Args:
-        amounts: How much is done.
-        sizes: Of the sweep.
-        seed: Decides all that is random but how fast the machine is.
-        folder: For everything that is written on the way.
-        quick: Whether it is only tried out.
+        amounts: Numbers of rounds and faults.
+        sizes: Sizes of the sweep.
+        seed: Seed of all random choices; timing still varies with the speed of the machine.
+        folder: Folder for stores and logs.
+        quick: Whether this is a quick trial.
 
     Returns:
-        What to write down: ``about`` and ``figures``.
+        The record: ``about`` and ``figures``.
 
     Raises:
-        BrokenError: If what is guaranteed did not hold.
+        BrokenError: If a guarantee is violated.
     """
     started, said = time.monotonic(), about()
     rounds = Soak(folder, sizes, amounts, Random(seed))
@@ -165,13 +165,13 @@ def soak(amounts: Amounts, sizes: Sizes, seed: int, folder: Path, quick: bool) -
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Read the command line, soak, and write the figures if all held.
+    """Run the command-line program, and write the figures if all guarantees held.
 
     Args:
-        arguments: The command line; by default this process's.
+        arguments: Command-line arguments; by default those of this process.
 
     Returns:
-        0 if all held, else 1.
+        0 if all guarantees held, else 1.
     """
     parser = argparse.ArgumentParser(description=__doc__.split("\n\n", maxsplit=1)[0])
     parser.add_argument("--kills", type=int, default=Amounts().kills, help="at least so many")
@@ -199,5 +199,5 @@ def main(arguments: list[str] | None = None) -> int:
 
 
 if __name__ == "__main__":
-    signal(SIGTERM, lambda *_: sys.exit("stopped"))  # so that a mounted disk is let go
+    signal(SIGTERM, lambda *_: sys.exit("stopped"))  # so that a mounted disk is unmounted
     sys.exit(main())

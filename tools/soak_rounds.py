@@ -1,4 +1,4 @@
-"""The rounds of ``make soak``: what is done to sweeps, and what has to hold afterwards."""
+"""The rounds of ``make soak``: faults injected into sweeps, and the checks that follow."""
 
 import tempfile
 import time
@@ -20,7 +20,7 @@ FOLDER = "a folder"
 
 
 def kills(soak: Soak) -> None:
-    """Kill sweeps at random moments and start them again, until they end."""
+    """Kill sweeps at random moments and restart them until they finish."""
     landed, sweeps, computed = 0, 0, 0
     moments: Counter[str] = Counter()
     quarters: Counter[int] = Counter()
@@ -54,7 +54,7 @@ def kills(soak: Soak) -> None:
 
 
 def full_disks(soak: Soak) -> None:
-    """Fill the disk at some point of the sweep, then make room and run it again."""
+    """Fill the disk at a random point of the sweep, then free space and run it again."""
     kept = lost = 0
     mount = soak.fresh()
     with small_disk(mount) as resize:
@@ -86,7 +86,7 @@ def full_disks(soak: Soak) -> None:
 
 
 def two_at_once(soak: Soak) -> None:
-    """Run two sweeps at once on one store; kill one of them in every second round."""
+    """Run two sweeps on one store at the same time; kill one of them in every second round."""
     killed = computed = 0
     for number in tqdm(range(soak.amounts.at_once), desc="two at once"):
         store = soak.fresh()
@@ -110,7 +110,7 @@ def two_at_once(soak: Soak) -> None:
 
 
 def damage(soak: Soak) -> None:
-    """Damage entries in every way, look them up, and let sweeps find several at once."""
+    """Damage entries in every way, look them up, and run sweeps on stores with several of them."""
     originals = sorted(soak.store.glob("*/*.safetensors"))
     canary = soak.folder / "canary"
     harmless = again = 0
@@ -129,7 +129,7 @@ def damage(soak: Soak) -> None:
 
 
 def looked_up(soak: Soak, path: Path, data: bytes) -> bool:
-    """Look up a damaged entry; return whether its result is there and unharmed."""
+    """Look up a damaged entry; return whether its result was returned intact."""
     key, tensors = entries.unpack(path.read_bytes())
     with tempfile.TemporaryDirectory(dir=soak.folder) as folder:
         planted = Path(folder) / path.parent.name / path.name
@@ -150,14 +150,14 @@ def looked_up(soak: Soak, path: Path, data: bytes) -> bool:
 
 
 def run_over(soak: Soak, originals: list[Path], canary: Path) -> int:
-    """Damage entries of a copy of the store in all ways at once, and run the sweep on it."""
+    """Damage entries of a copy of the store in all ways, and run the sweep on it."""
     store = soak.fresh()
     copytree(soak.store, store, dirs_exist_ok=True)
     places = {}
     kinds = [*DAMAGES, FOLDER] * soak.amounts.damaged_alike
     for path, kind in zip(soak.draw.sample(originals, len(kinds)), kinds, strict=True):
         data, place = path.read_bytes(), store / path.relative_to(soak.store)
-        if kind == FOLDER:  # nothing can be put there, but the work has to go on
+        if kind == FOLDER:  # the entry cannot be written there, but the sweep must continue
             place.unlink()
             place.mkdir()
         else:

@@ -1,4 +1,4 @@
-"""The sweeps of ``make soak``: started, killed, and compared with one that nothing disturbed."""
+"""The sweeps of ``make soak``: started, killed, and compared with an undisturbed one."""
 
 import tempfile
 import time
@@ -17,13 +17,14 @@ from tools.soak_sweep import Sizes, sweep
 
 
 class BrokenError(Exception):
-    """What is guaranteed did not hold."""
+    """Raised if a guarantee is violated."""
 
 
 class Amounts(NamedTuple):
-    """How much is done: kills in all and about how many a sweep; rounds of the others.
+    """Numbers of kills, in total and per sweep (on average), and of the other rounds.
 
-    Of each damage, `cases` are looked up one by one; `damaged_alike` are in each damaged store.
+    For each kind of damage, `cases` entries are looked up one by one, and each damaged store has
+    `damaged_alike` of them.
     """
 
     kills: int = 200
@@ -37,12 +38,12 @@ class Amounts(NamedTuple):
 
 @dataclass(frozen=True)
 class Run:
-    """A sweep in a process of its own.
+    """A sweep in a separate process.
 
     Attributes:
         process: The process.
-        result: Where its table goes.
-        log: Where it writes down what happens.
+        result: File of its final table.
+        log: File of its log.
     """
 
     process: BaseProcess
@@ -50,15 +51,15 @@ class Run:
     log: Path
 
     def told(self, what: str) -> list[str]:
-        """Return what was written down of one sort, such as the names of kept files."""
+        """Return the logged values of one kind of event, such as the names of stored files."""
         return [more for _, event, more in self.events() if event == what]
 
     def kept(self) -> list[str]:
-        """Return the names of the entries that it kept."""
+        """Return the names of the entries that the sweep stored."""
         return [name for name in self.told("kept") if name.endswith(".safetensors")]
 
     def events(self) -> Iterator[tuple[float, str, str]]:
-        """Yield all that was written down: when, of which sort, and what."""
+        """Yield the time, kind and value of each logged event."""
         for line in self.log.read_text().splitlines() if self.log.exists() else []:
             at, event, *more = line.split(" ", 2)
             yield float(at), event, "".join(more)
@@ -66,14 +67,14 @@ class Run:
 
 @dataclass
 class Soak:
-    """An undisturbed sweep, rounds that disturb others, and what was counted in them.
+    """The state of a soak: an undisturbed sweep, the runs to compare with it, and the figures.
 
     Attributes:
-        folder: Gets the stores, tables and logs.
-        sizes: Of the sweep.
-        amounts: How much is done.
-        draw: Decides all that is random.
-        figures: What was counted: name to value and unit.
+        folder: Folder of the stores, tables and logs.
+        sizes: Sizes of the sweep.
+        amounts: Numbers of rounds and faults.
+        draw: Random generator of all random choices.
+        figures: Counts by name, each with its unit.
     """
 
     folder: Path
@@ -83,7 +84,7 @@ class Soak:
     figures: dict[str, dict] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        """Run the sweep undisturbed, the first time to load what the processes share."""
+        """Run the sweep undisturbed; the first run loads the modules that the processes share."""
         self.numbers = count()
         self._start = starter(["tools.soak_sweep", "tools.soak_model"])
         for name in ("first", "undisturbed"):
@@ -99,7 +100,7 @@ class Soak:
         self.tell("size of its store", Store(self.store).size(), "bytes")
 
     def tell(self, name: str, value: int, unit: str) -> None:
-        """Note a figure."""
+        """Record a figure."""
         self.figures[name] = {"value": value, "unit": unit}
 
     def run(self, store: Path, full_after: int | None = None) -> Run:
@@ -109,19 +110,19 @@ class Soak:
         return Run(self._start(sweep, store, result, log, self.sizes, full_after), result, log)
 
     def finish(self, run: Run) -> Run:
-        """Let a run end; its table has to be the undisturbed one."""
+        """Wait for a run to end, and check that its table equals the undisturbed one."""
         self.ended(run)
         check(run.result.read_bytes() == self.table, "a final table differs")
         return run
 
     def ended(self, run: Run) -> None:
-        """See that a run ends, and ends well."""
+        """Check that a run ends successfully."""
         code = exit_code(run.process)
         check(code is not None, f"a run has not ended within {TIME_LIMIT} seconds: {run.log}")
         check(code == 0, f"a run ended with code {code}: {run.log}")
 
     def maybe_killed(self, store: Path, landed: int) -> Run:
-        """Run a sweep; kill it at a random moment unless enough were killed."""
+        """Run a sweep; kill it at a random moment unless enough sweeps have been killed."""
         run = self.run(store)
         if landed < self.amounts.kills:
             latest = self.start_up + 3 * self.work / self.amounts.kills_a_sweep
@@ -131,7 +132,7 @@ class Soak:
         return run
 
     def whole_entries(self, store: Path, finished: list[str]) -> int:
-        """See that every entry is sound and none that was finished is gone; count them."""
+        """Check that every entry is valid and no finished one is missing; return their number."""
         there = set()
         for path in store.glob("*/*.safetensors"):
             there.add(path.name)
@@ -143,15 +144,15 @@ class Soak:
         return len(there)
 
     def fresh(self) -> Path:
-        """Make an empty folder."""
+        """Create an empty folder."""
         return Path(tempfile.mkdtemp(dir=self.folder))
 
     def pages(self) -> int:
-        """Count the pages that a finished store takes on a small disk."""
+        """Return the number of pages that a finished store needs on a small disk."""
         return sum(-(-path.stat().st_size // PAGE) for path in self.store.glob("*/*"))
 
 
 def check(holds: bool, otherwise: str) -> None:
-    """Go on if what is guaranteed holds."""
+    """Raise `BrokenError` with a message unless the condition holds."""
     if not holds:
         raise BrokenError(otherwise)

@@ -1,4 +1,4 @@
-"""The run that ``make soak`` disturbs: a sweep on the smallest model, from prompts to a verdict."""
+"""The workload of ``make soak``: a sweep on the smallest model, from prompts to a verdict."""
 
 import os
 import time
@@ -29,7 +29,7 @@ LAYERS = (0, 2)
 
 
 class Sizes(NamedTuple):
-    """How much work the sweep is."""
+    """Sizes of the sweep."""
 
     pairs: int = 24
     contents: int = 8
@@ -41,14 +41,14 @@ class Sizes(NamedTuple):
 def sweep(
     folder: Path, result: Path, log: Path, sizes: Sizes, full_after: int | None = None
 ) -> None:
-    """Capture, rank, generate, grade, judge and write the final table, with a store.
+    """Capture, rank, generate, grade and judge with a store, and write the final table.
 
     Args:
         folder: Folder of the store.
-        result: Where the table goes.
-        log: Gets a line for each thing that happens, with its time.
-        sizes: How much work.
-        full_after: Batches kept until the disk is full; by default it never is.
+        result: File for the table.
+        log: File that gets a line with the time of each event.
+        sizes: Sizes of the sweep.
+        full_after: Number of stored batches until the disk is full; by default it never is.
     """
     torch.set_num_threads(1)
     events = os.open(log, os.O_WRONLY | os.O_APPEND | os.O_CREAT)
@@ -67,7 +67,7 @@ def sweep(
         happens("kept", name)
         kept.append(name)
 
-    def pad(*arguments: object) -> object:  # a batch begins with its tokens
+    def pad(*arguments: object) -> object:  # a batch begins with tokenization
         happens("begun")
         return padded(*arguments)
 
@@ -83,8 +83,8 @@ def sweep(
 
 
 def _table(store: Store, sizes: Sizes) -> str:
-    """Run the sweep and return all that it found, as text."""
-    from tools.soak_model import MODEL  # which the processes share, see `soak_runs`
+    """Run the sweep and return all its results as text."""
+    from tools.soak_model import MODEL  # shared by the processes, see `soak_runs`
 
     model = replace(MODEL, store=store)
     instruction = load_instructions()["uppercase"]

@@ -3,8 +3,8 @@
     ```{steer-in-page}
     ```
 
-The directive shows answers that `live_model` has computed, which is all that a page without
-JavaScript shows, and a button that loads the model (``book/_assets/live``).
+The directive shows answers that `live_model` has computed, and a button that loads the model
+(``book/_assets/live``). Without JavaScript, a page shows only the answers.
 """
 
 import json
@@ -19,10 +19,10 @@ SHOWN = 3  # examples
 
 
 class SteerInPage(SphinxDirective):
-    """``steer-in-page``: has no arguments."""
+    """Directive ``steer-in-page``, without arguments."""
 
     def run(self) -> list[nodes.Node]:
-        """Write the examples, the button and the place of the answers."""
+        """Return the examples, the button and the container of the answers."""
         if not (DATA / "examples.json").is_file():
             raise self.error("the model for the page is missing: run make live")
         examples = json.loads((DATA / "examples.json").read_text(encoding="utf-8"))[:SHOWN]

@@ -48,17 +48,17 @@ DEFECTS = {
     "image from elsewhere": (
         "</main>",
         '<img src="https://example.org/a.png" alt="A."></main>',
-        "asks another machine for https://example.org/a.png",
+        "requests https://example.org/a.png from another server",
     ),
     "script asks elsewhere": (
         "follow();",
         "follow(); fetch('https://example.org/data').catch(() => 0);",
-        "asks another machine for https://example.org/data",
+        "requests https://example.org/data from another server",
     ),
     "another port of this machine": (
         "</main>",
         '<img src="http://127.0.0.1:9/a.png" alt="A."></main>',
-        "asks another machine for http://127.0.0.1:9/a.png",
+        "requests http://127.0.0.1:9/a.png from another server",
     ),
     "socket": (
         "follow();",
@@ -78,7 +78,7 @@ DEFECTS = {
     "style missing": (
         "<title>",
         '<link rel="stylesheet" href="gone.css"><title>',
-        "gone.css is not there (404)",
+        "gone.css is missing (404)",
     ),
     "console error": ("follow();", "follow(); console.error('bad mode');", "console: bad mode"),
     "script error": ("follow();", "follow(); missing();", "script error: missing is not defined"),
@@ -249,7 +249,7 @@ def test_a_good_book_passes(html, capsys):
     write_book(html, GOOD)
     (html / "other.html").write_text(GOOD.replace('"top"', '"there"').replace("#top", "#there"))
     assert main() == 0
-    assert capsys.readouterr().out == "3 pages, looked at in a browser with no network\n"
+    assert capsys.readouterr().out == "3 pages checked in a browser without network access\n"
 
 
 @needs_browser
@@ -279,7 +279,7 @@ def test_a_browser_that_does_not_start_is_named(html, monkeypatch, tmp_path, cap
     broken.chmod(0o755)
     monkeypatch.setattr(check_in_browser, "BROWSERS", (str(broken),))
     assert main() == 0
-    assert f"not looked at in a browser: {broken} fails" in capsys.readouterr().out
+    assert f"not checked in a browser: {broken} fails" in capsys.readouterr().out
 
 
 @needs_browser

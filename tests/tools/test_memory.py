@@ -89,7 +89,7 @@ def test_an_architecture_has_as_many_layers_as_there_are_saes(release):
 
 
 def test_an_unknown_architecture_says_which_there_are():
-    with pytest.raises(ValueError, match=r"'gemma-2-3b' asked for; known are gemma-2-2b, .*config"):
+    with pytest.raises(ValueError, match=r"'gemma-2-3b' given; known are gemma-2-2b, .*Config"):
         architecture("gemma-2-3b")
 
 

@@ -88,7 +88,7 @@ BAD = {
     ),
     "configuration in prose": (
         changed(2, cell_type="markdown"),
-        "cell 3: is tagged 'config' but is no code cell",
+        "cell 3: is tagged 'config' but is not a code cell",
     ),
     "id missing": (changed(3, id=None), "cell 4: has no id"),
     "id twice": (changed(3, id="title"), "cell 4: shares its id 'title'"),
@@ -254,7 +254,7 @@ def test_good_page_has_no_problem(page, body):
         ('<link rel="preconnect" href="https://example.org"/>', "from another server"),
         ('<img src="https://example.org/badge.svg" alt="badge"/>', "from another server"),
         ('<iframe src="https://example.org"></iframe>', "from another server"),
-        ('<script src="missing.js"></script>', "which is not there"),
+        ('<script src="missing.js"></script>', "which does not exist"),
         (
             '<img src="there.js" alt="_images/there.js"/>',
             "line 2: picture there.js has no",
