@@ -1,1 +1,1 @@
-"""Speed measurements; no test depends on them."""
+"""Speed measurements; no test depends on their results."""

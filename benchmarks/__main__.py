@@ -1,7 +1,7 @@
-"""Measure what this package costs beside what a user would pick instead.
+"""Measure the speed of this package and of its alternatives.
 
-Prints a table and writes the rows (see benchmarks.timing), with the machine's description, into
-book/benchmarks.json. Parts that are not asked for keep their rows from there.
+Prints a table and writes the rows (see benchmarks.timing) and a description of the machine to
+book/benchmarks.json. Parts that are not selected keep their rows.
 """
 
 import argparse
@@ -32,34 +32,34 @@ PARTS = {
 
 
 def measured(letter: str, options: Options, kept: dict, here: dict) -> dict:
-    """Run a part, and put its rows among those of parts that were measured before.
+    """Run a part, and merge its rows with those of earlier parts.
 
     Args:
         letter: The part to run.
-        options: How.
-        kept: What was measured before, or nothing.
-        here: What `about` said when the run began: it changes a file of the repository itself.
+        options: Sizes and repeats.
+        kept: The earlier record, or an empty one.
+        here: The result of `about` at the start of the run, which itself changes a tracked file.
 
     Returns:
-        What the file is to hold: ``about`` this machine and run, with the day and commit of each
-        part; and ``rows``.
+        The new record: ``about`` with the machine and the date and commit of each part, and
+        ``rows``.
     """
     when = {key: here[key] for key in ("machine", "date", "commit")} | {"quick": options.quick}
     told = kept.get("about", {}).get("parts", {}) | {letter: when}
     rows = [one for one in kept.get("rows", []) if one["part"] != letter]
     rows += importlib.import_module(f"benchmarks.{PARTS[letter]}").measure(options)
-    rows.sort(key=lambda one: one["part"])  # within a part they stay in their order
+    rows.sort(key=lambda one: one["part"])  # stable: preserves the order within a part
     return {"about": here | {"parts": dict(sorted(told.items()))}, "rows": rows}
 
 
 def table(rows: Sequence[dict]) -> pd.DataFrame:
-    """Tabulate rows: medians with their spread.
+    """Return a table of rows: medians with their ranges.
 
     Args:
         rows: The rows.
 
     Returns:
-        A row for each, with columns that fit on a page.
+        The table, with columns that fit on a page.
     """
     lines = []
     for one in rows:
@@ -76,11 +76,11 @@ def table(rows: Sequence[dict]) -> pd.DataFrame:
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
-    """Measure, print and write."""
+    """Run the measurements, print a table and write the record."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
     parser.add_argument("--parts", nargs="+", choices=[*PARTS], default=[*PARTS])
-    parser.add_argument("--repeats", type=int, default=5, help="turns; by default 5")
-    quick = "small sizes, to try it out: the figures mean little, and are only printed"
+    parser.add_argument("--repeats", type=int, default=5, help="rounds; by default 5")
+    quick = "small sizes for a trial: the figures are not meaningful and are only printed"
     parser.add_argument("--quick", action="store_true", help=f"{quick} unless --out is given")
     parser.add_argument("--out", type=Path, help=f"file to write; by default {RESULTS.name}")
     given = parser.parse_args(arguments)

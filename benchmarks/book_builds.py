@@ -1,10 +1,11 @@
-"""What it takes to build the book: from scratch, and after an edit to one chapter or one function.
+"""Part e: time to build the book, from scratch and after an edit to one chapter or one function.
 
-It is built in a copy of the project in a temporary folder, with the copy's package, by the steps of
-``make book``. Chapters are executed into a cache named after a hash of the package and the locked
-versions (``tools/saif_build.py``), in which a chapter is found by its code. So an edit to a chapter
-executes that chapter again, and an edit to any function executes them all; pages are laid out anew
-each time. A last cell that only the copy has says how much memory the chapter's kernel took.
+The book is built in a copy of the project in a temporary folder, with the copy's package, by the
+steps of ``make book``. Chapters are executed into a cache named after a hash of the package and the
+locked versions (``tools/saif_build.py``), and are looked up there by their code. An edit to one
+chapter therefore executes that chapter again, and an edit to any function executes all chapters;
+pages are always rendered again. The copy's chapters have an additional last cell that prints the
+kernel's peak memory.
 """
 
 import inspect
@@ -43,7 +44,7 @@ STEPS = {
 }
 EDITED_CHAPTER = "12_adapt"
 EDITED_MODULE = "graders/text.py"
-FEW = ("12_adapt", "14_real_models")  # two small ones, to try the program out
+FEW = ("12_adapt", "14_real_models")  # two small chapters, for a quick trial
 MEMORY_ID = "memory-of-the-kernel"
 MEMORY = (
     inspect.getsource(process_memory)
@@ -55,11 +56,11 @@ print(json.dumps({"peak": peak()}))
 
 
 def copy_project(to: Path, chapters: Sequence[str] | None = None) -> Path:
-    """Copy the project, and let each chapter of the copy say what memory it took.
+    """Copy the project, and make each chapter of the copy print its peak memory.
 
     Args:
         to: A folder that does not exist yet.
-        chapters: The only chapters that the copy's table of contents keeps; by default all pages.
+        chapters: The chapters to keep in the copy's table of contents; by default all pages.
 
     Returns:
         The folder.
@@ -82,13 +83,13 @@ def run_step(project: Path, commands: Sequence[Sequence[str]]) -> float:
 
     Args:
         project: The copy.
-        commands: What Python is given, for each command.
+        commands: Arguments of Python, for each command.
 
     Returns:
-        The seconds it took.
+        The time in seconds.
 
     Raises:
-        RuntimeError: If a command fails; the message holds the end of what it printed.
+        RuntimeError: If a command fails; the message contains the end of its output.
     """
     offline = dict.fromkeys(("HF_HUB_OFFLINE", "TRANSFORMERS_OFFLINE"), "1")
     start = time.perf_counter()
@@ -107,19 +108,19 @@ def run_step(project: Path, commands: Sequence[Sequence[str]]) -> float:
 
 
 def executed(project: Path) -> dict[str, dict]:
-    """Read what the execution cache holds.
+    """Read the execution cache.
 
     Args:
         project: The copy, after its chapters were executed.
 
     Returns:
-        Chapter to its latest ``entry`` in the cache, the ``seconds`` it took, and the ``peak`` of
-        its kernel's memory in bytes.
+        For each chapter its latest ``entry`` in the cache, its run time in ``seconds``, and the
+        ``peak`` memory of its kernel in bytes.
     """
     caches = project / CACHES
     if not caches.exists():
         return {}
-    (folder,) = caches.iterdir()  # a build removes those of other inputs
+    (folder,) = caches.iterdir()  # a build removes the caches of other inputs
     cache, found = get_cache(folder), {}
     for record in sorted(cache.list_cache_records(), key=lambda record: record.pk):
         cells = cache.get_cache_bundle(record.pk).nb.cells
@@ -133,7 +134,7 @@ def executed(project: Path) -> dict[str, dict]:
 
 
 def edit_chapter(project: Path, name: str = EDITED_CHAPTER) -> None:
-    """Change a chapter's code: a comment is code to the cache."""
+    """Change a chapter's code; for the cache, a comment is a change."""
     path = project / "book" / f"{name}.ipynb"
     chapter = nbformat.read(path, as_version=4)
     chapter.cells[-1].source += "\n# edited"
@@ -141,7 +142,7 @@ def edit_chapter(project: Path, name: str = EDITED_CHAPTER) -> None:
 
 
 def edit_function(project: Path, name: str = EDITED_MODULE) -> None:
-    """Change a function of the package, in a way that changes no result."""
+    """Change a function of the package without changing its result."""
     path = project / "saif_helpers" / name
     text = path.read_text(encoding="utf-8")
     edited = re.sub(r"^    return ", "    _ = None\n    return ", text, count=1, flags=re.MULTILINE)
@@ -153,13 +154,13 @@ def build(project: Path, work: str, steps: Sequence[str], before: dict[str, dict
 
     Args:
         project: The copy.
-        work: What to call it.
-        steps: Names of `STEPS`.
-        before: What `executed` gave for the build before; empty for the first.
+        work: Name of the task.
+        steps: Names in `STEPS`.
+        before: The result of `executed` for the previous build; empty for the first.
 
     Returns:
-        Rows with the seconds of each step and of all, and with the number of executed chapters. A
-        step that fails is the last, and its row says how.
+        Rows with the seconds of each step and in total, and with the number of executed chapters.
+        If a step fails, the build stops and the row has the error.
     """
     shutil.rmtree(project / "_build" / "html", ignore_errors=True)
     rows, whole = [], 0.0
@@ -167,7 +168,7 @@ def build(project: Path, work: str, steps: Sequence[str], before: dict[str, dict
         print(f"{work}: {step} ...", flush=True)
         try:
             took = run_step(project, STEPS[step])
-        except RuntimeError as error:  # the other parts of the run must not be lost with it
+        except RuntimeError as error:  # the other parts of the run must not be lost
             print(error, file=sys.stderr)
             return [*rows, row("e", work, step, "s", note=f"failed: {error.args[0][:200]}")]
         print(f"{work}: {step} took {took:.0f} s", flush=True)
@@ -185,7 +186,7 @@ def build(project: Path, work: str, steps: Sequence[str], before: dict[str, dict
 
 
 def chapter_rows(found: dict[str, dict]) -> list[dict]:
-    """Make the rows with each chapter's time and memory."""
+    """Return the rows with each chapter's run time and memory."""
     rows = []
     for name, each in sorted(found.items()):
         rows.append(row("e", "chapter", name, "s", [each["seconds"]]))
@@ -194,10 +195,10 @@ def chapter_rows(found: dict[str, dict]) -> list[dict]:
 
 
 def measure(options: Options) -> list[dict]:
-    """Measure part e. Each build is done once: it takes minutes, and varies by seconds.
+    """Measure part e. Each build runs once: it takes minutes, and varies by seconds.
 
     Args:
-        options: How much. Quick means the execution of two small chapters, and no pages.
+        options: Sizes; a quick run executes two small chapters and renders no pages.
 
     Returns:
         The rows.

@@ -1,10 +1,10 @@
-"""Part b: generation, tokens a second beside the plain ``generate`` of transformers.
+"""Part b: generation, in tokens per second, compared with ``generate`` of transformers.
 
-Steered generation is timed with a vector of zeros, so that every way writes the same tokens; that
-the ways agree with a vector that changes the answers is checked first. Peers are steered at the
-last position of every pass, which all of them can and which is this package's placement
-``"decaying"`` with a decay of 1; their other ways of steering reach padding or the
-beginning-of-sequence token, so they would give other answers.
+Steered generation is timed with a zero vector, so that all methods generate the same tokens; that
+they agree for a vector that changes the answers is checked first. Peers steer at the last position
+of every forward pass, which all of them support and which equals this package's placement
+``"decaying"`` with a decay of 1. Their other modes also steer padding or the beginning-of-sequence
+token, so their answers would differ.
 """
 
 from collections.abc import Callable, Sequence
@@ -33,7 +33,7 @@ SHARED = "generate, steered at the last position of every pass"
 def plain_generate(
     model: ModelWithSAEs, prompts: list[str], batch_size: int, new_tokens: int = NEW_TOKENS
 ) -> list[str]:
-    """Generate with transformers alone from the model as the package holds it, and decode."""
+    """Generate with transformers alone from the package's model, and decode."""
     asked = Asked(prompts, batch_size, new_tokens, model.stop_ids)
     return plain.generate(model.hf, model.tokenizer, asked)
 
@@ -45,7 +45,7 @@ def steered(model: ModelWithSAEs, asked: Asked, vector: SteeringVector | None) -
 
 
 def steered_at_every_end(model: ModelWithSAEs, asked: Asked, vector: SteeringVector) -> list[str]:
-    """Generate with the package, steered at the last position of every pass."""
+    """Generate with the package, steering at the last position of every forward pass."""
     return steered(model, asked, vector.at("decaying", decay=1.0))
 
 
@@ -56,14 +56,14 @@ def compare_generation(
     batch_size: int,
     new_tokens: int = NEW_TOKENS,
 ) -> list[dict]:
-    """Time generation by all ways, with every placement; all take the same turns.
+    """Time generation with all methods and placements, in interleaved rounds.
 
     Args:
         model: The model.
-        pairs: Prompt pairs, whose prompts with the instruction are answered.
-        repeats: Number of turns.
-        batch_size: Prompts generated from at once.
-        new_tokens: Most tokens to generate for a prompt.
+        pairs: Prompt pairs; the prompts with the instruction are answered.
+        repeats: Number of rounds.
+        batch_size: Prompts per batch.
+        new_tokens: Maximum number of tokens generated for a prompt.
 
     Returns:
         The rows.
@@ -104,7 +104,7 @@ def compare_generation(
 
 
 def effective(model: ModelWithSAEs, work: Work) -> SteeringVector:
-    """Make a vector that changes answers: away from the instruction, in the middle of the model."""
+    """Return a vector that changes the answers: against the instruction, in the middle layer."""
     layer = model.n_layers // 2
     positive, negative = (
         saif.capture(model, prompts, [layer])[layer].mean(0)
@@ -114,7 +114,7 @@ def effective(model: ModelWithSAEs, work: Work) -> SteeringVector:
 
 
 def check(way: Callable[[], list[str]], reference: Sequence[str]) -> str:
-    """Say in words how many texts are those of plain transformers."""
+    """Return a note on how many texts equal those of plain transformers."""
     texts = way()
     differ = sum(text != other for text, other in zip(texts, reference, strict=True))
     if not differ:
@@ -130,7 +130,7 @@ def check_steered(
     expected: Sequence[str],
     own: str,
 ) -> str:
-    """Say the same of texts steered with zeros, and with a vector that changes them."""
+    """Return a note on the texts steered with a zero vector and with one that changes them."""
     changed = sum(text != other for text, other in zip(expected, unsteered, strict=True))
     note = f"{check(partial(way, zeros), unsteered)}; with a vector that changes {changed} of "
     note += f"them, {check(partial(way, vector), expected)}"
@@ -141,7 +141,7 @@ def measure(options: Options) -> list[dict]:
     """Measure part b.
 
     Args:
-        options: Whether quickly, and how often.
+        options: Sizes and repeats.
 
     Returns:
         The rows.

@@ -1,9 +1,9 @@
 """Speed and peak memory at the size of real models, on a GPU, with random weights.
 
-``python -m benchmarks.gpu_scale gemma-2-2b llama-3.1-8b`` builds each model and an SAE in their
-true shapes and writes ``benchmarks/results/gpu_scale.json``. What the weights say makes no
-difference to speed and memory, so nothing is downloaded. ``--tiny`` shrinks everything, to try the
-program out without a GPU; its figures mean nothing and are only printed.
+``python -m benchmarks.gpu_scale gemma-2-2b llama-3.1-8b`` builds each model and an SAE with their
+real shapes and writes ``benchmarks/results/gpu_scale.json``. Speed and memory do not depend on the
+values of the weights, so nothing is downloaded. ``--tiny`` uses a small model to try the program
+without a GPU; its figures are meaningless and only printed.
 """
 
 import argparse
@@ -42,7 +42,7 @@ COLUMNS += ["peak, GiB", "estimated, GiB"]
 
 @dataclass(frozen=True)
 class Sizes:
-    """How much work is timed."""
+    """Sizes of the timed work."""
 
     pairs: int
     batch_size: int
@@ -69,7 +69,7 @@ def forward(model: ModelWithSAEs, prompts: list[str], batch_size: int) -> None:
 def steer(
     model: ModelWithSAEs, prompts: list[str], vector: SteeringVector | None, sizes: Sizes
 ) -> None:
-    """Generate with the package, and make sure that no output ended early."""
+    """Generate with the package, and check that no output ended early."""
     options = {"max_new_tokens": sizes.new_tokens, "batch_size": sizes.batch_size}
     outputs = saif.generate(model, prompts, vector, **options)
     written = sum(len(output.split()) for output in outputs)
@@ -80,7 +80,7 @@ def steer(
 
 
 def peak_gib(way: Callable[[], object]) -> float | None:
-    """Run once and return the most memory that PyTorch gave out on the GPU, None without one."""
+    """Run once and return PyTorch's peak allocated GPU memory, or None without a GPU."""
     gc.collect()
     if not torch.cuda.is_available():
         return None
@@ -90,7 +90,7 @@ def peak_gib(way: Callable[[], object]) -> float | None:
 
 
 def measure(model: ModelWithSAEs, sizes: Sizes) -> list[dict]:
-    """Time identification and generation beside the plain ways; a record for each."""
+    """Time identification and generation, with and without the package; return a record each."""
     vocab_size, batch = model.lm.config.vocab_size, sizes.batch_size
     prompts = random_prompts(2 * sizes.pairs, sizes.prompt_tokens, vocab_size)
     asked = prompts[: sizes.pairs]
@@ -123,7 +123,7 @@ def measure(model: ModelWithSAEs, sizes: Sizes) -> list[dict]:
 
 
 def run(name: str, sizes: Sizes, dtype: str, device: str, tiny: bool) -> dict:
-    """Measure one model; a GPU that is too small gives a record that says so."""
+    """Measure one model; the record states if the GPU's memory is too small."""
     config, d_sae = architecture(name), sae_widths(name)[-1]
     if tiny:
         config, d_sae = AutoConfig.for_model(config.model_type, **TINY), TINY_LATENTS
@@ -140,7 +140,7 @@ def run(name: str, sizes: Sizes, dtype: str, device: str, tiny: bool) -> dict:
             prompt_tokens=sizes.prompt_tokens,
             new_tokens=sizes.new_tokens,
         )
-        # Without the overhead, which PyTorch does not see.
+        # Without the overhead, which PyTorch does not report.
         record[f"estimated_gib_{workload}"] = round((made.total - made.overhead) / GIB, 3)
     try:
         return record | {"work": measure(random_model(name, config, d_sae, kind, device), sizes)}
@@ -149,14 +149,14 @@ def run(name: str, sizes: Sizes, dtype: str, device: str, tiny: bool) -> dict:
 
 
 def gpu_scale_table(path: Path = RESULTS) -> tuple[pd.DataFrame, str]:
-    """Tabulate the results, with a sentence on where they come from.
+    """Return a table of the results and a sentence on their origin.
 
     Args:
-        path: What this program wrote.
+        path: The output file of this program.
 
     Returns:
-        A row for each model and piece of work, and the sentence. Where nothing was measured on a
-        GPU at the true size, the table is empty and the sentence says "not measured".
+        A row for each model and task, and the sentence. If nothing was measured on a GPU at full
+        size, the table is empty and the sentence says "not measured".
     """
     found = json.loads(path.read_text(encoding="utf-8")) if path.exists() else {"runs": []}
     runs = [run for run in found["runs"] if not run["tiny"]]
@@ -194,7 +194,7 @@ def main(arguments: list[str] | None = None) -> None:
     given = parser.parse_args(arguments)
     os.environ["SAIF_BOOK_BUILD"] = "1"  # no progress bars
     if not given.tiny and not torch.cuda.is_available():
-        parser.error("no CUDA device is there; --tiny tries the program out on the CPU")
+        parser.error("there is no CUDA device; use --tiny to try the program on the CPU")
     sizes = Sizes(**{field: getattr(given, field) for field in Sizes.__annotations__})
     device = "cpu" if given.tiny else "cuda"
     results = about() | {"runs": []}

@@ -1,7 +1,7 @@
-"""Part f: how the cost of identification grows.
+"""Part f: scaling of the cost of identification.
 
-Seconds with the number of pairs, of layers, of latents and of weights, and the slopes of straight
-lines through them; and the peak of memory with the number of pairs, from processes of their own.
+Time as a function of the number of pairs, layers, latents and weights, with the slopes of fitted
+straight lines; and peak memory as a function of the number of pairs, in separate processes.
 """
 
 import json
@@ -33,23 +33,23 @@ GIVE_BACK = {
     "MALLOC_MMAP_THRESHOLD_": "65536",
     "MALLOC_TRIM_THRESHOLD_": "65536",
 }
-"""Lets the allocator of Linux give large blocks back at once, so what is seen is what is held."""
+"""Makes the Linux allocator return large blocks immediately, so that measured memory is in use."""
 Runs = Mapping[int, Callable[[], object]]
 
 
 def grow(work: str, unit: str, way: str, runs: Runs, repeats: int) -> list[dict]:
-    """Time one way at several sizes, and fit a straight line in each turn.
+    """Time one method at several sizes, and fit a straight line in each round.
 
     Args:
-        work: What is done, such as ``"identify"``.
-        unit: What the sizes count, in the singular, such as ``"pair"``.
-        way: With what.
-        runs: Size to what is timed at that size.
-        repeats: Number of turns.
+        work: Name of the task, for example ``"identify"``.
+        unit: Unit of the sizes in the singular, for example ``"pair"``.
+        way: Name of the method.
+        runs: Functions to time, by size.
+        repeats: Number of rounds.
 
     Returns:
-        A row for each size, ``at`` which it is; and one with the seconds for each further `unit`,
-        whose ``r_squared`` says how straight the line of median seconds is.
+        A row for each size, with the size in ``at``; and a row with the seconds per additional
+        `unit` and the ``r_squared`` of the line through the median seconds.
     """
     seconds = seconds_by_turns({f"{at}": run for at, run in runs.items()}, repeats)
     rows = [
@@ -66,14 +66,14 @@ def grow(work: str, unit: str, way: str, runs: Runs, repeats: int) -> list[dict]
 def identification(
     model: ModelWithSAEs, pairs: Sequence[PromptPair], layers: Sequence[int]
 ) -> Callable[[], object]:
-    """Return what is timed: from prompts to rankings."""
+    """Return the function to time: from prompts to rankings."""
     return partial(saif.rank_layers, model, pairs, layers)
 
 
 def by_width(
     model: ModelWithSAEs, pairs: Sequence[PromptPair], widths: Sequence[int], repeats: int
 ) -> list[dict]:
-    """Time SAEs with random weights of several widths, beside their share of the work."""
+    """Time SAEs of several widths with random weights, and their own part of the work alone."""
     last = model.n_layers - 1
     whole, alone = {}, {}
     captured = saif.capture_pairs(model, pairs, [last])
@@ -87,7 +87,7 @@ def by_width(
 
 
 def by_model(sizes: Sequence[str], number: int, repeats: int) -> list[dict]:
-    """Time the shipped models, by their number of weights."""
+    """Time the shipped models as a function of their number of weights."""
     runs = {}
     for size in sizes:
         model = saif.load("organism", size)
@@ -98,19 +98,19 @@ def by_model(sizes: Sequence[str], number: int, repeats: int) -> list[dict]:
 
 
 def by_memory(size: str, numbers: Sequence[int]) -> list[dict]:
-    """Measure how far memory rises during a capture of all layers, by the number of pairs.
+    """Measure the increase of memory during a capture of all layers, by the number of pairs.
 
-    Each way has a process of its own, `growth_memory`, whose allocator gives large blocks back at
-    once. The second way is there to show that a copy of all tokens' streams would be seen. What one
-    forward pass takes is part of every figure and the same whatever the number of pairs, so what
-    counts is what a further pair takes.
+    Each method runs in a separate process, `growth_memory`, whose allocator returns large blocks
+    immediately. The second method is a positive control: it holds a copy of all tokens' streams.
+    Every figure includes the memory of one forward pass, which does not depend on the number of
+    pairs, so the relevant quantity is the increase per pair.
 
     Args:
-        size: The organism.
-        numbers: Numbers of pairs, rising.
+        size: Size of the organism.
+        numbers: Numbers of pairs, in ascending order.
 
     Returns:
-        A row for each way and number; and for each way one with the slope, of a further pair.
+        A row for each method and number of pairs, and a row for each method with the slope.
     """
     if not process_memory.CLEAR.exists():
         return [row(PART, MEMORY, OURS, "MiB", note="only Linux tells a process' peak anew")]
@@ -135,7 +135,7 @@ def measure(options: Options) -> list[dict]:
     """Measure part f.
 
     Args:
-        options: Whether quickly, and how often.
+        options: Sizes and repeats.
 
     Returns:
         The rows.

@@ -1,7 +1,7 @@
-"""The process that measures peaks of memory: ``python -m benchmarks.growth_memory WAY SIZE N...``.
+"""The process that measures peak memory: ``python -m benchmarks.growth_memory WAY SIZE N...``.
 
-It prints, as JSON, for each number of pairs how far the process' memory rose above what it held
-before all captures, at most, and how much the result holds, both in MiB. Linux only.
+For each number of pairs, it prints as JSON the peak increase of memory relative to the state before
+all captures, and the memory of the result, both in MiB. Linux only.
 """
 
 import json
@@ -26,7 +26,7 @@ def read_out_rows(model: ModelWithSAEs, pairs: Sequence[PromptPair]) -> list[Ten
 
 
 def all_tokens(model: ModelWithSAEs, pairs: Sequence[PromptPair]) -> list[Tensor]:
-    """Hold the streams of all tokens until the end, as code does that picks the last one there."""
+    """Hold the streams of all tokens, like code that selects the last token at the end."""
     prompts = [pair.positive for pair in pairs] + [pair.negative for pair in pairs]
     held = list(saif.capture_tokens(model, prompts, range(model.n_layers)))
     return [stream for streams in held for stream in streams.values()]
@@ -39,22 +39,22 @@ WAYS: dict[str, Callable[[ModelWithSAEs, Sequence[PromptPair]], list[Tensor]]] =
 
 
 def main(way: str, size: str, *numbers: str) -> list[tuple[float, float]]:
-    """Capture with rising numbers of pairs.
+    """Capture increasing numbers of pairs.
 
     Args:
         way: A key of `WAYS`.
-        size: The organism.
+        size: Size of the organism.
         *numbers: Numbers of pairs.
 
     Returns:
-        For each number, how far memory rose and what the result holds.
+        For each number, the increase of memory and the memory of the result.
     """
     model = saif.load("organism", size)
     pairs = prompt_pairs(model, int(numbers[-1]))
     WAYS[way](model, sorted(pairs, key=lambda pair: len(pair.positive))[-64:])  # the longest
     process_memory.begin_anew()
     before, found = process_memory.held(), []
-    for number in map(int, numbers):  # rising, so what one leaves unused serves the next
+    for number in map(int, numbers):  # ascending, so that freed memory is reused
         held = WAYS[way](model, pairs[:number])
         rise = (process_memory.peak() - before) / MIB
         found.append((rise, sum(tensor.nbytes for tensor in held) / MIB))

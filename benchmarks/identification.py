@@ -1,7 +1,7 @@
-"""Part a: identification, pairs a second from prompts to the sensitivity ranking.
+"""Part a: identification, in pairs per second from prompts to the sensitivity ranking.
 
-The limit, and the reference, is plain transformers with forward hooks in batches. Every way gets
-the same model, SAEs and prompts; that it finds the same is checked before it is timed.
+The reference, and the limit, is plain transformers with forward hooks in batches. All methods get
+the same model, SAEs and prompts; that their results agree is checked before they are timed.
 """
 
 from collections.abc import Callable, Sequence
@@ -28,15 +28,15 @@ Way = Callable[[Sequence[int]], Found]
 
 
 def unwrapped(model: ModelWithSAEs, pairs: Sequence[PromptPair], batch_size: int = BATCH) -> Work:
-    """Copy a model, so that nothing that wraps it slows the peers, and put the work together.
+    """Return the task for the peers, with an unwrapped copy of the model.
 
     Args:
         model: The model and its SAEs.
         pairs: Prompt pairs.
-        batch_size: Prompts in one forward pass.
+        batch_size: Prompts per forward pass.
 
     Returns:
-        The work.
+        The task.
     """
     module = model.hf
     attention = {"attn_implementation": module.config._attn_implementation}
@@ -63,14 +63,14 @@ def compare_identification(
     repeats: int,
     batch_size: int = BATCH,
 ) -> list[dict]:
-    """Time identification by all ways; all work takes the same turns.
+    """Time identification with all methods, in interleaved rounds.
 
     Args:
         model: The model and its SAEs.
         pairs: Prompt pairs.
-        works: Name of a work to the layers that are captured.
-        repeats: Number of turns.
-        batch_size: Prompts in one forward pass; the package has its own.
+        works: Captured layers, by name of the task.
+        repeats: Number of rounds.
+        batch_size: Prompts per forward pass; the package uses its own default.
 
     Returns:
         The rows.
@@ -103,7 +103,7 @@ def compare_identification(
 
 
 def check(ways: dict[str, Way], way: str, peer: Peer | None, layers: Sequence[int]) -> str:
-    """Say whether a way finds what the package finds."""
+    """Return a note on whether a method's results agree with the package's."""
     found = ways[way](layers)
     if way == OURS:
         return ""
@@ -114,7 +114,7 @@ def check(ways: dict[str, Way], way: str, peer: Peer | None, layers: Sequence[in
 
 
 def prompt_pairs(model: ModelWithSAEs, number: int) -> list[PromptPair]:
-    """Make prompt pairs of one instruction; up to 400, no two have the same content."""
+    """Return prompt pairs of one instruction; up to 400 pairs have distinct contents."""
     instruction = saif.load_instructions()["french"]
     contents = saif.load_contents("identification")
     repeated = contents * -(-number // len(contents))
@@ -125,7 +125,7 @@ def measure(options: Options) -> list[dict]:
     """Measure part a.
 
     Args:
-        options: Whether quickly, and how often.
+        options: Sizes and repeats.
 
     Returns:
         The rows.

@@ -1,7 +1,7 @@
-"""Two ideas that the package leaves out, and what each could save at most.
+"""Two optimizations that the package does not implement, and an upper bound on their savings.
 
-Prompts with and without the instruction begin alike, so their common beginning could be read once.
-And an output could be cut off once its grade is certain.
+Prompts with and without the instruction share a prefix, which could be processed once. And
+generation could stop as soon as the grade of an output is certain.
 """
 
 from collections.abc import Sequence
@@ -21,18 +21,18 @@ from saif_helpers.model.tokens import order_by_length, pad, token_ids
 
 @torch.no_grad()
 def identify_sharing(work: Work, layers: Sequence[int]) -> Found:
-    """Find latents as `plain.identify` does, but read what the prompts of a pair share once.
+    """Find latents as `plain.identify` does, but process the shared prefix of a pair once.
 
-    A pass reads the common beginnings of a batch of pairs; two more read what follows, with and
-    without the instruction, from the cache of the first. What follows is padded in between, so a
-    model whose sliding window is shorter than the prompts would see less than it should.
+    One pass processes the prefixes of a batch of pairs; two more process the suffixes, with and
+    without the instruction, from its key-value cache. There is padding between prefix and suffix,
+    so results are wrong if the model's sliding window is shorter than the prompts.
 
     Args:
-        work: What to do it with.
-        layers: Layers, in order.
+        work: Model, SAEs and prompts.
+        layers: Layers, in ascending order.
 
     Returns:
-        What was found.
+        The residual streams and rankings.
     """
     sides, starts = shared_beginnings(work)
     order_of_rows: list[int] = []
@@ -57,23 +57,23 @@ def identify_sharing(work: Work, layers: Sequence[int]) -> Found:
 
 
 def shared_beginnings(work: Work) -> tuple[list[list[list[int]]], list[int]]:
-    """Tokenise pairs and see how far the prompts of each are alike.
+    """Tokenize pairs and find the length of the shared prefix of each.
 
     Args:
         work: The pairs.
 
     Returns:
-        Token ids of the prompts with and without the instruction; and for each pair the number of
-        tokens at the beginning that its prompts share, less than either has.
+        Token ids of the prompts with and without the instruction, and for each pair the length of
+        its shared prefix in tokens, which is shorter than either prompt.
     """
     sides = [token_ids(prompts, work.tokenizer) for prompts in (work.positive, work.negative)]
-    # The last token of the shorter prompt is never shared: it is read out.
+    # The last token of the shorter prompt is never shared, because it is the read-out position.
     pairs = [zip(one[:-1], two[:-1], strict=False) for one, two in zip(*sides, strict=True)]
     return sides, [sum(1 for _ in takewhile(lambda ids: ids[0] == ids[1], two)) for two in pairs]
 
 
 def tokens_left(work: Work) -> float:
-    """Return the share of tokens that are left to read where pairs share their beginnings.
+    """Return the share of tokens that remain to be processed if prefixes are shared.
 
     Args:
         work: The pairs.
@@ -91,19 +91,19 @@ def certain_rows(
     grader: Grader,
     tokenizer: PreTrainedTokenizerBase,
 ) -> list[dict]:
-    """Count the tokens of outputs, and those written before their grades are certain.
+    """Count the tokens of outputs, and those generated before their grades are certain.
 
-    The strict grade is certain once the output is no beginning of its reference. When the loose
-    grade changes for the last time one can only know afterwards, so that no way can save more.
+    The strict grade is certain once the output is not a prefix of its reference. The last change of
+    the loose grade is known only afterwards, so stopping there is an upper bound on the savings.
 
     Args:
-        outputs: Whole outputs.
-        items: What they are graded against; each with a reference.
-        grader: The grader; strict for it is the reference itself.
-        tokenizer: Splits the outputs.
+        outputs: Complete outputs.
+        items: What each is graded against, with references.
+        grader: The grader; an output passes strictly if it equals the reference.
+        tokenizer: Tokenizer of the outputs.
 
     Returns:
-        Rows of part c, in tokens an output, on average.
+        Rows of part c: the mean number of tokens per output.
     """
     counts: dict[str, list[int]] = {}
     to_the_end = counts["saif_helpers: to the end"] = []
@@ -116,7 +116,7 @@ def certain_rows(
         reference = normalise(item.reference or "")
         left = [not reference.startswith(normalise(text)) for text in begun]
         changes = [n for n in range(1, len(grades)) if grades[n] != grades[n - 1]]
-        whole = len(ids) + 1  # with the token that ends it
+        whole = len(ids) + 1  # including the end token
         to_the_end.append(whole)
         strict.append(left.index(True) if True in left else whole)
         both.append(max(changes, default=0))

@@ -1,4 +1,4 @@
-"""What something was measured on: machine, versions, day, commit; no host and no place."""
+"""Description of the machine of a measurement: hardware, versions, date, commit; no host name."""
 
 import datetime
 import os
@@ -21,7 +21,7 @@ def about() -> dict:
     """Describe the machine and the versions.
 
     Returns:
-        Plain values, ready for JSON. Of a GPU, its name and memory.
+        Plain values for JSON, including the GPU's name and memory.
     """
     found = {
         "machine": f"{platform.system()}, {processor()}",
@@ -42,7 +42,7 @@ def about() -> dict:
 
 
 def processor() -> str:
-    """Name the processor, as far as the system tells."""
+    """Return the name of the processor, as far as the system reports it."""
     path = Path("/proc/cpuinfo")
     text = path.read_text(encoding="utf-8") if path.exists() else ""
     found = re.search(r"^model name\s*:\s*(.+)$", text, re.MULTILINE)
@@ -50,7 +50,7 @@ def processor() -> str:
 
 
 def versions() -> dict[str, str]:
-    """List the libraries and their versions; peers only where they are installed."""
+    """Return the versions of the libraries, and of the peers that are installed."""
     found = {name: version(name) for name in LIBRARIES}
     for name in PEERS:
         try:
@@ -61,10 +61,10 @@ def versions() -> dict[str, str]:
 
 
 def commit() -> str:
-    """Name the commit, with ``-dirty`` behind it if files were changed after it."""
+    """Return the commit, followed by ``-dirty`` if there are uncommitted changes."""
     describe = ["git", "describe", "--always", "--dirty", "--exclude=*", "--abbrev=7"]
     try:
         done = subprocess.run(describe, cwd=ROOT, capture_output=True, text=True, check=False)
-    except OSError:  # there is no git
+    except OSError:  # git is not installed
         return UNKNOWN
     return done.stdout.strip() or UNKNOWN

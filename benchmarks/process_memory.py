@@ -1,4 +1,4 @@
-"""What memory this process holds, and at most held. It imports nothing that takes any."""
+"""Current and peak memory of this process. The module's imports need almost no memory."""
 
 import re
 from pathlib import Path
@@ -7,25 +7,25 @@ STATUS, CLEAR = Path("/proc/self/status"), Path("/proc/self/clear_refs")
 
 
 def held() -> int:
-    """Return what the process holds now, in bytes. Linux only."""
+    """Return the current memory of the process in bytes. Linux only."""
     return _told("VmRSS")
 
 
 def peak() -> int:
-    """Return the most that the process held, in bytes.
+    """Return the peak memory of the process in bytes.
 
-    Of /proc where there is one: the peak that `resource.getrusage` tells begins with what the
-    process held that started this one, so it would hide everything.
+    The value is read from /proc if possible, because the peak that `resource.getrusage` reports
+    starts at the memory of the parent process.
     """
     if STATUS.exists():
         return _told("VmHWM")
-    import resource  # not everywhere, and not needed where the above is
+    import resource  # not available on every platform
 
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
 
 
 def begin_anew() -> None:
-    """Let the peak begin at what is held now. Linux only."""
+    """Reset the peak to the current memory. Linux only."""
     CLEAR.write_text("5")
 
 

@@ -1,4 +1,4 @@
-"""Models and SAEs with random weights, true to shape or shrunk, and prompts for them."""
+"""Models and SAEs with random weights, at full or reduced size, and prompts for them."""
 
 import torch
 from sae_lens import JumpReLUSAE, JumpReLUSAEConfig
@@ -23,7 +23,7 @@ TINY_LATENTS = 64
 
 
 def number_tokenizer(vocab_size: int) -> PreTrainedTokenizerFast:
-    """Make a tokenizer whose tokens are numbers, so that a prompt has as many as it is given."""
+    """Return a tokenizer whose tokens are numbers, so that the length of a prompt is exact."""
     words = [*SPECIAL.values(), *(str(index) for index in range(len(SPECIAL), vocab_size))]
     vocabulary = {word: index for index, word in enumerate(words)}
     backend = Tokenizer(models.WordLevel(vocabulary, unk_token=SPECIAL["unk_token"]))
@@ -41,12 +41,12 @@ def random_prompts(number: int, tokens: int, vocab_size: int) -> list[str]:
 def random_model(
     name: str, config: PretrainedConfig, d_sae: int, dtype: torch.dtype, device: str
 ) -> ModelWithSAEs:
-    """Build a model and an SAE for its last layer with random weights, on the device at once."""
+    """Build a model and an SAE for its last layer with random weights, directly on the device."""
     torch.manual_seed(0)
     with torch.device(device):
         lm = AutoModelForCausalLM.from_config(config, dtype=dtype)
     with torch.no_grad():
-        # A logit of 0 is never the largest, so that no output ends early.
+        # A logit of 0 is never the maximum, so no output ends early.
         lm.get_output_embeddings().weight[: len(SPECIAL)] = 0
     layer = config.num_hidden_layers - 1
     metadata = SAEMetadata(hook_name=f"blocks.{layer}.hook_resid_post")

@@ -1,4 +1,4 @@
-"""What the page on speed shows of a run: its machine, its rows by part, and the figure."""
+"""The contents of the page on speed: the machine, the rows by part, and the figure."""
 
 import json
 from itertools import cycle
@@ -22,10 +22,10 @@ def read(path: Path) -> dict:
     """Read the record of a run.
 
     Args:
-        path: What ``make bench`` wrote.
+        path: The output file of ``make bench``.
 
     Returns:
-        The record; without a file one that is empty.
+        The record; an empty one if there is no file.
     """
     if not path.exists():
         return {"about": {}, "rows": []}
@@ -33,10 +33,10 @@ def read(path: Path) -> dict:
 
 
 def sentence(about: dict) -> str:
-    """Say in a sentence what a run was measured on.
+    """Return a sentence on the machine and versions of a run.
 
     Args:
-        about: What the record says about it.
+        about: The description of the machine in the record.
 
     Returns:
         The sentence, in Markdown.
@@ -60,14 +60,14 @@ def sentence(about: dict) -> str:
 
 
 def rows_table(rows: Rows, part: str) -> pd.DataFrame:
-    """Tabulate a part's rows.
+    """Return a table of a part's rows.
 
     Args:
         rows: The rows of a run.
         part: Letter of the part.
 
     Returns:
-        A row for each; a work is named once. No column that is empty throughout.
+        The table, without repeated names of works and without empty columns.
     """
     found, before = [], None
     for row in (row for row in rows if row["part"] == part):
@@ -84,14 +84,14 @@ def rows_table(rows: Rows, part: str) -> pd.DataFrame:
 
 
 def notes(rows: Rows, part: str) -> str:
-    """List a part's notes: whether the ways agree, and why one cannot do a work.
+    """Return a part's notes: whether the methods agree, and why a method cannot do a task.
 
     Args:
         rows: The rows of a run.
         part: Letter of the part.
 
     Returns:
-        A list in Markdown, each note once with the ways and works that it is of.
+        A list in Markdown of the distinct notes, each with the methods and tasks it applies to.
     """
     of_part = [row for row in rows if row["part"] == part]
     return "\n".join(
@@ -100,13 +100,13 @@ def notes(rows: Rows, part: str) -> str:
 
 
 def throughput_figure(rows: Rows) -> Figure | None:
-    """Draw every way's throughput relative to the limit, with its range over turns.
+    """Draw the throughput of every method relative to the limit, with its range over rounds.
 
     Args:
         rows: The rows of a run.
 
     Returns:
-        The figure: a panel for each piece of work, a line for each way. None without such rows.
+        The figure, with a panel for each task and a line for each method. None without such rows.
     """
     works: dict[str, list[dict]] = {}
     for row in rows:
@@ -142,6 +142,6 @@ def throughput_figure(rows: Rows) -> Figure | None:
 
 
 def _looks(rows: Rows) -> dict[str, tuple[str, str]]:
-    """Give each way a colour and a marker, the package the first."""
+    """Return a colour and a marker for each method; the package gets the first."""
     ways = sorted(dict.fromkeys(row["way"] for row in rows), key=lambda way: way != OURS)
     return dict(zip(ways, zip(cycle(PALETTE), cycle(MARKERS), strict=False), strict=False))

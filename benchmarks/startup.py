@@ -1,7 +1,7 @@
-"""What a user waits for first: the import, the model, the first result; and the memory of it all.
+"""Part d: time to import, to the loaded model and to the first result, and peak memory.
 
-Each is measured in a process of its own, from within, so that Python's own start does not count.
-The programs are in ``programs/``. An import is what a user of each library would write first.
+Each is measured inside a separate process, so that the start of Python is excluded. The programs
+are in ``programs/``. The imports are the usual first lines for a user of each library.
 """
 
 import json
@@ -48,17 +48,17 @@ print(json.dumps({"seconds": marks, "peak": peak(), "answer": names["answer"]}))
 
 
 def run_fresh(name: str, code: str, given: Mapping | None = None) -> dict:
-    """Run a program in a process of its own.
+    """Run a program in a separate process.
 
     Args:
-        name: What to call it in a traceback.
-        code: The program; it calls ``mark(name)`` where a time is wanted, finds ``given``, and may
-            leave an ``answer``.
-        given: What it is given, as JSON can hold it.
+        name: Name of the program in tracebacks.
+        code: The program; it calls ``mark(name)`` to record a time, reads ``given``, and may set
+            ``answer``.
+        given: Input of the program, serializable as JSON.
 
     Returns:
-        ``seconds`` from the start to each mark, the ``peak`` of memory in bytes, the ``answer``;
-        or, where it failed, only the ``error``, in one line.
+        The ``seconds`` from the start to each mark, the ``peak`` memory in bytes, and the
+        ``answer``; or, if the program failed, only the ``error``, in one line.
     """
     found = subprocess.run(
         [sys.executable, "-c", CHILD],
@@ -74,15 +74,15 @@ def run_fresh(name: str, code: str, given: Mapping | None = None) -> dict:
 
 
 def by_turns(ways: Mapping[str, Callable[[], dict]], repeats: int) -> dict[str, list[dict]]:
-    """Run several programs by turns, so that a busy machine slows all alike.
+    """Run several programs in interleaved rounds, so that other load affects all of them equally.
 
     Args:
-        ways: Way to what runs it, see `run_fresh`.
-        repeats: How many rounds count. One before them warms up: it fills the disk's
-            cache; with 0 it is all there is.
+        ways: Functions that run a program, by method; see `run_fresh`.
+        repeats: Number of rounds that count. A warm-up round, which fills the disk cache, comes
+            first; with 0 repeats its results are returned.
 
     Returns:
-        Way to what each round gave. A way that failed is not run again.
+        The results of the rounds by method. A method that failed is not run again.
     """
     found: dict[str, list[dict]] = {way: [] for way in ways}
     for repeat in range(repeats + 1):
@@ -95,7 +95,7 @@ def by_turns(ways: Mapping[str, Callable[[], dict]], repeats: int) -> dict[str, 
 
 
 def why_not(error: str) -> str:
-    """Say in words why a way gave nothing, from the last line of its traceback."""
+    """Return a note on why a method failed, from the last line of its traceback."""
     missing = error.startswith("ModuleNotFoundError")
     return f"not installed ({error})" if missing else f"does not run here: {error}"
 
@@ -103,7 +103,7 @@ def why_not(error: str) -> str:
 def to_rows(
     work: str, unit: str, found: Mapping[str, list[dict]], value: Callable[[dict], float], note: str
 ) -> list[dict]:
-    """Make the rows of one piece of work; the first way is what the others are compared with."""
+    """Return the rows of one task; the first method is the reference."""
     rows, limit = [], None
     for way, rounds in found.items():
         error = rounds[-1].get("error")
@@ -115,8 +115,8 @@ def to_rows(
 
 
 def imports(repeats: int) -> list[dict]:
-    """Measure how long each library's import takes and what memory it leaves in use."""
-    # nnterp lies in a folder of its own, see benchmarks.peers.
+    """Measure the time and peak memory of each library's import."""
+    # nnterp is installed in a separate folder, see benchmarks.peers.
     path = f"import sys; sys.path[:0] = [{str(NNTERP)!r}] * {NNTERP.is_dir():d}\n"
     codes = {
         way: f"{path * (way == 'nnterp')}{code}\nmark('import')" for way, code in IMPORTS.items()
@@ -131,7 +131,7 @@ def imports(repeats: int) -> list[dict]:
 
 
 def first_given(size: str, pairs: int, new_tokens: int) -> dict:
-    """Work out what the programs are given: the same prompts and the same vector for all."""
+    """Return the input of the programs: the same prompts and the same vector for all."""
     import saif_helpers as saif
 
     model = saif.load("organism", size)
@@ -155,7 +155,7 @@ def first_given(size: str, pairs: int, new_tokens: int) -> dict:
 
 
 def agreement(found: Mapping[str, list[dict]]) -> str:
-    """Say whether all ways that ran gave the same answer."""
+    """Return a note on whether all methods that ran gave the same answer."""
     answers = {way: rounds[-1]["answer"] for way, rounds in found.items() if "answer" in rounds[-1]}
     first = next(iter(answers.values()), None)
     different = [way for way, answer in answers.items() if answer != first]
@@ -191,7 +191,7 @@ def measure(options: Options) -> list[dict]:
     """Measure part d.
 
     Args:
-        options: How much.
+        options: Sizes and repeats.
 
     Returns:
         The rows.

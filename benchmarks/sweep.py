@@ -1,10 +1,10 @@
-"""Part c: the sweep of the steering chapters, k by beta by layer by placement.
+"""Part c: the sweep of the steering chapters over k, beta, layer and placement.
 
-The package steers with many vectors in one generation pass, a row for each vector and content, and
-reads equal prompts once. The plain way is a loop over the settings, each with a forward hook that
-adds its vector and a batched `generate` of transformers. A loop over single prompts is what much
-published code does. Both are timed on some of the settings. The search looks for the best setting
-without trying all of them on all contents; its rate counts the outputs that it makes unnecessary.
+The package steers with many vectors in one batch, with a row for each vector and content, and
+processes equal prompts once. The plain method is a loop over the settings with a forward hook that
+adds the vector and a batched `generate` of transformers. Much published code loops over single
+prompts. Both loops are timed on a sample of the settings. The search finds the best setting without
+trying all settings on all contents; its rate includes the outputs that it makes unnecessary.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
@@ -29,10 +29,10 @@ WORK = "sweep of k, beta, layer and placement"
 KS, BETAS = (1, 5, 15, 30, 60), (0.0, 0.5, 1.0, 1.5, 2.0, 3.0)
 STRENGTH = 4.0
 CONTENTS, PAIRS, NEW_TOKENS = 50, 300, 26
-SAMPLE = 12  # settings that the loops are timed on
-SINGLES = 10  # contents of each that the loop over single prompts is timed on
+SAMPLE = 12  # settings in the timed sample of the loops
+SINGLES = 10  # contents per setting in the timed sample of the loop over single prompts
 ROUNDS = (8, 20, CONTENTS)  # of the search
-TURNS = 3  # at most: the whole sweep takes minutes
+TURNS = 3  # maximum number of rounds: the whole sweep takes minutes
 BATCHED = "forward hooks and generate, a setting at a time"
 SINGLE = "forward hooks and generate, a prompt at a time"
 SEARCH = "saif_helpers: search in three rounds"
@@ -42,7 +42,7 @@ SEARCH = "saif_helpers: search in three rounds"
 def hooked(
     work: Work, setting: SteeringSetting, vector: Tensor, tokens: Mapping[str, Tensor]
 ) -> Iterator[None]:
-    """Add a vector after the setting's layer with a forward hook, while one batch is generated."""
+    """Add a vector after the setting's layer with a forward hook, while a batch is generated."""
     counted = without_bos(tokens, work.tokenizer)
     padding = (tokens["attention_mask"] == 0).sum(1).tolist()
     placements = [(setting.placement, setting.decay)] * len(counted)
@@ -60,19 +60,19 @@ def hooked(
 
 
 def one_setting(work: Work, asked: Asked, setting: SteeringSetting, vector: Tensor) -> list[str]:
-    """Steer by one setting with a hook and `generate`."""
+    """Steer with one setting, with a hook and `generate`."""
     around = partial(hooked, work, setting, vector)
     return plain.generate(work.lm, work.tokenizer, asked, around)
 
 
 def measure(options: Options) -> list[dict]:
-    """Time the whole sweep, the loops, and the search that chooses among the same settings.
+    """Time the whole sweep, the loops, and the search over the same settings.
 
     Args:
-        options: Sizes and turns.
+        options: Sizes and repeats.
 
     Returns:
-        Rows, in outputs a second of the whole sweep.
+        Rows, in outputs of the whole sweep per second.
     """
     model = saif.load("organism", "S" if options.quick else "M")
     layers, betas, ks, n, rounds = range(model.n_layers), BETAS, KS, CONTENTS, ROUNDS
@@ -152,7 +152,7 @@ def measure(options: Options) -> list[dict]:
 def _chosen(
     found: pd.DataFrame, settings: Sequence[SteeringSetting], graded: Sequence[saif.Grades]
 ) -> str:
-    """Say how good the setting is that the search chose, among all that the sweep measured."""
+    """Return a note that compares the setting that the search chose with the sweep's best."""
     shares = [grades.proportion("strict").value for grades in graded]
     chosen = shares[settings.index(saif.best_setting(found))]
     return (

@@ -1,7 +1,7 @@
-"""What is to be reached, as data, and whether the rows of a run reach it.
+"""Performance targets as data, and whether the rows of a run meet them.
 
-A target reads one figure from the rows: where several rows count, the worst. Its verdict goes by
-the median over turns; least and most are shown beside it.
+A target is compared with one figure from the rows: the worst, if several rows are relevant. The
+verdict depends on the median over rounds; minimum and maximum are shown as well.
 """
 
 import operator
@@ -26,19 +26,19 @@ Rows = Sequence[dict]
 
 
 def short(value: float) -> str:
-    """Write a number with three digits that count, thousands as in 3,370."""
+    """Return a number with three significant digits, and thousands separators as in 3,370."""
     digits = f"{value:.3g}"
     return f"{float(digits):,.0f}" if "e+" in digits else digits
 
 
 @dataclass(frozen=True)
 class Spread:
-    """A figure over turns.
+    """A figure over rounds.
 
     Attributes:
         median: The median.
-        least: The least.
-        most: The most.
+        least: The minimum.
+        most: The maximum.
     """
 
     median: float
@@ -46,27 +46,27 @@ class Spread:
     most: float
 
     def __str__(self) -> str:
-        """Write the median with the range behind it, where there is one."""
+        """Return the median, followed by the range if there is one."""
         median, least, most = map(short, (self.median, self.least, self.most))
         return median if self.least == self.most else f"{median} ({least} to {most})"
 
 
 def spread(values: Sequence[float]) -> Spread:
-    """Return median, least and most of values."""
+    """Return the median, minimum and maximum of values."""
     return Spread(statistics.median(values), min(values), max(values))
 
 
 @dataclass(frozen=True)
 class Target:
-    """Something to reach.
+    """A performance target.
 
     Attributes:
         part: Letter of the part.
-        what: What is measured, in words.
-        relation: On which side of the bar it has to be.
+        what: Description of the figure.
+        relation: Required side of the bar.
         bar: The bar.
-        unit: Unit of the bar and of what is measured.
-        measured: Rows to the figure, or None where it was not measured.
+        unit: Unit of the bar and of the figure.
+        measured: Function from rows to the figure, or to None if it was not measured.
     """
 
     part: str
@@ -77,7 +77,7 @@ class Target:
     measured: Callable[[Rows], Spread | None]
 
     def verdict(self, rows: Rows) -> str:
-        """Say whether rows reach it.
+        """Return whether rows meet the target.
 
         Args:
             rows: The rows of a run.
@@ -93,7 +93,7 @@ class Target:
 
 
 def of(rows: Rows, part: str, work: str = "", way: str = OURS) -> Iterator[dict]:
-    """Yield a part's rows that have values and whose work and way begin as is said."""
+    """Yield a part's rows that have values, by prefixes of their work and way."""
     for row in rows:
         named = row["work"].startswith(work) and row["way"].startswith(way)
         if named and row["part"] == part and row["values"]:
@@ -101,13 +101,13 @@ def of(rows: Rows, part: str, work: str = "", way: str = OURS) -> Iterator[dict]
 
 
 def one(rows: Rows, part: str, work: str, way: str = OURS) -> dict | None:
-    """Return the row of exactly this work and way, if it has values."""
+    """Return the row with exactly this work and way, if it has values."""
     found = [row for row in of(rows, part, work, way) if (row["work"], row["way"]) == (work, way)]
     return found[0] if found else None
 
 
 def worst_ratio(rows: Rows, part: str, work: str = "", without: str = "") -> Spread | None:
-    """Return the least of the package's ratios to the limit, of all works but one."""
+    """Return the minimum of the package's ratios to the limit over all works but one."""
     found = [
         Spread(**row["ratio"])
         for row in of(rows, part, work)
@@ -117,14 +117,14 @@ def worst_ratio(rows: Rows, part: str, work: str = "", without: str = "") -> Spr
 
 
 def between(first: dict | None, second: dict | None) -> Spread | None:
-    """Return the ratio of two rows, turn by turn."""
+    """Return the ratio of two rows, round by round."""
     if first is None or second is None:
         return None
     return Spread(**ratios(first["values"], second["values"]))
 
 
 def over_the_loop(rows: Rows) -> Spread | None:
-    """Return how many times faster the package is than the loop, where that is least."""
+    """Return the minimum speed-up of the package over the loop."""
     found = []
     for row in of(rows, "a"):
         times = between(one(rows, "a", row["work"], row["way"]), one(rows, "a", row["work"], LOOP))
@@ -133,24 +133,24 @@ def over_the_loop(rows: Rows) -> Spread | None:
 
 
 def all_layers(rows: Rows) -> Spread | None:
-    """Return how many times as long all layers take as the last one alone."""
+    """Return the time for all layers relative to the last layer alone."""
     return between(one(rows, "a", LAST), one(rows, "a", ALL))
 
 
 def longest(rows: Rows, part: str, work: str = "") -> Spread | None:
-    """Return the package's seconds, where there are several works of the one that takes longest."""
+    """Return the package's time in seconds, of the slowest work if there are several."""
     found = [spread(row["values"]) for row in of(rows, part, work) if row["unit"] == "s"]
     return max(found, key=lambda seconds: seconds.median, default=None)
 
 
 def straightness(rows: Rows) -> Spread | None:
-    """Return R squared of the straight line through the seconds of rising numbers of pairs."""
+    """Return R squared of the straight line fitted to seconds over the number of pairs."""
     row = one(rows, "f", FURTHER_PAIR)
     return row and spread([row["r_squared"]])
 
 
 def rest_by_width(rows: Rows) -> Spread | None:
-    """Return the seconds beside the read-out rows' own, of the widest SAE to the narrowest."""
+    """Return the time of the widest SAE relative to the narrowest, less that of read-out rows."""
     rest = {}
     for row in of(rows, "f", "identify"):
         alone = one(rows, "f", row["work"], READ_OUT)
@@ -163,18 +163,18 @@ def rest_by_width(rows: Rows) -> Spread | None:
 
 
 def held(rows: Rows) -> Spread | None:
-    """Return the memory that a further pair takes to that of a copy of all its tokens."""
+    """Return the memory per additional pair relative to that of a copy of all its tokens."""
     return between(one(rows, "f", PEAK), one(rows, "f", PEAK, COPY))
 
 
 def imported(rows: Rows) -> Spread | None:
-    """Return the seconds of the package's import."""
+    """Return the import time of the package in seconds."""
     row = one(rows, "d", "import")
     return row and spread(row["values"])
 
 
 def largest_chapter(rows: Rows) -> Spread | None:
-    """Return the peak memory of the chapter that takes most, in GB."""
+    """Return the largest peak memory of a chapter, in GB."""
     found = [spread([v * GIB / 1e9 for v in row["values"]]) for row in of(rows, "e", MEMORY, "")]
     return max(found, key=lambda memory: memory.median, default=None)
 
@@ -188,7 +188,7 @@ TARGETS = [
         "times",
         lambda rows: worst_ratio(rows, "a", without=ALL),
     ),
-    Target("a", "seconds for all layers to those for one", "at most", 1.25, "times", all_layers),
+    Target("a", "time for all layers relative to one layer", "at most", 1.25, "times", all_layers),
     Target(
         "a",
         "identification relative to one prompt at a time",
@@ -208,10 +208,10 @@ TARGETS = [
     Target("c", "the full sweep", "under", 240, "s", lambda rows: longest(rows, "c")),
     Target("d", "import, before a model is loaded", "under", 1.5, "s", imported),
     Target("d", "peak memory of the largest chapter", "under", 2, "GB", largest_chapter),
-    Target("f", "straightness (R²) of seconds by pairs", "at least", 0.99, "", straightness),
+    Target("f", "linearity (R²) of time over pairs", "at least", 0.99, "", straightness),
     Target(
         "f",
-        "seconds beside the read-out tokens' own, widest SAE to narrowest",
+        "time without the read-out tokens' own, widest SAE relative to narrowest",
         "at most",
         1.25,
         "times",
@@ -219,28 +219,28 @@ TARGETS = [
     ),
     Target(
         "f",
-        "memory of a further pair to that of a copy of all its tokens",
+        "memory per additional pair relative to a copy of all its tokens",
         "at most",
         0.1,
         "times",
         held,
     ),
 ]
-"""What is asked for, on two cores with the organism.
+"""The targets, on two cores with the organism.
 
-That cost is linear in pairs, does not depend on the SAE's width and never holds all tokens is made
-into figures here; those bars are ours.
+The bars of part f are ours. They quantify three requirements: the cost is linear in the number of
+pairs, it does not depend on the SAE's width, and the streams of all tokens are never held.
 """
 
 
 def targets_table(rows: Rows) -> pd.DataFrame:
-    """Tabulate the targets.
+    """Return a table of the targets.
 
     Args:
         rows: The rows of a run.
 
     Returns:
-        A row for each target: part, what, the bar, what was measured, the verdict.
+        A row for each target: part, description, bar, measured figure and verdict.
     """
     found = []
     for target in TARGETS:

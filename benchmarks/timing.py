@@ -1,9 +1,9 @@
-"""Ways timed by turns, and the rows that measurements are written in.
+"""Interleaved timing of several methods, and the format of recorded measurements.
 
-A row is a flat record: ``part`` and ``work`` say what was done, ``way`` with what, ``unit`` what
-``values`` are, one for each turn. ``ratio`` compares them, turn by turn, with the work's reference
-way: median, least and most, or None for the reference itself and where there is none. ``note``
-says in words whether the results agree, or why there are no values.
+A row is a flat record. ``part`` and ``work`` name the task and ``way`` the method; ``values`` has
+one value for each round, in ``unit``. ``ratio`` compares the values, round by round, with those of
+the task's reference method: median, minimum and maximum, or None for the reference itself and if
+there is none. ``note`` states whether the results agree, or why there are no values.
 """
 
 import statistics
@@ -15,16 +15,16 @@ from typing import TypeVar
 import torch
 
 Key = TypeVar("Key")
-Named = tuple[str, str]  # a work and a way
+Named = tuple[str, str]  # work (task) and way (method)
 
 
 @dataclass(frozen=True)
 class Options:
-    """What a part is asked for.
+    """Sizes and repeats of a part.
 
     Attributes:
-        quick: Whether sizes are small, to try the program out; the figures then mean little.
-        repeats: How often each way is timed.
+        quick: Whether to use small sizes for a trial; the figures are then not meaningful.
+        repeats: How often each method is timed.
     """
 
     quick: bool = False
@@ -34,36 +34,36 @@ class Options:
 def seconds_by_turns(
     ways: Mapping[Key, Callable[[], object]], repeats: int
 ) -> dict[Key, list[float]]:
-    """Time several ways by turns, so that a busy machine slows all alike.
+    """Time several functions in interleaved rounds, so that other load affects all of them equally.
 
     Args:
-        ways: Name to what is timed.
-        repeats: Number of turns that count; one more comes first and warms up.
+        ways: Functions to time, by name.
+        repeats: Number of rounds that count; a warm-up round comes first.
 
     Returns:
-        Name to seconds, one for each turn.
+        Seconds of each round, by name.
     """
     seconds: dict[Key, list[float]] = {name: [] for name in ways}
     for repeat in range(repeats + 1):
         for name, way in ways.items():
             start = time.perf_counter()
             way()
-            if torch.cuda.is_available():  # which may still be at work when the call returns
+            if torch.cuda.is_available():  # GPU work may continue after the call returns
                 torch.cuda.synchronize()
-            if repeat:  # the first round warms up
+            if repeat:  # the first round is a warm-up
                 seconds[name].append(time.perf_counter() - start)
     return seconds
 
 
 def ratios(values: Sequence[float], reference: Sequence[float]) -> dict[str, float]:
-    """Compare a way with the reference, turn by turn.
+    """Compare a method with the reference, round by round.
 
     Args:
-        values: What the way gave, one value for each turn.
-        reference: What the reference gave in the same turns.
+        values: Values of the method, one for each round.
+        reference: Values of the reference in the same rounds.
 
     Returns:
-        The ratio of the two: its median over turns, the least and the most.
+        The median, minimum and maximum of the ratio over rounds.
     """
     each = [value / other for value, other in zip(values, reference, strict=True)]
     return {"median": statistics.median(each), "least": min(each), "most": max(each)}
@@ -80,17 +80,17 @@ def row(
     note: str = "",
     **more: float,
 ) -> dict:
-    """Write one measurement as a row.
+    """Return one measurement as a row.
 
     Args:
         part: Letter of the part.
-        work: What was done.
-        way: With what.
+        work: Name of the task.
+        way: Name of the method.
         unit: Unit of the values.
-        values: One for each turn; none where the way cannot do the work.
-        reference: The values of the work's reference way in the same turns.
-        note: See the module.
-        **more: Numbers that a part adds, such as the size at which it was measured.
+        values: One value for each round; empty if the method cannot do the task.
+        reference: Values of the task's reference method in the same rounds.
+        note: See the module's docstring.
+        **more: Additional numbers, such as the size at which it was measured.
 
     Returns:
         The row.
@@ -108,15 +108,15 @@ def rate_rows(
     notes: Mapping[Named, str],
     reference: Callable[[str], Named],
 ) -> list[dict]:
-    """Write rates as rows.
+    """Return rates as rows.
 
     Args:
         part: Letter of the part.
-        unit: What is done in a second, such as ``"pairs/s"``.
-        amount: How many of them each way does.
-        seconds: Work and way to seconds by turns; missing where a way cannot do the work.
-        notes: Work and way to note; the rows come in this order.
-        reference: Work to the work and way that it is compared with.
+        unit: Unit of the rate, for example ``"pairs/s"``.
+        amount: Number of processed items, such as pairs.
+        seconds: Seconds of each round by task and method; missing if a method cannot do a task.
+        notes: Notes by task and method, in the order of the rows.
+        reference: Function from a task to its reference task and method.
 
     Returns:
         The rows.
@@ -138,7 +138,7 @@ def grouped_notes(rows: Sequence[Mapping]) -> list[tuple[str, list[str], str]]:
         rows: The rows.
 
     Returns:
-        The way, the works that the note is of, and the note, each note of a way once.
+        For each distinct note of a method: the method, its tasks with that note, and the note.
     """
     found: dict[tuple[str, str], list[str]] = {}
     for one in rows:

@@ -1,1 +1,1 @@
-"""How the shipped model organism is made: grammar, corpus and training recipe."""
+"""Code that creates the shipped model organism: grammar, corpus and training recipe."""

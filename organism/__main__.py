@@ -1,6 +1,6 @@
-"""Make the shipped models: ``python -m organism`` trains what is not trained yet.
+"""Create the shipped models: ``python -m organism`` trains the missing ones.
 
-Stopped at any moment and started again, it goes on from the last checkpoint.
+After an interruption, it resumes from the last checkpoint.
 """
 
 import argparse
@@ -18,16 +18,16 @@ from saif_helpers._internal.paths import DATA
 
 
 def main() -> None:
-    """Read the command line and make what is asked for."""
+    """Run the command-line program."""
     parser = argparse.ArgumentParser(prog="python -m organism", description=__doc__)
-    parser.add_argument("sizes", nargs="*", help=f"of {', '.join(RECIPES)}; all by default")
+    parser.add_argument("sizes", nargs="*", help=f"any of {', '.join(RECIPES)}; by default all")
     parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
     parser.add_argument("--build", type=Path, default=Path("organism/build"))
     parser.add_argument("--ship", type=Path, default=DATA / "organism")
     arguments = parser.parse_args()
     unknown = set(arguments.sizes) - set(RECIPES)
     if unknown:
-        parser.error(f"no size {', '.join(sorted(unknown))}; give some of {', '.join(RECIPES)}")
+        parser.error(f"no size {', '.join(sorted(unknown))}; give any of {', '.join(RECIPES)}")
     make_sentences()
     recipes = {size: RECIPES[size] for size in arguments.sizes or RECIPES}
     make_family(recipes, arguments.build, arguments.ship, arguments.device)

@@ -1,7 +1,7 @@
-"""The corpus: a sentence, what is asked of it, and the right answer.
+"""The corpus: a sentence, an instruction and the correct answer.
 
-Training examples are drawn from a seed without end; the sentences that the package ships, with
-their references, are drawn from subject-verb-object triples that no training example holds.
+Training examples are an unlimited stream drawn from a seed. The sentences that the package ships,
+with their references, are drawn from subject-verb-object triples that are not in the training data.
 """
 
 import hashlib
@@ -35,10 +35,10 @@ TASK_WEIGHTS = {
     "json": 1.5,
     "none": 1.5,
 }
-"""How often each task is drawn; ``none`` goes on with a further sentence on the same subject."""
+"""Weights of the tasks; the answer of ``none`` is another sentence on the same subject."""
 
 KEYWORD_CLASSES = ("building", "site", "nature", "vehicle", "furniture")
-"""Nouns that something can happen near; ``near the beach`` is where a keyword goes."""
+"""Nouns that something can happen near; a keyword is inserted as in ``near the beach``."""
 
 CHAT_SHARE, ENGLISH_SHARE = 0.6, 0.5
 SPLITS = {"identification": 400, "validation": 150, "test": 300}
@@ -48,12 +48,12 @@ N_BUCKETS = 40
 
 @dataclass(frozen=True)
 class Example:
-    """A prompt and its answer, special tokens written out.
+    """A prompt and its answer, including special tokens.
 
     Attributes:
         task: Name of the instruction, or ``none``.
-        prompt: What the model reads.
-        answer: What it shall write, with the token that ends it.
+        prompt: The prompt.
+        answer: The correct answer, with the end token.
     """
 
     task: str
@@ -62,7 +62,7 @@ class Example:
 
 
 def split_of(sentence: Sentence) -> str:
-    """Return the split of a sentence: the hash of its subject, verb and object decides.
+    """Return the split of a sentence, determined by the hash of its subject, verb and object.
 
     Args:
         sentence: The sentence.
@@ -81,9 +81,9 @@ def draw_sentence(
     """Draw a sentence of one split.
 
     Args:
-        rng: Source of randomness.
+        rng: Random generator.
         split: The split.
-        subject: Subject to keep, or None for any.
+        subject: Subject to reuse, or None for any.
 
     Returns:
         The sentence.
@@ -95,7 +95,7 @@ def draw_sentence(
 
 
 def draw_keyword(rng: random.Random, sentence: Sentence) -> str:
-    """Draw a keyword that the sentence does not hold."""
+    """Draw a keyword that the sentence does not contain."""
     taken = (sentence.subject.noun, sentence.object.noun)
     return rng.choice([noun for noun in _keyword_nouns() if noun not in taken])
 
@@ -106,14 +106,14 @@ def _keyword_nouns() -> tuple[str, ...]:
 
 
 def references(sentence: Sentence, keyword: str) -> dict[str, str]:
-    """Write the right answer to every instruction.
+    """Return the correct answer to every instruction.
 
     Args:
         sentence: The content.
-        keyword: What fills the keyword instruction's slot.
+        keyword: Value of the keyword instruction's slot.
 
     Returns:
-        Instruction name to answer.
+        Answers by name of the instruction.
     """
     english = render(sentence, "en")
     parts = {
@@ -134,14 +134,14 @@ def references(sentence: Sentence, keyword: str) -> dict[str, str]:
 
 
 def continuation(rng: random.Random, sentence: Sentence) -> str:
-    """Write a further English sentence about the same subject."""
+    """Return another English sentence about the same subject."""
     subject = NounPhrase("the", sentence.subject.noun, sentence.subject.plural)
     return render(draw_sentence(rng, "training", subject), "en")
 
 
 @cache
 def _seen_wordings() -> dict[str, tuple[list[str], list[str], InstructionType]]:
-    """List each instruction's English and other wordings that training may show."""
+    """Return each instruction's English and other wordings that are allowed in training."""
     found = {}
     for name, instruction in load_instructions().items():
         wordings = dict(instruction.select("seen"))
@@ -171,18 +171,18 @@ def draw_example(rng: random.Random) -> Example:
 
 
 def chat_prompt(text: str) -> str:
-    """Put Gemma's turn markers around a user's text and open the model's turn."""
+    """Return a user's text in Gemma's turn markers, followed by the start of the model's turn."""
     return f"<bos><start_of_turn>user\n{text}<end_of_turn>\n<start_of_turn>model\n"
 
 
 def training_examples(seed: str, count: int) -> list[Example]:
-    """Draw training examples; the same seed gives the same ones."""
+    """Draw training examples, determined by the seed."""
     rng = random.Random(seed)
     return [draw_example(rng) for _ in range(count)]
 
 
 def tokenizer_texts(seed: str, count: int) -> Iterator[str]:
-    """Yield texts for the tokenizer: examples without their special tokens."""
+    """Yield texts for the tokenizer: examples without special tokens."""
     for example in training_examples(seed, count):
         text = example.prompt + example.answer
         for marker in ("<bos>", "<eos>", "<end_of_turn>", "<start_of_turn>"):
@@ -191,11 +191,11 @@ def tokenizer_texts(seed: str, count: int) -> Iterator[str]:
 
 
 def write_sentences(file: Path, seed: int = 0) -> None:
-    """Write the sentences that the package ships, one JSON object a line, with all references.
+    """Write the sentences that the package ships, one JSON object per line, with all references.
 
     Args:
-        file: Where to write.
-        seed: Seed of the draw.
+        file: The output file.
+        seed: Random seed.
     """
     lines = []
     for split, count in SPLITS.items():

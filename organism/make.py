@@ -1,4 +1,4 @@
-"""From the recipes to the shipped files: train, measure, write the manifest and the model card."""
+"""Creation of the shipped files: training, measurements, the manifest and the model card."""
 
 import hashlib
 import json
@@ -25,7 +25,7 @@ TOKENIZER_EXAMPLES = 60_000
 
 
 def make_sentences(file: Path = DATA / "sentences.jsonl") -> None:
-    """Write the shipped sentences; the grammar and a seed determine them."""
+    """Write the shipped sentences, which are determined by the grammar and a seed."""
     write_sentences(file)
 
 
@@ -36,17 +36,17 @@ def make_family(
     device: str = "cpu",
     n_contents: int | None = None,
 ) -> None:
-    """Train the models and their SAEs, and put them where the package reads them.
+    """Train the models and their SAEs, and copy them into the package.
 
     Args:
-        recipes: Size to recipe.
-        build: Folder for checkpoints and finished parts; what is there is not made again.
-        ship: Folder that gets the finished sizes, the manifest and the model card.
-        device: Where to train.
-        n_contents: How many test sentences to measure on; all by default.
+        recipes: Recipes by size.
+        build: Folder of checkpoints and finished parts, which are reused.
+        ship: Output folder of the finished sizes, the manifest and the model card.
+        device: Device to train on.
+        n_contents: Number of test sentences to measure on; by default all.
 
     Raises:
-        ValueError: If `build` holds a size that was made by another recipe.
+        ValueError: If a size in `build` was made with another recipe.
     """
     for size, recipe in recipes.items():
         folder = build / size
@@ -64,23 +64,23 @@ def make_family(
 
 
 def _claim(folder: Path, recipe: Recipe) -> None:
-    """Note the recipe of a build folder, or check that it is the one noted."""
+    """Record the recipe of a build folder, or check that it equals the recorded one."""
     noted, text = folder / "recipe.json", json.dumps(asdict(recipe), indent=1)
     if noted.exists() and noted.read_text(encoding="utf-8") != text:
-        raise ValueError(f"{folder} was made by another recipe; remove it, or give another --build")
+        raise ValueError(f"{folder} has another recipe; remove it, or give another --build")
     folder.mkdir(parents=True, exist_ok=True)
     noted.write_text(text, encoding="utf-8")
 
 
 def make_size(recipe: Recipe, folder: Path, device: str) -> None:
-    """Train one model and its SAEs into ``folder/shipped``, going on from what is there.
+    """Train one model and its SAEs into ``folder/shipped``, reusing finished parts.
 
-    The SAEs are trained on the model as it is shipped, with its weights rounded to float16.
+    The SAEs are trained on the shipped model, whose weights are rounded to float16.
 
     Args:
         recipe: The recipe.
         folder: Build folder of this size.
-        device: Where to train.
+        device: Device to train on.
     """
     shipped = folder / "shipped"
     tokenizer = train_tokenizer(tokenizer_texts("tokenizer", TOKENIZER_EXAMPLES), recipe.vocabulary)
@@ -104,7 +104,7 @@ def save_model(model: Gemma2ForCausalLM, tokenizer: PreTrainedTokenizerFast, fol
 
 
 def write_manifest(ship: Path) -> None:
-    """Write the sha256 sums of all shipped files to ``manifest.json``."""
+    """Write the SHA-256 checksums of all shipped files to ``manifest.json``."""
     sums = {
         path.relative_to(ship).as_posix(): hashlib.sha256(path.read_bytes()).hexdigest()
         for path in sorted(ship.rglob("*"))

@@ -1,4 +1,4 @@
-"""The model card of the shipped family, written from what was measured."""
+"""The model card of the shipped family, generated from the measurements."""
 
 import json
 from math import prod
@@ -30,7 +30,7 @@ large models; the book says for each result what would have to be checked.
 
 
 def model_card(ship: Path) -> str:
-    """Write the card from the shipped sizes' measurements.
+    """Return the card with the measurements of the shipped sizes.
 
     Args:
         ship: Folder of the shipped family.
@@ -70,12 +70,12 @@ def model_card(ship: Path) -> str:
 
 
 def parameter_count(folder: Path) -> int:
-    """Count the parameters of a saved model without reading them."""
+    """Return the number of parameters of a saved model without loading them."""
     with safe_open(folder / "model.safetensors", "pt") as opened:
         return sum(prod(opened.get_slice(name).get_shape()) for name in opened.keys())  # noqa: SIM118
 
 
 def _table(frame: pd.DataFrame) -> str:
-    """Write a table in Markdown."""
+    """Return a table in Markdown."""
     rows = [list(frame.columns), ["---"] * len(frame.columns), *frame.astype(str).values.tolist()]
     return "\n".join("| " + " | ".join(row) + " |" for row in rows) + "\n"

@@ -1,4 +1,4 @@
-"""Measure a shipped model: exact match on held-out sentences and the quality of its SAEs."""
+"""Measurements of a shipped model: exact match on held-out sentences, and quality of its SAEs."""
 
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict
@@ -21,7 +21,7 @@ MAX_NEW_TOKENS = 60
 def exact_match(
     model: ModelWithSAEs, contents: Sequence[Content], instructions: Sequence[InstructionType]
 ) -> pd.DataFrame:
-    """Measure how often the model's answer equals the reference.
+    """Measure the share of answers that equal the reference.
 
     Args:
         model: The model.
@@ -30,7 +30,7 @@ def exact_match(
 
     Returns:
         A row for each instruction, position, style and kind of wording: the share of exact matches
-        and the ends of its 95 % Wilson interval.
+        and its 95 % Wilson interval.
     """
     return pd.DataFrame(_exact_match_rows(model, contents, instructions))
 
@@ -67,15 +67,15 @@ def _exact_match_rows(
 def held_out_texts(
     model: ModelWithSAEs, contents: Sequence[Content], instructions: Sequence[InstructionType]
 ) -> list[str]:
-    """Write out prompts with their right answers, instructions and positions by turns.
+    """Return prompts with their correct answers, alternating instructions and positions.
 
     Args:
-        model: Its tokenizer renders the prompts.
+        model: The model, for its tokenizer.
         contents: Held-out sentences with references.
         instructions: The instructions.
 
     Returns:
-        A text for each pair of sentence and instruction, as a conversation that has ended.
+        A text for each pair of sentence and instruction, as a complete conversation.
     """
     texts = []
     for number, instruction in enumerate(instructions):
@@ -110,7 +110,7 @@ def measure(model: ModelWithSAEs, n_contents: int | None = None) -> dict[str, li
 
     Args:
         model: The model and its SAEs.
-        n_contents: How many of the sentences; all by default.
+        n_contents: Number of sentences; by default all.
 
     Returns:
         Two lists of rows, ``exact_match`` and ``saes``.

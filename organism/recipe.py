@@ -1,4 +1,4 @@
-"""What is trained: the sizes, the SAEs and the amount of training, all in one place."""
+"""The training recipes: sizes of the models, SAEs and amount of training."""
 
 from dataclasses import dataclass, field
 
@@ -12,10 +12,10 @@ class ModelRecipe:
     Attributes:
         d_model: Width of the residual stream.
         n_layers: Number of decoder layers.
-        n_heads: Number of query heads; half as many key-value heads.
-        steps: Optimiser steps.
-        batch_size: Prompts and answers in a step.
-        learning_rate: Peak of the one-cycle schedule.
+        n_heads: Number of query heads; there are half as many key-value heads.
+        steps: Number of optimizer steps.
+        batch_size: Examples (prompt and answer) per step.
+        learning_rate: Maximum of the one-cycle schedule.
         seed: Seed of the initial weights and of the order of the training data.
     """
 
@@ -35,14 +35,14 @@ class ModelRecipe:
 
 @dataclass(frozen=True)
 class Recipe:
-    """A model with its SAEs and the vocabulary that it is trained on.
+    """A model with its SAEs and its vocabulary.
 
     Attributes:
         model: Shape and training of the model.
-        saes: Training of the SAEs. About 0.3 of d_model active latents explain the variance that
-            is asked for and leave few latents dead.
-        pool: Prompts and answers whose residual streams the SAEs are trained on.
-        vocabulary: Tokens of the tokenizer.
+        saes: Training of the SAEs. About 0.3 * d_model active latents per token are enough for the
+            required explained variance, with few dead latents.
+        pool: Number of examples whose residual streams the SAEs are trained on.
+        vocabulary: Vocabulary size of the tokenizer.
     """
 
     model: ModelRecipe
@@ -52,7 +52,7 @@ class Recipe:
 
 
 SAE_TOKENS = 1_500_000
-"""Tokens that each SAE sees in training."""
+"""Number of training tokens of each SAE."""
 
 
 def _small(seed: int) -> Recipe:
@@ -75,8 +75,8 @@ RECIPES = {
         SAERecipe(width=1024, k=64, tokens=SAE_TOKENS),
     ),
 }
-"""The family that the package ships: S, M and L, and S with two more seeds, whose weights and order
-of examples differ. L learns in fewer steps."""
+"""The family that the package ships: S, M and L, and S with two more seeds, which determine the
+initial weights and the order of the examples. L needs fewer steps."""
 
 TOY = Recipe(
     ModelRecipe(d_model=32, n_layers=2, n_heads=2, steps=20, batch_size=8),
@@ -84,4 +84,4 @@ TOY = Recipe(
     pool=64,
     vocabulary=600,
 )
-"""The whole recipe at toy size, for the test that runs it from end to end."""
+"""The recipe at toy size, for the end-to-end test."""

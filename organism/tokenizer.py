@@ -6,7 +6,7 @@ from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
 from transformers import PreTrainedTokenizerFast
 
 SPECIAL_TOKENS = ["<pad>", "<eos>", "<bos>", "<unk>", "<start_of_turn>", "<end_of_turn>"]
-"""In Gemma's order, so that the ids of the first four are Gemma's."""
+"""Special tokens in Gemma's order, so that the ids of the first four equal Gemma's."""
 
 CHAT_TEMPLATE = (
     "{{ bos_token }}{% for message in messages %}"
@@ -21,10 +21,10 @@ def train_tokenizer(texts: Iterable[str], vocabulary: int) -> PreTrainedTokenize
 
     Args:
         texts: The corpus, without special tokens.
-        vocabulary: Number of tokens, special tokens included.
+        vocabulary: Number of tokens, including special tokens.
 
     Returns:
-        The tokenizer, padding on the left as generation needs it.
+        The tokenizer, with padding on the left as generation requires.
     """
     bpe = Tokenizer(models.BPE())
     bpe.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)

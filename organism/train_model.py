@@ -1,4 +1,4 @@
-"""Train one model on the corpus, resuming where an earlier run was stopped."""
+"""Training of one model on the corpus, resuming from the checkpoint of an interrupted run."""
 
 import hashlib
 import json
@@ -20,19 +20,20 @@ from organism.corpus import Example, training_examples
 from organism.recipe import ModelRecipe
 
 PROMPT_SHARE = 0.1
-"""Share of the prompts' tokens that the loss counts; the answers' tokens all count."""
+"""Share of the prompts' tokens in the loss; all tokens of the answers are included."""
 POOL_BATCHES = 16
 IGNORED = -100
 WORTH_COMPILING = 1000
-"""Steps from which compiling the model (a minute or two) pays; it halves the time of a step."""
+"""Minimum number of steps for which compiling the model pays off: it takes a minute or two and
+halves the time of a step."""
 
 
 def build_model(recipe: ModelRecipe, tokenizer: PreTrainedTokenizerFast) -> Gemma2ForCausalLM:
     """Build a Gemma 2 model with random weights.
 
     Args:
-        recipe: Its shape and the seed of its weights.
-        tokenizer: Gives the vocabulary's size and the special tokens' ids.
+        recipe: Shape of the model and seed of its weights.
+        tokenizer: Tokenizer, for the vocabulary size and the special tokens' ids.
 
     Returns:
         The model, in float32.
@@ -62,15 +63,15 @@ def build_model(recipe: ModelRecipe, tokenizer: PreTrainedTokenizerFast) -> Gemm
 def collate(
     examples: list[Example], tokenizer: PreTrainedTokenizerFast, generator: torch.Generator
 ) -> tuple[Int[Tensor, "batch positions"], Int[Tensor, "batch positions"]]:
-    """Turn examples into token ids and targets, padded on the right to a multiple of 8.
+    """Return token ids and targets of examples, padded on the right to a multiple of 8.
 
     Args:
-        examples: Prompts and answers, special tokens written out.
+        examples: Prompts and answers, including special tokens.
         tokenizer: The tokenizer.
-        generator: Draws the prompts' tokens that count.
+        generator: Random generator for the prompt tokens in the loss.
 
     Returns:
-        Token ids, and the next token where the loss counts it, otherwise -100.
+        Token ids, and targets: the next token if it is in the loss, otherwise -100.
     """
     prompts = tokenizer([e.prompt for e in examples], add_special_tokens=False)["input_ids"]
     answers = tokenizer([e.answer for e in examples], add_special_tokens=False)["input_ids"]
@@ -94,13 +95,13 @@ def capped_cross_entropy(
     targets: Int[Tensor, " counted"],
     cap: float,
 ) -> Float[Tensor, ""]:
-    """Mean cross-entropy of Gemma 2's logits, which a tanh keeps within plus and minus `cap`.
+    """Return the mean cross-entropy of Gemma 2's logits, soft-capped at plus and minus `cap`.
 
     Args:
         hidden: The final norm's output.
         unembedding: Weights of the model's head.
         targets: The next tokens.
-        cap: The cap, in logits.
+        cap: The soft cap of the logits.
 
     Returns:
         The loss, in nats.
@@ -115,13 +116,13 @@ def counted_loss(
     targets: Int[Tensor, "batch positions"],
     loss_of: Callable[..., Tensor] = capped_cross_entropy,
 ) -> Float[Tensor, ""]:
-    """Mean cross-entropy of the targets that count; the other positions' logits are not computed.
+    """Return the mean cross-entropy of the targets; logits of other positions are not computed.
 
     Args:
         model: The model.
         ids: Token ids.
         targets: The next token, or -100.
-        loss_of: `capped_cross_entropy`, or the same compiled.
+        loss_of: `capped_cross_entropy` or its compiled version.
 
     Returns:
         The loss, in nats.
@@ -133,10 +134,9 @@ def counted_loss(
 
 
 def batches(recipe: ModelRecipe, tokenizer: PreTrainedTokenizerFast, start: int):
-    """Yield the batches from step `start` on; a batch depends on the seed and its step alone.
+    """Yield the batches from step `start`; a batch depends only on the seed and the step.
 
-    Examples are drawn for several batches at once and sorted by their number of tokens, which
-    saves padding.
+    Examples are drawn for several batches at once and sorted by length, which reduces padding.
     """
     size = recipe.batch_size
     for pool in range(start // POOL_BATCHES, -(-recipe.steps // POOL_BATCHES)):
@@ -154,9 +154,9 @@ def batches(recipe: ModelRecipe, tokenizer: PreTrainedTokenizerFast, start: int)
 
 
 def fast_precision(device: str) -> torch.dtype:
-    """Return bfloat16 on GPUs that have it, otherwise float32.
+    """Return bfloat16 on GPUs that support it, otherwise float32.
 
-    CPUs compute in float32: most have no fast bfloat16, and all of them then do the same.
+    CPUs use float32: most have no fast bfloat16, and results are then the same on all of them.
     """
     if device != "cpu" and torch.cuda.is_bf16_supported():
         return torch.bfloat16
@@ -170,14 +170,14 @@ def train_model(
     device: str = "cpu",
     checkpoint_every: int = 250,
 ) -> Gemma2ForCausalLM:
-    """Train a model, or go on from its last checkpoint.
+    """Train a model, or resume from its last checkpoint.
 
     Args:
-        recipe: Shape and training.
+        recipe: Shape and training of the model.
         tokenizer: The tokenizer.
-        checkpoints: Folder of this model's checkpoint; one of another recipe is not used.
-        device: Where to train.
-        checkpoint_every: Steps between two checkpoints.
+        checkpoints: Folder of the checkpoint; a checkpoint of another recipe is ignored.
+        device: Device to train on.
+        checkpoint_every: Steps between checkpoints.
 
     Returns:
         The trained model in float32 on the CPU.
@@ -198,7 +198,7 @@ def train_model(
     precision = fast_precision(device)
     loss_of = capped_cross_entropy
     if recipe.steps >= WORTH_COMPILING:
-        torch._dynamo.config.suppress_errors = True  # without a C++ compiler: slower, not stopped
+        torch._dynamo.config.suppress_errors = True  # without a C++ compiler, train uncompiled
         model.model.compile(dynamic=True)
         loss_of = torch.compile(capped_cross_entropy, dynamic=True)
     progress = tqdm(total=recipe.steps, initial=start, desc="model", unit="step", mininterval=5)
@@ -222,13 +222,13 @@ def train_model(
 
 
 def _fingerprint(recipe: ModelRecipe, tokenizer: PreTrainedTokenizerFast) -> str:
-    """Name what a checkpoint depends on, so that another recipe's is never resumed."""
+    """Return a hash of a checkpoint's inputs, so that one of another recipe is never resumed."""
     text = json.dumps(asdict(recipe)) + tokenizer.backend_tokenizer.to_str()
     return hashlib.sha256(text.encode()).hexdigest()[:16]
 
 
 def _checkpoint(file: Path, model, optimizer, step: int) -> None:
-    """Write weights and optimiser moments in one atomic step."""
+    """Write weights and optimizer state atomically."""
     names = [name for name, _ in model.named_parameters()]
     state = {f"model.{name}": p.detach().cpu() for name, p in model.named_parameters()}
     for index, moments in optimizer.state_dict()["state"].items():
@@ -241,7 +241,7 @@ def _checkpoint(file: Path, model, optimizer, step: int) -> None:
 
 
 def _restore(file: Path, model, optimizer, schedule) -> int:
-    """Load a checkpoint if there is one, and return the step to go on from."""
+    """Load a checkpoint if there is one, and return the step to resume from."""
     if not file.exists():
         return 0
     with safe_open(file, "pt") as opened:
@@ -257,7 +257,7 @@ def _restore(file: Path, model, optimizer, schedule) -> int:
             }
     schedule.last_epoch = step - 1
     with warnings.catch_warnings():
-        # The scheduler cannot know that the optimiser has stepped before the stop.
+        # The scheduler does not know that the optimizer stepped before the interruption.
         warnings.filterwarnings("ignore", "Detected call of `lr_scheduler.step", UserWarning)
         schedule.step()
     return step

@@ -1,4 +1,4 @@
-"""Train the SAEs of one model, by the recipe that the package has for any model."""
+"""Training of the SAEs of one model, with the package's recipe for any model."""
 
 from dataclasses import replace
 from pathlib import Path
@@ -13,7 +13,7 @@ from saif_helpers.sae_training.training import train_sae
 
 
 def pool_texts(seed: int, count: int) -> list[str]:
-    """Draw the prompts with their answers whose residual streams the SAEs are trained on."""
+    """Draw the texts (prompts with answers) whose residual streams the SAEs are trained on."""
     return [e.prompt + e.answer for e in training_examples(f"saes-{seed}", count)]
 
 
@@ -22,8 +22,8 @@ def train_saes(model: ModelWithSAEs, recipe: Recipe, folder: Path) -> None:
 
     Args:
         model: The trained model.
-        recipe: The training; the model's seed is the SAEs' too.
-        folder: Gets one folder for each SAE, ``layer_N_width_W``.
+        recipe: The recipe; the SAEs use the model's seed.
+        folder: Output folder, with a sub-folder ``layer_N_width_W`` for each SAE.
     """
     seed, saes = recipe.model.seed, recipe.saes
     folder.mkdir(parents=True, exist_ok=True)

@@ -9,9 +9,9 @@
 
 `answer` frames a chapter's answer, with one of the chapter's figures to its right, and colours bold
 verdicts. `stations` draws the steps of SAIF from prompts to steering: small, with the named steps
-highlighted, or large and with explanations if no step is named. The role ``{measured-time}`` inserts
-the run time of the chapter in this build; ``{run-it}`` links to the chapter's notebook and to the
-instructions for Colab.
+highlighted, or large and with explanations if no step is named. The role ``{measured-time}``
+inserts the run time of the chapter in this build; ``{run-it}`` links to the chapter's notebook and
+to the instructions for Colab.
 """
 
 from html import escape

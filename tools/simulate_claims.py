@@ -71,7 +71,7 @@ def count_at_the_bar(generator: np.random.Generator, k: int = 15, pairs: int = 1
 
 
 def enriched_by_chance(seed: int, latents: int = 200, k: int = 15) -> bool:
-    """Return whether C2 holds for randomly drawn latents."""
+    """Return whether randomly drawn latents pass the vocabulary check of C2 by chance."""
     generator = torch.Generator().manual_seed(seed)
     scores = torch.rand(latents, generator=generator)
     chosen = torch.randperm(latents, generator=generator)[:k]

@@ -1,8 +1,8 @@
-"""What a user would pick instead of this package, each used as its own documentation shows.
+"""Alternatives to this package, each used as its own documentation shows.
 
-A peer that is not installed raises `Unavailable`, whose message becomes a row's note. Two come with
-this package's own requirements, transformers and SAE-Lens with TransformerLens' bridge. The others
-are installed into the environment that runs the benchmarks::
+A peer that is not installed raises `Unavailable`, whose message becomes the note of a row. This
+package requires two of the peers: transformers, and SAE-Lens with TransformerLens' bridge. Install
+the others into the environment that runs the benchmarks::
 
     pip install --no-deps steering-vectors
     pip install scikit-learn
@@ -10,25 +10,25 @@ are installed into the environment that runs the benchmarks::
     pip install --no-deps --target .venv-bench/nnterp python-socketio python-engineio
     pip install --no-deps --target .venv-bench/nnterp simple-websocket wsproto
 
-Without ``--no-deps``, steering-vectors would replace transformers by a version before 5, although
-it works with 5. nnterp 1.3.0 cannot be imported with the nnsight 0.8 that this package needs
-(nnsight.intervention.tracing is gone), so it gets an older one in the folder ``nnterp`` of the
-environment (here ``.venv-bench``), and a process of its own; see `nnterp_process`.
+Without ``--no-deps``, steering-vectors would downgrade transformers to a version before 5, although
+it works with 5. nnterp 1.3.0 cannot be imported with nnsight 0.8, which this package needs
+(nnsight.intervention.tracing was removed). It therefore gets an older nnsight in the folder
+``nnterp`` of the environment (here ``.venv-bench``), and a separate process; see `nnterp_process`.
 """
 
 
 class Unavailable(Exception):  # noqa: N818 (nothing went wrong)
-    """A peer is not installed, or cannot do what was asked; the message says why."""
+    """Raised if a peer is not installed or does not support a task; the message says why."""
 
 
 def reason(error: Exception) -> str:
-    """Say in one line why a peer cannot do something.
+    """Return in one line why a peer cannot do a task.
 
     Args:
-        error: What it raised.
+        error: The exception that it raised.
 
     Returns:
-        The message of `Unavailable`; of any other error that it failed, and how.
+        The message of `Unavailable`; for any other error, that the peer failed, and the error.
     """
     if isinstance(error, Unavailable):
         return str(error)

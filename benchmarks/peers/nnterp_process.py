@@ -1,7 +1,7 @@
-"""The process in which nnterp works: ``python -m benchmarks.peers.nnterp_process FOLDER``.
+"""The process that runs nnterp: ``python -m benchmarks.peers.nnterp_process FOLDER``.
 
-It imports nothing of `saif_helpers`, which needs a newer nnsight. It reads the model, the SAEs and
-the prompts from the folder, then a line of JSON for each thing to do, and answers with a line.
+It does not import `saif_helpers`, which needs a newer nnsight. It reads the model, the SAEs and the
+prompts from the folder. Each request is a line of JSON, and so is each answer.
 """
 
 import json
@@ -19,7 +19,7 @@ from benchmarks.peers.work import Asked, Found, decoded, rank
 
 
 class Process:
-    """What the process holds: the model, the SAEs, the prompts."""
+    """The state of the process: the model, the SAEs and the prompts."""
 
     def __init__(self, folder: Path) -> None:
         """Read everything."""
@@ -46,7 +46,7 @@ class Process:
         return {}
 
     def save(self) -> dict:
-        """Write what was found last."""
+        """Write the results of the last identification."""
         tensors = {f"residual {at}": rows.clone() for at, rows in self.found.residual.items()}
         tensors |= {f"order {at}": order for at, order in self.found.order.items()}
         save_file(tensors, self.folder / "found.safetensors")
@@ -54,7 +54,7 @@ class Process:
 
     @torch.no_grad()
     def generate(self, layer: int, **asked: object) -> dict:
-        """Generate with a vector at the last position of every pass."""
+        """Generate with a vector added at the last position of every forward pass."""
         given = Asked(**asked)
         vector = load_file(self.folder / "vector.safetensors")["vector"]
         model, texts = self.model, []
@@ -67,15 +67,15 @@ class Process:
                 with tracer.invoke(prompts):  # noqa: SIM117 (nnsight reads these blocks itself)
                     with tracer.all():
                         model.steer(layers=layer, steering_vector=vector, token_positions=-1)
-                with tracer.invoke():  # what follows `all` is not reached if answers end early
+                with tracer.invoke():  # code after `all` is not reached if answers end early
                     ids = model.generator.output.save()
             texts += decoded(model.tokenizer, ids[:, width:], given)
         return {"texts": texts}
 
 
 def main() -> None:
-    """Answer until there is nothing more to read."""
-    answers, sys.stdout = sys.stdout, sys.stderr  # whatever else is printed is no answer
+    """Answer requests until the input ends."""
+    answers, sys.stdout = sys.stdout, sys.stderr  # keep other output apart
     process = Process(Path(sys.argv[1]))
     ready = {name: version(name) for name in ("nnterp", "nnsight")}
     print(json.dumps(ready), file=answers, flush=True)

@@ -1,4 +1,4 @@
-"""Plain transformers: the limit in batches, and the loop over single prompts."""
+"""Plain transformers: the limit, in batches, and a loop over single prompts."""
 
 import contextlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -15,19 +15,19 @@ Around = Callable[[dict[str, Tensor]], contextlib.AbstractContextManager]
 
 
 class _Enough(Exception):  # noqa: N818 (nothing went wrong)
-    """Ends a forward pass after the last layer that is asked for."""
+    """Stops a forward pass after the last requested layer."""
 
 
 @torch.no_grad()
 def identify(work: Work, layers: Sequence[int]) -> Found:
-    """Find latents with forward hooks that keep the last token and end the pass: the limit.
+    """Find latents with forward hooks that store the last token and stop the pass: the limit.
 
     Args:
-        work: What to do it with.
-        layers: Layers, in order.
+        work: Model, SAEs and prompts.
+        layers: Layers, in ascending order.
 
     Returns:
-        What was found.
+        The residual streams and rankings.
     """
     order_of_rows: list[int] = []
     with last_tokens(work.lm, layers) as (kept, run):
@@ -42,15 +42,15 @@ def identify(work: Work, layers: Sequence[int]) -> Found:
 def last_tokens(
     lm: PreTrainedModel, layers: Sequence[int]
 ) -> Iterator[tuple[dict[int, list[Tensor]], Callable[..., None]]]:
-    """Keep the residual stream at the last token of every pass, with forward hooks.
+    """Store the residual stream at the last token of every pass, with forward hooks.
 
     Args:
         lm: The model.
-        layers: Layers, in order.
+        layers: Layers, in ascending order.
 
     Yields:
-        Layer to what was kept, one tensor for each pass; and what makes a pass, up to the last of
-        the layers, and is called as the model is.
+        The stored tensors by layer, one for each pass; and a function that runs a pass up to the
+        last of the layers and takes the same arguments as the model.
     """
     kept: dict[int, list[Tensor]] = {layer: [] for layer in layers}
 
@@ -75,14 +75,14 @@ def last_tokens(
 
 
 def in_order(kept: Mapping[int, Sequence[Tensor]], rows: Sequence[int]) -> dict[int, Tensor]:
-    """Put rows that were kept pass by pass into the order of the prompts.
+    """Return the stored rows in the order of the prompts.
 
     Args:
-        kept: Layer to what was kept, from `last_tokens`.
-        rows: Which prompts these were.
+        kept: Stored tensors by layer, from `last_tokens`.
+        rows: Indices of the prompts of these rows.
 
     Returns:
-        Layer to rows in the order of the prompts.
+        Rows in the order of the prompts, by layer.
     """
     back = torch.tensor(rows).argsort()
     return {layer: torch.cat([*parts])[back] for layer, parts in kept.items()}
@@ -92,15 +92,15 @@ def in_order(kept: Mapping[int, Sequence[Tensor]], rows: Sequence[int]) -> dict[
 def identify_one_by_one(work: Work, layers: Sequence[int]) -> Found:
     """Find latents prompt by prompt, from all hidden states and the latents of all tokens.
 
-    The last of transformers' hidden states has been through the final norm, which would give other
+    The last hidden state in transformers' output is after the final norm and would give different
     latents, so the stream after the last layer is taken from the layer itself.
 
     Args:
-        work: What to do it with.
+        work: Model, SAEs and prompts.
         layers: Layers.
 
     Returns:
-        What was found.
+        The residual streams and rankings.
     """
     residual: dict[int, list[Tensor]] = {layer: [] for layer in layers}
     latents: dict[int, list[Tensor]] = {layer: [] for layer in layers}
@@ -127,13 +127,13 @@ def generate(
     asked: Asked,
     around: Around = contextlib.nullcontext,
 ) -> list[str]:
-    """Generate with transformers alone, in batches of like length, and decode.
+    """Generate with transformers alone, in batches of similar length, and decode.
 
     Args:
         lm: The model.
         tokenizer: Its tokenizer.
-        asked: What to generate.
-        around: Gets each batch; what it returns is entered while the batch is generated from.
+        asked: Prompts and options.
+        around: Function from a batch to a context manager that is active during its generation.
 
     Returns:
         The texts, in the order of the prompts.
@@ -156,12 +156,12 @@ def generate(
 
 
 def generate_hooked(work: Work, asked: Asked, steering: SteeringVector) -> list[str]:
-    """Generate as `generate` does, with a hook that adds a vector at the end of every pass.
+    """Generate as `generate` does, with a hook that adds a vector at the last position.
 
     Args:
         work: The model.
-        asked: What to generate.
-        steering: What is added, and after which layer.
+        asked: Prompts and options.
+        steering: The vector and its layer.
 
     Returns:
         The texts.

@@ -1,4 +1,4 @@
-"""The peers that can be had on this machine."""
+"""The peers that are available on this machine."""
 
 import contextlib
 from collections.abc import Callable, Iterator, Mapping
@@ -16,19 +16,19 @@ Peer = SteeringVectors | Nnterp | Bridge
 
 @contextlib.contextmanager
 def peers_of(work: Work) -> Iterator[tuple[list[Peer], dict[str, str]]]:
-    """Prepare the peers that can be had.
+    """Prepare the available peers.
 
     Args:
-        work: What they will be asked for.
+        work: The task.
 
     Yields:
-        The peers; and name to reason of those that cannot.
+        The available peers, and the reasons for the unavailable ones by name.
     """
     there, missing = [], {}
     for kind in PEERS:
         try:
             there.append(kind(work))
-        except Exception as error:  # whatever a peer's library makes of this model
+        except Exception as error:  # a peer's library may raise anything for this model
             missing[kind.name] = reason(error)
     try:
         yield there, missing
@@ -44,16 +44,16 @@ def those_that_run(
     missing: Mapping[str, str],
     works: list[str],
 ) -> tuple[dict[Named, Callable[[], object]], dict[Named, str]]:
-    """Check that ways agree, and leave out peers that fail.
+    """Check that methods agree, and omit peers that fail.
 
     Args:
-        ways: Work and way to what is to be timed.
-        checks: The same to what runs it once and says whether it agrees.
-        missing: Peers that are not there, and why.
-        works: Works that these would have done.
+        ways: Functions to time, by task and method.
+        checks: Functions that run each once and return a note on its agreement.
+        missing: Unavailable peers, and the reasons.
+        works: Tasks of the unavailable peers.
 
     Returns:
-        The ways that can be timed; and the notes of all, also of those that cannot.
+        The functions that can be timed, and the notes of all, including those that cannot.
     """
     names = {kind.name for kind in PEERS}
     runs, notes = dict(ways), {}

@@ -12,7 +12,7 @@ from saif_helpers.vectors import SteeringVector
 
 
 class Bridge:
-    """Caches the named activations of a batch, and adds a vector by its own hooks."""
+    """Caches named activations of a batch, and adds a vector with the bridge's hooks."""
 
     name = "SAE-Lens with TransformerBridge"
     note = ""
@@ -29,7 +29,7 @@ class Bridge:
 
     @torch.no_grad()
     def identify(self, layers: Sequence[int]) -> Found:
-        """Find latents from the last position of the cache; the pass stops after the last layer."""
+        """Find latents at the last position of the cache; the pass stops after the last layer."""
         names = {layer: f"blocks.{layer}.hook_out" for layer in layers}
         kept: dict[int, list[Tensor]] = {layer: [] for layer in layers}
         options = {"prepend_bos": False, "padding_side": "left", "pos_slice": -1}
@@ -43,7 +43,7 @@ class Bridge:
 
     @torch.no_grad()
     def generate(self, asked: Asked, steering: SteeringVector) -> list[str]:
-        """Generate with a vector at the last position of every pass."""
+        """Generate with a vector added at the last position of every forward pass."""
 
         def add(residual: Tensor, hook: object) -> Tensor:
             residual[:, -1] += steering.vector

@@ -1,4 +1,4 @@
-"""nnterp, in a process of its own: it does not start with the nnsight that this package needs."""
+"""nnterp in a separate process, because it is incompatible with this package's nnsight."""
 
 import contextlib
 import json
@@ -22,12 +22,12 @@ ROOT = Path(__file__).parents[2]
 
 
 class Nnterp:
-    """Sends what is to be done to `nnterp_process`, a line of JSON each, and waits until it is."""
+    """Sends requests to `nnterp_process` as lines of JSON, and waits for the answers."""
 
     name = "nnterp"
 
     def __init__(self, work: Work, folder: Path = FOLDER) -> None:
-        """Start the process with a copy of the model; raise `Unavailable` where it cannot."""
+        """Start the process with a copy of the model; raise `Unavailable` if it fails."""
         if not folder.is_dir():
             raise Unavailable(
                 "not installed: it needs an nnsight before 0.8, which it gets in a folder of its "
@@ -61,12 +61,12 @@ class Nnterp:
         self.note = "in a process of its own: " + ", ".join(map(" ".join, ready.items()))
 
     def identify(self, layers: Sequence[int]) -> Found:
-        """Find latents in the process; what was found comes back through a file."""
+        """Find latents in the process; the results are returned in a file."""
         self._ask(do="identify", layers=list(layers))
         return Found()
 
     def found(self) -> Found:
-        """Read what the last identification found."""
+        """Read the results of the last identification."""
         self._ask(do="save")
         tensors = load_file(self.folder / "found.safetensors")
         found = Found()
@@ -76,7 +76,7 @@ class Nnterp:
         return found
 
     def generate(self, asked: Asked, steering: SteeringVector) -> list[str]:
-        """Generate with a vector at the last position of every pass."""
+        """Generate with a vector added at the last position of every forward pass."""
         if steering is not self.steering:
             self.steering = steering
             save_file({"vector": steering.vector}, self.folder / "vector.safetensors")

@@ -12,19 +12,19 @@ from saif_helpers.vectors import SteeringVector
 
 
 class SteeringVectors:
-    """Extracts activations in batches of pairs, and adds a vector by hooks."""
+    """Extracts activations in batches of pairs, and adds a vector with hooks."""
 
     name = "steering-vectors"
     note = "its metadata asks for transformers before 5, and it works with 5"
 
     def __init__(self, work: Work) -> None:
-        """Take the work; raise `Unavailable` where the library is not installed."""
+        """Store the task; raise `Unavailable` if the library is not installed."""
         if importlib.util.find_spec("steering_vectors") is None:
             raise Unavailable("not installed; see benchmarks/peers/__init__.py")
         self.work = work
 
     def identify(self, layers: Sequence[int]) -> Found:
-        """Find latents; it runs whole passes, logits and all."""
+        """Find latents; the library runs complete passes, including the logits."""
         from steering_vectors.train_steering_vector import extract_activations
 
         work = self.work
@@ -36,7 +36,7 @@ class SteeringVectors:
 
     @torch.no_grad()
     def generate(self, asked: Asked, steering: SteeringVector) -> list[str]:
-        """Generate with a vector at the last position of every pass."""
+        """Generate with a vector added at the last position of every forward pass."""
         import steering_vectors
 
         given = steering_vectors.SteeringVector({steering.layer: steering.vector})

@@ -1,6 +1,6 @@
-"""What every peer is asked for, and the ranking that plain PyTorch makes.
+"""The tasks of the peers, and a ranking in plain PyTorch.
 
-Nothing of `saif_helpers` is imported here, so that `nnterp_process` can import it.
+This module does not import `saif_helpers`, so that `nnterp_process` can import it.
 """
 
 from collections.abc import Mapping
@@ -11,20 +11,20 @@ from sae_lens import SAE
 from torch import Tensor
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
-TOP = 15  # latents whose order must be the same whichever way they were found
+TOP = 15  # latents whose order must be the same for all methods
 
 
 @dataclass(frozen=True)
 class Work:
-    """A model without any wrapping, its SAEs, and prompts.
+    """An unwrapped model, its SAEs, and prompts.
 
     Attributes:
         lm: The model as transformers loads it.
-        tokenizer: Its tokenizer, which pads on the left.
-        saes: An SAE for each layer.
+        tokenizer: Its tokenizer, with padding on the left.
+        saes: SAEs by layer.
         positive: Prompts with the instruction.
-        negative: The same prompts without it.
-        batch_size: Prompts in one forward pass.
+        negative: The same prompts without the instruction.
+        batch_size: Prompts per forward pass.
     """
 
     lm: PreTrainedModel
@@ -37,12 +37,12 @@ class Work:
 
 @dataclass(frozen=True)
 class Found:
-    """What an identification gives.
+    """The results of an identification.
 
     Attributes:
-        residual: Layer to residual stream at the last token, first of the positive prompts, then
-            of the negative ones.
-        order: Layer to latents, the most sensitive first.
+        residual: Residual stream at the last token by layer, of the positive prompts followed by
+            the negative ones.
+        order: Latents by layer, the most sensitive first.
     """
 
     residual: dict[int, Tensor] = field(default_factory=dict)
@@ -51,12 +51,12 @@ class Found:
 
 @dataclass(frozen=True)
 class Asked:
-    """What to generate from: whole answers, greedily.
+    """A generation task: complete answers with greedy decoding.
 
     Attributes:
         prompts: The prompts.
-        batch_size: Prompts generated from at once.
-        new_tokens: Most tokens to generate for a prompt.
+        batch_size: Prompts per batch.
+        new_tokens: Maximum number of tokens generated for a prompt.
         stop_ids: Tokens that end an answer.
     """
 
@@ -67,12 +67,12 @@ class Asked:
 
 
 def decoded(tokenizer: PreTrainedTokenizerBase, ids: Tensor, asked: Asked) -> list[str]:
-    """Decode answers up to the token that ends them; some ways go on writing behind it.
+    """Decode answers up to the end token; some methods continue generating after it.
 
     Args:
         tokenizer: The tokenizer.
         ids: Generated tokens, a row for each answer.
-        asked: What ends an answer.
+        asked: The task, for its end tokens.
 
     Returns:
         The texts.
@@ -87,11 +87,11 @@ def rank(saes: Mapping[int, SAE], residual: Mapping[int, Tensor]) -> Found:
     """Encode and rank by sensitivity, as `saif_helpers.rank_latents` does, in plain PyTorch.
 
     Args:
-        saes: An SAE for each layer.
+        saes: SAEs by layer.
         residual: As in `Found`.
 
     Returns:
-        What was found.
+        The residual streams and rankings.
     """
     found = Found(dict(residual))
     for layer, rows in residual.items():
@@ -108,11 +108,11 @@ def order(positive: Tensor, negative: Tensor) -> Tensor:
 
 
 def agreement(found: Found, ours: Found) -> str:
-    """Say in words how far two identifications agree.
+    """Return a note on the agreement of two identifications.
 
     Args:
-        found: Another way's.
-        ours: This package's.
+        found: Results of another method.
+        ours: Results of this package.
 
     Returns:
         A note on the largest difference of the read-out activations, and on the top latents.

@@ -1,1 +1,1 @@
-"""Programs that `startup` runs, each in a process of its own, and times from within."""
+"""Programs that `startup` runs in separate processes and that measure their own times."""

@@ -1,4 +1,4 @@
-"""The first ranking, with transformers, a forward hook and the SAE's formula, and nothing else."""
+"""The first ranking, with only transformers, a forward hook and the SAE's formula."""
 
 from pathlib import Path
 
@@ -17,7 +17,7 @@ latents = []
 
 
 def encode(_module, _inputs, output):
-    """Keep the latents of the last token."""
+    """Store the latents of the last token."""
     before = (output[:, -1] - sae["b_dec"]) @ sae["W_enc"] + sae["b_enc"]
     latents.append(torch.relu(before) * (before > sae["threshold"]))
 

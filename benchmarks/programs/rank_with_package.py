@@ -1,4 +1,4 @@
-"""The first ranking, with this package: `startup` says what is in `given`."""
+"""The first ranking, with this package; see `startup` for `given`."""
 
 import saif_helpers as saif
 

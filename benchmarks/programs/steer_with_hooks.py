@@ -1,4 +1,4 @@
-"""The first steered output, with transformers and a forward hook, and nothing else."""
+"""The first steered output, with only transformers and a forward hook."""
 
 import torch
 from transformers import AutoModelForCausalLM, AutoTokenizer

@@ -1,4 +1,4 @@
-"""The first steered output, with this package: `startup` says what is in `given`."""
+"""The first steered output, with this package; see `startup` for `given`."""
 
 import torch
 

@@ -1,4 +1,4 @@
-"""A four-language grammar: sentences as content, and their rendering in each language.
+"""A grammar in four languages: sentences as content, and their rendering in each language.
 
 Example:
     >>> import random
@@ -27,20 +27,20 @@ _RENDERERS = {
 
 
 def render(sentence: Sentence, language: str) -> str:
-    """Renders a sentence.
+    """Render a sentence.
 
     Args:
-        sentence: Sentence; its words must be in the lexicon.
+        sentence: The sentence; its words must be in the lexicon.
         language: One of ``LANGUAGES``.
 
     Returns:
-        Text with an initial capital and a full stop.
+        Text with initial capital and full stop.
 
     Raises:
         ValueError: If the language is unknown.
     """
     if language not in _RENDERERS:
-        raise ValueError(f"language {language!r} asked for; choose one of {', '.join(LANGUAGES)}")
+        raise ValueError(f"language {language!r} given; give one of {', '.join(LANGUAGES)}")
     text = _RENDERERS[language](sentence)
     return text[0].upper() + text[1:] + "."
 

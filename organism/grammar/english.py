@@ -4,13 +4,13 @@ from organism.grammar.lexicon import ADVERBIALS, NOUNS, VERBS
 from organism.grammar.sentence import NounPhrase, Sentence
 
 PLURAL_DETERMINERS = {"this": "these", "that": "those", "all": "all the"}
-#: Words whose first sound is not the one their first letter suggests.
+#: Words whose first letter does not match their first sound.
 VOWEL_SOUND = ("honest", "hour", "heir")
 CONSONANT_SOUND = ("useful", "uni", "european", "one")
 
 
 def indefinite_article(word: str) -> str:
-    """The article a or an, by the first sound of the next word.
+    """Return the article a or an, by the first sound of the next word.
 
     Args:
         word: The word that follows the article.
@@ -24,13 +24,13 @@ def indefinite_article(word: str) -> str:
 
 
 def noun_phrase(phrase: NounPhrase) -> str:
-    """Renders a noun phrase.
+    """Render a noun phrase.
 
     Args:
-        phrase: Noun phrase.
+        phrase: The noun phrase.
 
     Returns:
-        Lower-case English text.
+        English text in lower case.
     """
     noun = NOUNS[phrase.noun].en_pl if phrase.plural else phrase.noun
     words = [phrase.adjective, noun] if phrase.adjective else [noun]
@@ -43,7 +43,7 @@ def noun_phrase(phrase: NounPhrase) -> str:
 
 
 def _clause(sentence: Sentence, before: list[str], verb: str, fronted: bool) -> str:
-    """Subject, verb, object and adverbial in order; ``before`` opens the clause."""
+    """Return subject, verb, object and adverbial in order; ``before`` opens the clause."""
     middle, end = [], []
     if sentence.adverbial and not fronted:
         (middle if ADVERBIALS[sentence.adverbial].en_pos == "mid" else end).append(
@@ -54,10 +54,10 @@ def _clause(sentence: Sentence, before: list[str], verb: str, fronted: bool) -> 
 
 
 def render(sentence: Sentence) -> str:
-    """Renders a sentence without capital and full stop.
+    """Render a sentence without initial capital and full stop.
 
     Args:
-        sentence: Sentence.
+        sentence: The sentence.
 
     Returns:
         English text.
@@ -69,13 +69,13 @@ def render(sentence: Sentence) -> str:
 
 
 def question(sentence: Sentence) -> str:
-    """The sentence as a yes/no question; a fronted adverbial goes to its usual place.
+    """Return the sentence as a yes/no question; a fronted adverbial moves to its usual place.
 
     Args:
-        sentence: Sentence.
+        sentence: The sentence.
 
     Returns:
-        An English question with capital and question mark.
+        An English question with initial capital and question mark.
     """
     auxiliary = "do" if sentence.subject.plural else "does"
     text = _clause(sentence, [auxiliary], VERBS[sentence.verb].verb, fronted=False)

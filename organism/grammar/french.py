@@ -10,21 +10,21 @@ POSSESSIVES = {"my": ("mon", "ma", "mes"), "his": ("son", "sa", "ses"), "her": (
 
 
 def starts_with_vowel(word: str, aspirated: bool = False) -> bool:
-    """Whether a word calls for elision.
+    """Return whether a word requires elision.
 
     Args:
-        word: French word.
+        word: The French word.
         aspirated: Whether its h is aspiré.
 
     Returns:
-        True before a vowel or a mute h.
+        True if the word starts with a vowel or a mute h.
     """
     first = unicodedata.normalize("NFD", word.lower().replace("œ", "oe"))[0]
     return first in "aeiou" or (first == "h" and not aspirated)
 
 
 def _adjective_form(name: str, gender: str, plural: bool, before_vowel: bool) -> str:
-    """The form of an adjective that agrees with its noun."""
+    """Return the form of an adjective that agrees with its noun."""
     row = ADJECTIVES[name]
     if plural:
         return row.fr_mp if gender == "m" else row.fr_fp
@@ -34,7 +34,7 @@ def _adjective_form(name: str, gender: str, plural: bool, before_vowel: bool) ->
 
 
 def _words(phrase: NounPhrase) -> tuple[list[str], bool, bool]:
-    """Noun and adjective in order; whether they start with a vowel; whether the adjective leads."""
+    """Return noun and adjective in order, and whether they start with a vowel or the adjective."""
     noun = NOUNS[phrase.noun]
     form = noun.fr_pl if phrase.plural else noun.fr
     vowel = starts_with_vowel(form, bool(noun.fr_h))
@@ -50,7 +50,7 @@ def _words(phrase: NounPhrase) -> tuple[list[str], bool, bool]:
 
 
 def _determiner(phrase: NounPhrase, vowel: bool, adjective_first: bool) -> str:
-    """The determiner, elided where a vowel follows (then without a final space)."""
+    """Return the determiner, elided before a vowel (then without a trailing space)."""
     masculine, plural = NOUNS[phrase.noun].fr_g == "m", phrase.plural
     name = phrase.determiner
     elided_de = "d'" if vowel else "de "
@@ -81,14 +81,14 @@ def _determiner(phrase: NounPhrase, vowel: bool, adjective_first: bool) -> str:
 
 
 def noun_phrase(phrase: NounPhrase, preposition: str = "") -> str:
-    """Renders a noun phrase with an optional preposition, contracted with the article.
+    """Render a noun phrase with an optional preposition, contracted with the article.
 
     Args:
-        phrase: Noun phrase.
+        phrase: The noun phrase.
         preposition: "", "de", "à", or a preposition that does not contract.
 
     Returns:
-        Lower-case French text.
+        French text in lower case.
     """
     words, vowel, adjective_first = _words(phrase)
     determiner = _determiner(phrase, vowel, adjective_first)
@@ -107,10 +107,10 @@ def noun_phrase(phrase: NounPhrase, preposition: str = "") -> str:
 
 
 def render(sentence: Sentence) -> str:
-    """Renders a sentence without capital and full stop.
+    """Render a sentence without initial capital and full stop.
 
     Args:
-        sentence: Sentence.
+        sentence: The sentence.
 
     Returns:
         French text.

@@ -28,14 +28,14 @@ NUMERALS = {"two": "zwei", "three": "drei", "four": "vier", "five": "fünf"}
 
 
 def _determiner(name: str, case: str, column: int) -> tuple[str, str]:
-    """The determiner, and the ending that an adjective after it takes."""
+    """Return the determiner, and the ending of an adjective after it."""
     strong, weak = STRONG[case][column], WEAK[case][column]
     if name == "the":
         return ARTICLE[case][column], weak
     if name in DER_WORDS:
         return DER_WORDS[name] + strong, weak
     if name in EIN_WORDS:
-        # masculine nominative, neuter nominative and accusative have no ending: ein alter Mann
+        # The masculine nominative and the neuter nominative and accusative have no ending.
         endless = (case, column) in (("nom", 0), ("nom", 2), ("acc", 2))
         adjective = weak if column == 3 or not endless else strong
         return EIN_WORDS[name] + ("" if endless else strong), adjective
@@ -45,15 +45,15 @@ def _determiner(name: str, case: str, column: int) -> tuple[str, str]:
 
 
 def noun_phrase(phrase: NounPhrase, case: str, preposition: str = "") -> str:
-    """Renders a noun phrase in a case, with an optional preposition.
+    """Render a noun phrase in a case, with an optional preposition.
 
     Args:
-        phrase: Noun phrase.
+        phrase: The noun phrase.
         case: "nom", "acc" or "dat".
-        preposition: Preposition; "von dem" contracts to "vom", and so on.
+        preposition: The preposition; contracted with the article, as in "vom" for "von dem".
 
     Returns:
-        German text, lower case but for the nouns.
+        German text, with only the nouns capitalized.
     """
     noun = NOUNS[phrase.noun]
     if phrase.plural:
@@ -69,13 +69,13 @@ def noun_phrase(phrase: NounPhrase, case: str, preposition: str = "") -> str:
 
 
 def render(sentence: Sentence) -> str:
-    """Renders a sentence without capital and full stop.
+    """Render a sentence without initial capital and full stop.
 
-    Time and frequency stand before the object, manner and place after an object that is definite
-    and has no preposition, otherwise before it too; the separable particle closes the sentence.
+    Adverbials of time and frequency precede the object. Those of manner and place follow a definite
+    object without preposition, and precede any other object. A separable particle comes last.
 
     Args:
-        sentence: Sentence.
+        sentence: The sentence.
 
     Returns:
         German text.

@@ -1,7 +1,7 @@
-"""The lexicon: one dataclass for each part of speech, read from the hand-written TSV tables.
+"""The lexicon: a dataclass for each part of speech, read from hand-written TSV tables.
 
-Every word form is written out in the tables; nothing is derived by rule except what the rule has
-no exception for. A row's English lemma is its key, and has exactly one equivalent in each language.
+The tables list every word form, except forms that follow a rule without exceptions. The key of a
+row is its English lemma, which has exactly one equivalent in each language.
 """
 
 import csv
@@ -12,14 +12,14 @@ from typing import TypeVar
 
 LEXICON_DIR = Path(__file__).parent.parent / "lexicon"
 
-#: Names that stand for several semantic classes of nouns in a selectional list.
+#: Names of groups of semantic noun classes in selectional lists.
 CLASS_GROUPS = {
     "animal": ("domestic", "wild"),
     "food": ("fruit", "dish"),
     "goods": ("tool", "container", "thing", "device", "furniture", "instrument", "clothing"),
     "place": ("building", "room", "site", "nature"),
 }
-#: Person nouns that the group ``adult`` leaves out.
+#: Person nouns that are not in the group ``adult``.
 CHILDREN = ("boy", "girl", "child")
 
 Row = TypeVar("Row")
@@ -27,10 +27,10 @@ Row = TypeVar("Row")
 
 @dataclass(frozen=True)
 class Noun:
-    """A noun. ``fr_h`` marks h aspiré, ``es_a`` a feminine with stressed initial a.
+    """A noun. ``fr_h`` marks h aspiré, ``es_a`` a feminine noun with stressed initial a.
 
     ``de_obl`` is the accusative and dative singular of weak masculines, ``de_dat_pl`` the dative
-    plural; both are empty where the form equals ``de`` and ``de_pl``.
+    plural; each is empty if it equals ``de`` or ``de_pl``.
     """
 
     noun: str
@@ -55,13 +55,13 @@ class Noun:
 class Verb:
     """A verb in the third person present.
 
-    ``subjects`` and ``objects`` are selectional lists (see :func:`select_nouns`); with ``;`` in
-    both, the first list of one goes with the first of the other, and so on. ``object_limit``
-    narrows the object: sg or pl; same (number as the subject's, no quantifier); known (definite);
-    made (no possessive: what is being made has no owner yet). ``bare`` allows a plural object
-    without determiner, ``not_adjectives`` are adjectives that the object may not have,
-    ``adverbs`` lists the kinds of adverbial, one letter each. ``es_a`` says whether known animals
-    take the personal a (``all``) or persons only (``person``).
+    ``subjects`` and ``objects`` are selectional lists (see :func:`select_nouns`); if both contain
+    ``;``, their parts correspond to each other in order. ``object_limit`` restricts the object: sg
+    or pl; same (number as the subject, no quantifier); known (definite); made (no possessive: an
+    object that is being made has no owner yet). ``bare`` allows a plural object without determiner,
+    ``not_adjectives`` are adjectives that the object may not have, and ``adverbs`` lists the kinds
+    of adverbial, one letter each. ``es_a`` is ``all`` if known animals take the personal a, and
+    ``person`` if only persons do.
     """
 
     verb: str
@@ -89,10 +89,10 @@ class Verb:
 
 @dataclass(frozen=True)
 class Adjective:
-    """An adjective; ``nouns`` lists what it may modify, ``de`` is the stem that takes endings.
+    """An adjective; ``nouns`` lists the nouns it may modify, ``de`` is the stem before endings.
 
-    ``fr_ms_vowel``, ``es_ms_short`` and ``es_fs_short`` are the special forms before a noun
-    (bel, buen, gran), empty where there are none.
+    ``fr_ms_vowel``, ``es_ms_short`` and ``es_fs_short`` are special forms before a noun (bel, buen,
+    gran), empty if there are none.
     """
 
     adjective: str
@@ -116,12 +116,12 @@ class Adjective:
 
 @dataclass(frozen=True)
 class Adverbial:
-    """A fixed adverbial phrase: its kind, where it may not stand, and its place in each language.
+    """A fixed adverbial phrase: its kind, its restrictions, and its position in each language.
 
-    ``subjects`` is ``person`` where only a person can be the subject; ``not_objects`` is a
-    selectional list of nouns that may not be the object; ``front`` is 1 where the phrase may open
-    the sentence. ``de_pos`` is ``early`` (always before the object) or ``late`` (after an object
-    that is definite and has no preposition).
+    ``subjects`` is ``person`` if the subject must be a person; ``not_objects`` is a selectional
+    list of nouns that may not be the object; ``front`` is 1 if the phrase may be at the start of
+    the sentence. ``de_pos`` is ``early`` (always before the object) or ``late`` (after a definite
+    object without preposition).
     """
 
     adverbial: str
@@ -139,7 +139,7 @@ class Adverbial:
 
 
 def _read(name: str, row_type: type[Row]) -> dict[str, Row]:
-    """Reads one table into a dictionary from English lemma to row."""
+    """Read a table into a dictionary from English lemma to row."""
     path = LEXICON_DIR / name
     expected = [field.name for field in fields(row_type)]
     rows: dict[str, Row] = {}
@@ -167,11 +167,11 @@ ADVERBIALS = _read("adverbials.tsv", Adverbial)
 
 @cache
 def select_nouns(specification: str) -> tuple[str, ...]:
-    """Nouns that a selectional list allows.
+    """Return the nouns that a selectional list allows.
 
     Args:
-        specification: Comma-separated classes, class groups and single nouns; what is joined with
-            ``-`` is taken away, as in ``"animal,house-mouse,-wolf"``.
+        specification: Comma-separated classes, class groups and single nouns; names after ``-`` are
+            excluded, as in ``"animal,house-mouse,-wolf"``.
 
     Returns:
         Noun keys in the order of the table.
@@ -188,7 +188,7 @@ def select_nouns(specification: str) -> tuple[str, ...]:
 
 
 def _members(name: str) -> set[str]:
-    """Nouns that one entry of a selectional list names."""
+    """Return the nouns of one entry of a selectional list."""
     if name in NOUNS:
         return {name}
     if name == "adult":
@@ -202,7 +202,7 @@ def _members(name: str) -> set[str]:
 
 @cache
 def frames(verb: str) -> tuple[tuple[tuple[str, ...], tuple[str, ...]], ...]:
-    """Selectional frames of a verb.
+    """Return the selectional frames of a verb.
 
     Args:
         verb: Verb key.
@@ -211,7 +211,7 @@ def frames(verb: str) -> tuple[tuple[tuple[str, ...], tuple[str, ...]], ...]:
         Pairs (subject nouns, object nouns).
 
     Raises:
-        ValueError: If subjects and objects do not have equally many lists.
+        ValueError: If subjects and objects do not have the same number of lists.
     """
     subjects, objects = VERBS[verb].subjects.split(";"), VERBS[verb].objects.split(";")
     if len(subjects) != len(objects):
@@ -224,7 +224,7 @@ def frames(verb: str) -> tuple[tuple[tuple[str, ...], tuple[str, ...]], ...]:
 
 @cache
 def adjectives_of(noun: str) -> tuple[str, ...]:
-    """Adjectives that may modify a noun.
+    """Return the adjectives that may modify a noun.
 
     Args:
         noun: Noun key.

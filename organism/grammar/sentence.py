@@ -1,4 +1,4 @@
-"""What a sentence says, apart from any language: the dataclasses, and how sentences are drawn."""
+"""Language-independent sentences: the dataclasses, and the sampling of sentences."""
 
 import random
 from dataclasses import dataclass, replace
@@ -16,7 +16,7 @@ from organism.grammar.lexicon import (
 
 Nouns = tuple[str, ...]
 
-#: (determiner, plural) with its weight as subject and as object; "" is a plural without determiner.
+#: Weights of (determiner, plural) in a subject and in an object; "" is a plural without determiner.
 DETERMINERS: dict[tuple[str, bool], tuple[float, float]] = {
     ("the", False): (9, 18),
     ("the", True): (6, 12),
@@ -48,7 +48,7 @@ DETERMINERS: dict[tuple[str, bool], tuple[float, float]] = {
 }
 POSSESSIVES = ("my", "our", "his", "her")
 DEFINITE = ("the", "this", "that", *POSSESSIVES)
-#: Classes and nouns that nobody owns.
+#: Classes and nouns that never take a possessive.
 UNOWNED = (
     "wild,nature,thief,tourist,man,woman,boy,girl,king,queen,prince,princess,hero,street,city,"
     "tower,bridge,park,museum,church,hospital,theater"
@@ -63,7 +63,7 @@ class NounPhrase:
     """A noun phrase, named by English lemmas.
 
     Attributes:
-        determiner: Singular form of the determiner ("this" stands for "these" too); "" for none.
+        determiner: Singular form of the determiner ("this" also for "these"); "" for none.
         noun: Noun key.
         plural: Whether the phrase is plural.
         adjective: Adjective key, or None.
@@ -84,7 +84,7 @@ class Sentence:
         verb: Verb key (base form, with its English particle or preposition).
         object: Object.
         adverbial: Adverbial key, or None.
-        fronted: Whether the adverbial opens the sentence.
+        fronted: Whether the adverbial is at the start of the sentence.
     """
 
     subject: NounPhrase
@@ -95,7 +95,7 @@ class Sentence:
 
 
 def summarise(sentence: Sentence) -> Sentence:
-    """Who does what to whom: the sentence without adjectives and adverbial.
+    """Return who does what to whom: the sentence without adjectives and adverbial.
 
     Args:
         sentence: Any sentence.
@@ -111,7 +111,7 @@ def summarise(sentence: Sentence) -> Sentence:
 
 
 def base_form(verb: str) -> str:
-    """Base form of a verb.
+    """Return the base form of a verb.
 
     Args:
         verb: Verb key.
@@ -126,12 +126,12 @@ def base_form(verb: str) -> str:
 
 
 def sample_sentence(rng: random.Random, subject: NounPhrase | None = None) -> Sentence:
-    """Draws a sentence that respects the selectional classes of the lexicon.
+    """Draw a sentence that respects the selectional classes of the lexicon.
 
     Args:
-        rng: Source of randomness; the same state gives the same sentence.
-        subject: If given, the new sentence is about the same noun in the same number, taken up
-            again as something known ("a cow" becomes "the cow" or "this cow").
+        rng: Random generator; the same state gives the same sentence.
+        subject: If given, the new sentence has the same subject noun in the same number, mentioned
+            again as known ("a cow" becomes "the cow" or "this cow").
 
     Returns:
         A sentence whose object noun differs from its subject noun.
@@ -160,7 +160,7 @@ def sample_sentence(rng: random.Random, subject: NounPhrase | None = None) -> Se
 
 @cache
 def verbs_of(noun: str) -> tuple[str, ...]:
-    """Verbs that take a noun as their subject.
+    """Return the verbs that take a noun as their subject.
 
     Args:
         noun: Noun key.
@@ -174,12 +174,12 @@ def verbs_of(noun: str) -> tuple[str, ...]:
 def _pick_frame(
     rng: random.Random, options: tuple[tuple[Nouns, Nouns], ...]
 ) -> tuple[Nouns, Nouns]:
-    """Draws a frame with a weight that grows with the number of its subjects."""
+    """Draw a frame with a weight that increases with its number of subjects."""
     return rng.choices(options, weights=[len(frame[0]) for frame in options])[0]
 
 
 def _take_up(rng: random.Random, subject: NounPhrase) -> NounPhrase:
-    """The same subject, mentioned once more."""
+    """Return the same subject for a second mention."""
     determiner = subject.determiner
     if determiner not in (*DEFINITE, "every", "all", "both"):
         determiner = rng.choice(("the", "this"))
@@ -190,7 +190,7 @@ def _take_up(rng: random.Random, subject: NounPhrase) -> NounPhrase:
 def _sample_noun_phrase(
     rng: random.Random, noun: str, verb: Verb | None = None, subject: NounPhrase | None = None
 ) -> NounPhrase:
-    """Draws determiner, number and adjective; verb and subject are given for an object."""
+    """Draw determiner, number and adjective; pass verb and subject if the noun is the object."""
     weights = {key: pair[verb is not None] for key, pair in DETERMINERS.items()}
     if noun in select_nouns(UNOWNED):
         weights = {key: w for key, w in weights.items() if key[0] not in POSSESSIVES}
@@ -208,7 +208,7 @@ def _sample_noun_phrase(
 def _object_allows(
     verb: Verb, subject: NounPhrase, noun: str, determiner: str, plural: bool
 ) -> bool:
-    """Whether a verb's object may have this determiner and number."""
+    """Return whether a verb's object may have this determiner and number."""
     if not determiner and (not verb.bare or NOUNS[noun].noun_class == "person"):
         return False
     allowed = {
@@ -224,7 +224,7 @@ def _object_allows(
 def _sample_adverbial(
     rng: random.Random, verb: str, subject: NounPhrase, object_: str
 ) -> str | None:
-    """Draws an adverbial that fits verb, subject and object, or None."""
+    """Draw an adverbial that fits verb, subject and object, or return None."""
     if rng.random() >= ADVERBIAL_SHARE:
         return None
     by_kind: dict[str, list[str]] = {}
@@ -233,7 +233,7 @@ def _sample_adverbial(
         if row.subjects and subject.noun not in select_nouns(row.subjects):
             fits = False
         if subject.determiner in ("every", "few") and (row.kind == "f" or key == "again"):
-            fits = False  # quantifier and frequency get in each other's way
+            fits = False  # a quantifier does not combine with a frequency
         if fits:
             by_kind.setdefault(row.kind, []).append(key)
     return rng.choice(by_kind[rng.choice(sorted(by_kind))]) if by_kind else None

@@ -3,7 +3,7 @@
 from organism.grammar.lexicon import ADJECTIVES, ADVERBIALS, CLASS_GROUPS, NOUNS, VERBS, Verb
 from organism.grammar.sentence import DEFINITE, NounPhrase, Sentence
 
-#: Determiners after which the hearer knows which one is meant.
+#: Definite determiners.
 KNOWN = (*DEFINITE, "every", "all", "both")
 
 #: Determiners as masculine and feminine singular, masculine and feminine plural.
@@ -32,7 +32,7 @@ DETERMINERS = {
 
 
 def _adjective_form(name: str, feminine: bool, plural: bool) -> str:
-    """The form of an adjective that agrees with its noun, shortened where it leads."""
+    """Return the form of an adjective that agrees with its noun, shortened before the noun."""
     row = ADJECTIVES[name]
     if plural:
         return row.es_fp if feminine else row.es_mp
@@ -43,14 +43,14 @@ def _adjective_form(name: str, feminine: bool, plural: bool) -> str:
 
 
 def noun_phrase(phrase: NounPhrase, preposition: str = "") -> str:
-    """Renders a noun phrase with an optional preposition, contracted with the article.
+    """Render a noun phrase with an optional preposition, contracted with the article.
 
     Args:
-        phrase: Noun phrase.
+        phrase: The noun phrase.
         preposition: "", "de", "a", or a preposition that does not contract.
 
     Returns:
-        Lower-case Spanish text.
+        Spanish text in lower case.
     """
     noun = NOUNS[phrase.noun]
     feminine = noun.es_g == "f"
@@ -71,10 +71,10 @@ def noun_phrase(phrase: NounPhrase, preposition: str = "") -> str:
 
 
 def _object_preposition(verb: Verb, phrase: NounPhrase) -> str:
-    """The governed preposition, or the personal a.
+    """Return the governed preposition, or the personal a.
 
-    Persons always take it, animals with some verbs and a definite determiner: "alimenta a las
-    vacas", but "alimenta dos vacas" and "vende las vacas".
+    Persons always take the personal a; animals take it with some verbs and a definite determiner:
+    "alimenta a las vacas", but "alimenta dos vacas" and "vende las vacas".
     """
     if verb.es_prep or not phrase.determiner:
         return verb.es_prep
@@ -84,10 +84,10 @@ def _object_preposition(verb: Verb, phrase: NounPhrase) -> str:
 
 
 def render(sentence: Sentence) -> str:
-    """Renders a sentence without capital and full stop.
+    """Render a sentence without initial capital and full stop.
 
     Args:
-        sentence: Sentence.
+        sentence: The sentence.
 
     Returns:
         Spanish text.

@@ -98,7 +98,7 @@ def test_the_table_holds_what_a_gpu_gave(tmp_path, tiny_results):
 def test_without_a_gpu_the_true_size_is_refused(capsys):
     with pytest.raises(SystemExit):
         gpu_scale.main(["gemma-2-2b"])
-    assert "no CUDA device is there; --tiny" in capsys.readouterr().err
+    assert "no CUDA device; use --tiny" in capsys.readouterr().err
 
 
 def test_a_model_that_finds_no_room_does_not_end_the_run(monkeypatch):

@@ -684,7 +684,7 @@ def test_summary_keeps_determiners_only() -> None:
 
 
 def test_unknown_language() -> None:
-    with pytest.raises(ValueError, match="'it' asked for; choose one of en, fr, es, de"):
+    with pytest.raises(ValueError, match="'it' given; give one of en, fr, es, de"):
         render(sentence("the man | see | the dog"), "it")
 
 
