@@ -117,7 +117,7 @@ def test_wrong_arguments_are_refused():
         grade(["a", "b", "c"], ITEMS, SHOUT)
     with refused("outputs"):
         grade([], [], SHOUT)
-    with pytest.raises(ValueError, match="different contents"):
+    with refused("second"):
         paired_difference(graded([1]), graded([1, 0]), "strict")
 
 

@@ -35,41 +35,41 @@ def test_seen_and_unseen_wordings_are_apart_and_together_all():
     assert unseen == {"en": WORDINGS["en"][2:], "fr": WORDINGS["fr"][2:], "de": WORDINGS["de"]}
     assert french.select("all") == WORDINGS
     assert french.select("seen", ["fr"]) == {"fr": WORDINGS["fr"][:2]}
-    with pytest.raises(ValueError, match="no seen wordings in de; it has them in en, fr"):
+    with refused("languages"):
         french.select("seen", ["de"])
-    with pytest.raises(ValueError, match="has no unseen wordings"):
+    with refused("wordings"):
         made().select("unseen")
-    with pytest.raises(ValueError, match="give 'seen', 'unseen' or 'all'"):
+    with refused("wordings"):
         InstructionType.select.__wrapped__(french, "most")
 
 
 @pytest.mark.parametrize(
-    ("changes", "message"),
+    ("changes", "argument"),
     [
-        ({"wordings": {}}, "has 0 wordings; give at least two"),
-        ({"wordings": {"en": ["One."]}}, "has 1 wordings; give at least two"),
-        ({"wordings": {"en": ["One.", " "]}}, "empty wording in 'en'"),
-        ({"wordings": {"en": ["One.", "Two."], "fr": []}}, "empty wording in 'fr'"),
-        ({"wordings": {"en": ["One.", "Two."], "fr": ["One."]}}, "'One.' more than once"),
-        ({"slots": ["keyword"]}, r"slots \['keyword'\], but its wording .* has \[\]"),
-        ({"wordings": {"en": ["Use {it}.", "Take {it}."]}}, r"has \['it'\]"),
-        ({"held_out_language": "zh"}, "holds out the language 'zh', but has wordings in en, fr"),
-        ({"held_out_wordings": [3]}, r"holds out the wordings \[3\].*0-2 only"),
+        ({"wordings": {}}, "wordings"),
+        ({"wordings": {"en": ["One."]}}, "wordings"),
+        ({"wordings": {"en": ["One.", " "]}}, "wordings"),
+        ({"wordings": {"en": ["One.", "Two."], "fr": []}}, "wordings"),
+        ({"wordings": {"en": ["One.", "Two."], "fr": ["One."]}}, "wordings"),
+        ({"slots": ["keyword"]}, "slots"),
+        ({"wordings": {"en": ["Use {it}.", "Take {it}."]}}, "slots"),
+        ({"held_out_language": "zh"}, "held_out_language"),
+        ({"held_out_wordings": [3]}, "held_out_wordings"),
     ],
 )
-def test_what_would_fail_later_is_refused_at_once(changes, message):
-    with pytest.raises(ValueError, match=message):
+def test_what_would_fail_later_is_refused_at_once(changes, argument):
+    with refused(argument):
         made(**changes)
 
 
 def test_wordings_that_there_are_not_are_refused_with_what_to_do():
     shout = load_instructions()["french"]
-    with pytest.raises(ValueError, match="no languages given; give some"):
+    with refused("languages"):
         shout.select("all", [])
-    with pytest.raises(ValueError, match="has no seen wordings in xx; it has them in en"):
+    with refused("languages"):
         shout.select("seen", ["xx"])
     everything_seen = replace(shout, held_out_language=None, held_out_wordings=())
-    with pytest.raises(ValueError, match="no unseen wordings: set held_out_language and"):
+    with refused("wordings"):
         everything_seen.select("unseen")
 
 

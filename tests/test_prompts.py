@@ -4,7 +4,7 @@ from types import SimpleNamespace
 
 import pytest
 import tiny
-from refusals import refused
+from refusals import refused, unreadable
 
 from saif_helpers.contents import Content, load_contents
 from saif_helpers.graders.exact import GRADERS
@@ -71,18 +71,12 @@ def test_pairs_are_balanced_over_languages_and_wordings():
 
 
 @pytest.mark.parametrize(
-    ("line", "message"),
-    [
-        ("{", "line 2 is not JSON"),
-        ('{"content": "A dog sleeps."}', 'line 2 needs "split" and "content", both text'),
-        ('{"content": 3, "split": "test"}', "line 2 needs"),
-        ("[]", "line 2 needs"),
-    ],
+    "line", ["{", '{"content": "A dog sleeps."}', '{"content": 3, "split": "test"}', "[]"]
 )
-def test_a_line_of_ones_own_file_that_is_not_as_it_should_be_is_named(tmp_path, line, message):
+def test_a_line_of_ones_own_file_that_is_not_as_it_should_be_is_named(tmp_path, line):
     path = tmp_path / "mine.jsonl"
     path.write_text('{"content": "A cat sleeps.", "split": "test"}\n' + line)
-    with pytest.raises(ValueError, match=f"mine.jsonl, {message}"):
+    with unreadable("mine.jsonl, line 2"):
         load_contents("test", path=path)
 
 
@@ -110,8 +104,9 @@ def test_unseen_wordings_and_chosen_languages():
 
 @pytest.mark.parametrize("marker", ["<end_of_turn>", "<start_of_turn>", "<bos>", "<eos>"])
 def test_a_content_with_a_marker_is_refused(marker):
-    with pytest.raises(ValueError, match=f"special token '{marker}'"):
+    with refused("text") as caught:
         make_pairs(FRENCH, [Content(f"A {marker} cat.")], TOKENIZER)
+    assert repr(marker) in str(caught.value)
 
 
 def test_slots_come_from_the_content():

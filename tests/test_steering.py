@@ -288,9 +288,9 @@ def test_wrong_arguments_are_refused_before_anything_runs(model, vector):
     far = SteeringVector(3, vector.vector, "far")
     with refused("layer"):
         generate(model, tiny.PROMPTS, far)
-    with pytest.raises(ValueError, match=r"has 7 entries; tiny-.* has d_model 32"):
+    with refused("vector"):
         generate(model, tiny.PROMPTS, SteeringVector(1, torch.ones(7), "short"))
-    with pytest.raises(ValueError, match="2 steering vectors given for 5 prompts"):
+    with refused("steering"):
         generate(model, tiny.PROMPTS, [vector, None])
     with refused("max_new_tokens"):
         generate(model, tiny.PROMPTS, vector, max_new_tokens=0)

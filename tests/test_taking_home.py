@@ -5,7 +5,7 @@ import json
 import pytest
 import tiny
 import torch
-from refusals import refused
+from refusals import refused, unreadable
 from safetensors.torch import load_file, save_file
 from transformers import (
     AutoModelForCausalLM,
@@ -356,25 +356,23 @@ def test_the_same_model_under_another_name_or_dtype_is_accepted(file, model, pla
 def test_a_vector_of_another_model_is_refused(file, model, plain):
     LONG.save(file, model)
     config = plain.config.to_dict()
-    for changed, message in (
-        ({"num_hidden_layers": 2, "layer_types": None}, r"layer 1 of 3; .* has 2 layers"),
-        ({"rms_norm_eps": 0.5}, "whose configuration is not that of"),
-    ):
+    for changed in ({"num_hidden_layers": 2, "layer_types": None}, {"rms_norm_eps": 0.5}):
         other = type(plain)(type(plain.config)(**config | changed))
-        with pytest.raises(ValueError, match=f"vector belongs to {model.name}.*{message}"):
+        with refused("model") as caught:
             SteeringVector.load(file, other)
+        assert model.name in str(caught.value)
     SteeringVector(LAYER, torch.ones(5)).save(file)
     assert len(SteeringVector.load(file).vector) == 5
-    with pytest.raises(ValueError, match=r"model is unknown and has 5 entries; .* d_model 32"):
+    with refused("model"):
         SteeringVector.load(file, model)
     SteeringVector(9, direction()).save(file)
-    with pytest.raises(ValueError, match="has 3 layers"):
+    with refused("model"):
         SteeringVector.load(file, model)
 
 
 def test_a_vector_that_does_not_fit_its_model_is_not_saved(file, model):
     for vector in (SteeringVector(LAYER, torch.ones(5)), SteeringVector(9, direction())):
-        with pytest.raises(ValueError, match="give the model that the vector was made for"):
+        with refused("model"):
             vector.save(file, model)
     for settings in ({"a": float("nan")}, {"a": object()}):
         with refused("settings"):
@@ -387,27 +385,28 @@ def test_a_damaged_file_is_refused(file):
     whole = file.read_bytes()
     for place in (3, 60, len(whole) - 1):  # length of the header, header, numbers
         file.write_bytes(whole[:place] + bytes([whole[place] ^ 1]) + whole[place + 1 :])
-        with pytest.raises(ValueError, match=str(file)):
+        with unreadable(file):
             SteeringVector.load(file)
     for part in (b"", whole[:5], whole[:-4]):
         file.write_bytes(part)
-        with pytest.raises(ValueError, match="is truncated"):
+        with unreadable(file):
             SteeringVector.load(file)
 
 
 def test_a_foreign_file_is_refused(file):
     save_file({"vector": direction()}, file)
-    with pytest.raises(ValueError, match="without a steering vector's description"):
+    with unreadable(file):
         SteeringVector.load(file)
     save_file({"vector": direction()}, file, {"steering_vector": "[]"})
-    with pytest.raises(ValueError, match="without a steering vector's description"):
+    with unreadable(file):
         SteeringVector.load(file)
     about = json.dumps({"format": "saif-vector-9", "sha256": "", "package": "7.0"})
     save_file({"vector": direction()}, file, {"steering_vector": about})
-    with pytest.raises(ValueError, match=r"format 'saif-vector-9', .* that wrote it \(7\.0\)"):
+    with unreadable(file) as caught:
         SteeringVector.load(file)
+    assert "saif-vector-9" in str(caught.value)
     file.write_text("not a vector")
-    with pytest.raises(ValueError, match="not a safetensors file"):
+    with unreadable(file):
         SteeringVector.load(file)
     with pytest.raises(FileNotFoundError):
         SteeringVector.load(file.with_name("nowhere"))

@@ -79,10 +79,10 @@ def test_a_scaled_vector_says_by_how_much_in_all():
 def test_an_sae_whose_decoder_is_in_other_units_is_refused(ranking, sae):
     for how in ("expected_average_only_in", "layer_norm", "constant_norm_rescale"):
         config = JumpReLUSAEConfig(d_in=5, d_sae=5, normalize_activations=how)
-        with pytest.raises(ValueError, match=f"normalises its input .'{how}'."):
+        with refused("sae"):
             saif_vector(ranking, JumpReLUSAE(config), 1, layer=0)
     rescaled = TopKSAE(TopKSAEConfig(d_in=5, d_sae=5, k=2, rescale_acts_by_decoder_norm=True))
-    with pytest.raises(ValueError, match="fold_W_dec_norm"):
+    with refused("sae"):
         saif_vector(ranking, rescaled, 1, layer=0)
 
 
@@ -107,13 +107,13 @@ def test_the_ranking_must_be_of_the_same_sae(ranking):
 def test_an_sae_steers_the_layer_that_it_was_trained_on(ranking, sae):
     named = saif_vector(ranking, sae, 1).layer
     assert saif_vector(ranking, sae, 1, layer=named).layer == named
-    with pytest.raises(ValueError, match=f"layer 7 needs its own SAE; .* of layer {named}"):
+    with refused("layer"):
         saif_vector(ranking, sae, 1, layer=7)
 
 
 def test_the_layer_comes_from_the_sae_or_from_the_caller(ranking, sae):
     sae.cfg.metadata.hook_name = None
-    with pytest.raises(ValueError, match="give layer="):
+    with refused("layer"):
         saif_vector(ranking, sae, 1)
     assert saif_vector(ranking, sae, 1, layer=4).layer == 4
 
@@ -155,9 +155,9 @@ def test_latents_that_there_are_not_make_no_vector(sae, wrong, message):
 def test_latents_make_no_vector_of_a_strength_or_a_layer_that_there_is_not(sae):
     with refused("strength of latent 2"):
         SteeringVector.from_latents(sae, {1: 1.0, 2: torch.nan})
-    with pytest.raises(ValueError, match=r"layer 7 needs its own SAE; .* of layer 1"):
+    with refused("layer"):
         SteeringVector.from_latents(sae, {1: 1.0}, layer=7)
     sae.cfg.metadata.hook_name = None
-    with pytest.raises(ValueError, match="give layer="):
+    with refused("layer"):
         SteeringVector.from_latents(sae, {1: 1.0})
     assert SteeringVector.from_latents(sae, {1: 1.0}, layer=7).layer == 7

@@ -80,7 +80,7 @@ def test_output_scores_equal_the_definition_worked_out_one_by_one(model):
 
 
 def test_influence_wants_an_answer_for_each_prompt(model):
-    with pytest.raises(ValueError, match="1 answers given for 2 prompts"):
+    with refused("answers"):
         gradient_influence(model, model.saes[0], tiny.PROMPTS[:2], ["Oui"], 0)
     ranking = rank_latents(torch.ones(1, 64), torch.zeros(1, 64))
     with refused("prompts"):

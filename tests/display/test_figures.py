@@ -8,6 +8,7 @@ import pandas as pd
 import pytest
 import torch
 from matplotlib.colors import to_hex, to_rgb
+from refusals import refused
 
 from saif_helpers.display import figures
 
@@ -73,19 +74,12 @@ def test_a_share_axis_starts_at_zero_but_shows_negative_differences():
 
 @pytest.mark.parametrize("draw", [figures.interval_bars, figures.interval_lines])
 @pytest.mark.parametrize(
-    ("frame", "message"),
-    [
-        (FRAME[:0], "at least one row"),
-        (
-            pd.concat([FRAME, FRAME[:1]]),
-            "more than one row has .*; give one for each instruction and position",
-        ),
-        (FRAME.assign(low=0.99), r"interval does not contain the value in rows \[0, 1, 2, 3\]"),
-    ],
+    "frame",
+    [FRAME[:0], pd.concat([FRAME, FRAME[:1]]), FRAME.assign(low=0.99)],
     ids=["empty", "repeated", "outside"],
 )
-def test_wrong_frames_are_refused(draw, frame, message):
-    with pytest.raises(ValueError, match=message):
+def test_wrong_frames_are_refused(draw, frame):
+    with refused("frame"):
         draw(frame, "instruction", "position")
 
 

@@ -194,9 +194,9 @@ def test_what_cannot_be_answered_is_refused_in_words():
         steer(MODEL, "  ", direction())
     with refused("prompts"):
         steer(MODEL, "bread " * 100, direction())
-    with pytest.raises(ValueError, match="special token '<bos>'"):
+    with refused("text"):
         steer(MODEL, "a <bos> b", direction())
     with pytest.raises(KeyError, match="layer 7"):
         steer(MODEL, SENTENCE, {7: {3: 1.0}})
-    with pytest.raises(ValueError, match="latent 64 given; the SAE has latents 0-63"):
+    with refused("latent"):
         steer(MODEL, SENTENCE, {1: {64: 1.0}})

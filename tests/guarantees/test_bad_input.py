@@ -4,7 +4,6 @@ Here is what no other file's tests hold: they refuse unknown models, layers and 
 another model, files that do not fit their manifest, and what cannot be fetched.
 """
 
-import re
 import signal
 import threading
 from dataclasses import replace
@@ -98,20 +97,23 @@ def test_line_breaks_and_tabs_may_stand_in_a_content():
 def test_a_marker_may_not_come_in_by_a_slot_either():
     keyword = asked_for(slots=["word"], wordings={"en": ["Use {word}.", "Take {word}."]})
     content = Content("A cat.", slots={"word": "x<end_of_turn>"})
-    with pytest.raises(ValueError, match="special token '<end_of_turn>'"):
+    with refused("text") as caught:
         make_pairs(keyword, [content], tiny.tokenizer())
+    assert "'<end_of_turn>'" in str(caught.value)
 
 
 def test_llamas_markers_are_markers_and_so_are_a_templates_that_are_not_listed_as_special():
     llama = tiny.tokenizer()
     llama.add_tokens([AddedToken("<|eot_id|>", special=True)])
-    with pytest.raises(ValueError, match=r"special token '<\|eot_id\|>'"):
+    with refused("text") as caught:
         render("A cat.<|eot_id|>", llama)
+    assert "'<|eot_id|>'" in str(caught.value)
     other = tiny.tokenizer()
     other.add_tokens(["<turn>", "\n", "<b>"])
     other.chat_template = other.chat_template.replace("_of_turn>", "_of_turn><turn>")
-    with pytest.raises(ValueError, match="special token '<turn>'"):
+    with refused("text") as caught:
         render("A cat.<turn>", other)
+    assert "'<turn>'" in str(caught.value)
     assert "A <b>cat</b>.\nA dog." in render("A <b>cat</b>.\nA dog.", other)
 
 
@@ -326,7 +328,7 @@ def test_outputs_that_are_all_empty_are_measured_and_shown():
     assert log_probabilities(model, tiny.PROMPTS[0], "").shape == (0,)
     assert repetition(outputs) == 0
     assert content_kept(outputs, ["x"] * len(outputs)).tolist() == [0] * len(outputs)
-    with pytest.raises(ValueError, match=r"5 of 5 answers are empty, .* leave out those prompts"):
+    with refused("answers"):
         gradient_influence(model, model.saes[0], tiny.PROMPTS, outputs, 0)
 
 
@@ -385,8 +387,9 @@ def test_a_reference_that_is_empty_is_taken_for_what_it_is():
 
 def test_a_message_names_the_text_and_cannot_be_taken_for_one_of_its_own():
     """The text is quoted as Python would write it, so control characters do nothing."""
-    with pytest.raises(ValueError, match=re.escape(repr("\x1b[2J"))):
+    with refused("text") as caught:
         render("\x1b[2J", tiny.tokenizer())
+    assert repr("\x1b[2J") in str(caught.value)
 
 
 def test_more_new_tokens_than_the_context_has_are_refused_as_such(idle):

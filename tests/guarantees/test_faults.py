@@ -87,7 +87,7 @@ def test_thousands_of_added_tokens_do_not_slow_a_prompt_down():
         patch.setattr(type(tokenizer), "added_tokens_decoder", spy)
         for _ in range(5):
             render("The cat sleeps.", tokenizer)
-        with pytest.raises(ValueError, match="special token '<unused7>'"):
+        with refused("text"):
             render("The <unused7> sleeps.", tokenizer)
         template = tokenizer.chat_template
         tokenizer.chat_template = template + "{# <new> #}"
@@ -228,12 +228,12 @@ def test_streams_know_their_layer(model):
     residual = capture(model, tiny.PROMPTS, [1])
     expected = encode(model.saes[1], residual[1])
     assert torch.equal(encode(model.saes[1], residual), expected)
-    with pytest.raises(ValueError, match=r"trained on layer 2, but .* of the layers \[1\]"):
+    with refused("residual"):
         encode(tiny.sae(2), residual)
     unnamed = tiny.sae(1)
     unnamed.cfg.metadata.hook_name = None
     assert torch.equal(encode(unnamed, residual), encode(unnamed, residual[1]))
-    with pytest.raises(ValueError, match="give that of one layer"):
+    with refused("residual"):
         encode(unnamed, residual | {0: residual[1]})
     with refused("layer"):
         mean_difference_vector(residual, {0: residual[1]}, 1)
@@ -258,7 +258,7 @@ def test_a_hybrid_model_is_refused_before_anything_runs(config):
         sizes |= {"num_experts": 2, "num_experts_per_tok": 1, "moe_intermediate_size": 16}
         sizes |= {"head_dim": 8, "linear_num_key_heads": 2, "linear_num_value_heads": 2}
     model = AutoModelForCausalLM.from_config(getattr(transformers, config)(**sizes)).eval()
-    with pytest.raises(ValueError, match="hybrid has layers of the kind"):
+    with refused("model"):
         wrap(model, tiny.tokenizer(), {}, name="hybrid")
 
 
@@ -315,7 +315,7 @@ def test_hasty_input_is_refused_in_words(call, said, as_users_have_it):
 
 @pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU here")
 def test_a_gpu_that_is_not_there_is_refused():
-    with pytest.raises(ValueError, match="there is no GPU here; give 'cpu'"):
+    with refused("device"):
         load(device="cuda")
 
 

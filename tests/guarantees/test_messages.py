@@ -3,13 +3,17 @@
 Other tests look at the class of an error and the argument or path that it names (`refusals`).
 """
 
+from dataclasses import replace
+
 import pandas as pd
 import pytest
 import tiny
 import torch
+from safetensors.torch import save_file
 
 from saif_helpers._internal.errors import ArgumentError, FileContentError
 from saif_helpers.activations import capture
+from saif_helpers.analysis.output_effect import gradient_influence
 from saif_helpers.analysis.separation import auroc
 from saif_helpers.analysis.stability import jaccard
 from saif_helpers.analysis.vocabulary import promoted_tokens
@@ -26,12 +30,14 @@ from saif_helpers.grading import Grades, grade
 from saif_helpers.hub.devices import check_device
 from saif_helpers.hub.gguf_files import converted
 from saif_helpers.hub.loading import load
-from saif_helpers.hub.published_saes import width_of
+from saif_helpers.hub.parallel_corpus import load_parallel
+from saif_helpers.hub.published_saes import choose_layers, pretrained_saes, width_of
 from saif_helpers.instructions import InstructionType, load_instructions
 from saif_helpers.intervals import wilson
 from saif_helpers.judge.judge import Judge
 from saif_helpers.latents import decode, encode
 from saif_helpers.model.assemble import wrap
+from saif_helpers.model.saes import layer_of
 from saif_helpers.prompts import make_pairs, render
 from saif_helpers.random_controls import random_latents_vector
 from saif_helpers.ranking import LatentRanking, rank_latents
@@ -56,6 +62,35 @@ def ranking(n: int = 5, mean: float = 1.0) -> LatentRanking:
 def graded(name: str) -> Grades:
     """Return the grades of one output of an instruction."""
     return Grades(name, (Item("A cat."),), ("Oui.",), (True,), (True,))
+
+
+def changed_sae(**config) -> object:
+    """Return an SAE with another configuration."""
+    sae = tiny.sae(1)
+    for name, value in config.items():
+        setattr(sae.cfg, name, value)
+    return sae
+
+
+def unnamed_sae() -> object:
+    """Return an SAE that does not specify its layer."""
+    sae = tiny.sae(1)
+    sae.cfg.metadata.hook_name = None
+    return sae
+
+
+def base_tokenizer() -> object:
+    """Return a tokenizer without a chat template."""
+    tokenizer = tiny.tokenizer()
+    tokenizer.chat_template = None
+    return tokenizer
+
+
+def load_vector_with(path, about: str | None) -> SteeringVector:
+    """Load a safetensors file with a description of a vector that `save` did not write."""
+    metadata = None if about is None else {"steering_vector": about}
+    save_file({"vector": torch.ones(4)}, path, metadata)
+    return SteeringVector.load(path)
 
 
 MESSAGES = [
@@ -153,10 +188,35 @@ MESSAGES = [
         "(expected '}' before end of string); write a slot as {name}, and a literal "
         "brace as {{ or }}",
     ),
+    (
+        lambda: InstructionType("shout", {"en": ["One.", " "]}, lambda output, item: True),
+        "instruction 'shout' has an empty wording in 'en'; remove it",
+    ),
+    (
+        lambda: replace(FRENCH, held_out_language="ja"),
+        "instruction 'french' holds out the language 'ja', but has wordings in en, fr, es, de, zh, "
+        "ru",
+    ),
+    (
+        lambda: replace(FRENCH, held_out_wordings=(99,)),
+        "instruction 'french' holds out the wordings [99], but every language has the indices "
+        "0-11 only",
+    ),
+    (lambda: FRENCH.select("seen", []), "no languages given; give some, or None for all"),
+    (
+        lambda: replace(FRENCH, held_out_language=None, held_out_wordings=()).select("unseen"),
+        "instruction 'french' has no unseen wordings: set held_out_language and "
+        "held_out_wordings, or select other wordings",
+    ),
     (lambda: FRENCH.select("unknown"), "wordings 'unknown' given; give 'seen', 'unseen' or 'all'"),
     (
         lambda: FRENCH.select(languages=["xx"]),
         "instruction 'french' has no all wordings in xx; it has them in en, fr, es, de, zh, ru",
+    ),
+    (
+        lambda: render("Hello.", base_tokenizer(), "chat"),
+        "style 'chat' given, but the tokenizer has no chat template, like those of base models; "
+        "give 'plain', or use the instruction-tuned model",
     ),
     (lambda: render(" ", MODEL.tokenizer), "the text ' ' is empty; give a text"),
     (
@@ -196,6 +256,72 @@ MESSAGES = [
     (
         lambda: wrap(MODEL.lm, MODEL.tokenizer, {(1, 5): SAE}, name="tiny"),
         "the SAE for layer 1, width 5 has 64 latents; key it by that width",
+    ),
+    (
+        lambda: wrap(MODEL.lm, MODEL.tokenizer, {3: tiny.sae(3)}, name="tiny"),
+        "the SAE for layer 3, width 64 does not fit; tiny has layers 0-2",
+    ),
+    (
+        lambda: wrap(MODEL.lm, MODEL.tokenizer, {1: tiny.sae(1, d_in=16)}, name="tiny"),
+        "the SAE for layer 1, width 64 has d_in 16, but tiny has d_model 32; give an SAE of this "
+        "model",
+    ),
+    (
+        lambda: layer_of(tiny.sae(1, hook_name="blocks.1.hook_mlp_out")),
+        "the SAE reads 'blocks.1.hook_mlp_out'; only the residual stream after a layer is "
+        "supported, as blocks.N.hook_resid_post, blocks.N.hook_resid_pre or model.layers.N",
+    ),
+    (
+        lambda: layer_of(tiny.sae(1, hook_name="blocks.0.hook_resid_pre")),
+        "the SAE reads 'blocks.0.hook_resid_pre', the embedding, which precedes all layers; give "
+        "an SAE of the residual stream after a layer",
+    ),
+    (
+        lambda: SteeringVector.from_latents(changed_sae(normalize_activations="layer_norm"), [3]),
+        "the SAE normalises its input ('layer_norm'), so W_dec is not in residual-stream units; "
+        "fold a constant scale into the weights first (sae.fold_activation_norm_scaling_factor); "
+        "a scale that differs from token to token cannot be folded",
+    ),
+    (
+        lambda: SteeringVector.from_latents(changed_sae(rescale_acts_by_decoder_norm=True), [3]),
+        "the SAE rescales activations by the norm of W_dec; call sae.fold_W_dec_norm() first",
+    ),
+    (
+        lambda: SteeringVector.from_latents(unnamed_sae(), [3]),
+        "the SAE does not specify its layer; give layer=",
+    ),
+    (
+        lambda: encode(SAE, {0: torch.ones(1, 32)}),
+        "the SAE was trained on layer 1, but the residual stream of the layers [0] is given; give "
+        "the SAE of one of these, or capture layer 1",
+    ),
+    (
+        lambda: encode(unnamed_sae(), {0: torch.ones(1, 32), 1: torch.ones(1, 32)}),
+        "the SAE does not specify its layer, and the residual stream of the layers [0, 1] is "
+        "given; give that of one layer",
+    ),
+    (
+        lambda: choose_layers([26], 26, "gemma-2-2b"),
+        "layer 26 given; gemma-2-2b has layers 0-25",
+    ),
+    (
+        lambda: choose_layers([], 26, "gemma-2-2b"),
+        "layers=[] given; give 'final', 'spread', 'all' or integers",
+    ),
+    (
+        lambda: pretrained_saes(["gemma-scope-3"]),
+        "release 'gemma-scope-3' given, which the installed SAE-Lens does not list; see its "
+        "documentation for the list",
+    ),
+    (
+        lambda: pretrained_saes(["gpt2-small-res-jb"]),
+        "the ids of gpt2-small-res-jb do not have a known format with layer and width; give the "
+        "SAEs explicitly: saes={layer: (release, sae_id)}",
+    ),
+    (
+        lambda: load_parallel("eng_Latn", {}, "dev"),
+        "load_parallel was given no targets; give instruction names and configurations, for "
+        "example {'french': 'fra_Latn'}",
     ),
     (
         lambda: wrap(MODEL.lm, MODEL.tokenizer, {2: SAE}, name="tiny"),
@@ -261,6 +387,20 @@ MESSAGES = [
         "the steering vector (a vector) has 5 entries; tiny-llama has d_model 32",
     ),
     (
+        lambda: generate(MODEL, PROMPTS, SteeringVector(1, torch.full((32,), torch.nan))),
+        "the steering vector (a vector) is not finite; make it from finite activations",
+    ),
+    (
+        lambda: SteeringVector(1, torch.ones(5)).save("x.safetensors", MODEL),
+        "the vector belongs to tiny-llama and has 5 entries; tiny-llama has d_model 32; give the "
+        "model that the vector was made for",
+    ),
+    (
+        lambda: SteeringVector(9, torch.ones(32)).save("x.safetensors", MODEL),
+        "the vector belongs to tiny-llama, layer 9 of 3; tiny-llama has 3 layers; give the model "
+        "that the vector was made for",
+    ),
+    (
         lambda: generate(MODEL, PROMPTS, max_new_tokens=600),
         "600 new tokens requested; the context of tiny-llama has room for 512 tokens, "
         "including the prompt; request fewer",
@@ -286,6 +426,12 @@ MESSAGES = [
     (
         lambda: paired_difference(graded("french"), graded("german"), "loose"),
         "grades for 'french' and 'german'; compare one instruction",
+    ),
+    (
+        lambda: paired_difference(
+            graded("french"), replace(graded("french"), items=(Item("A dog."),)), "loose"
+        ),
+        "the grades are of different contents; grade both on the same",
     ),
     (
         lambda: matches("("),
@@ -321,10 +467,27 @@ MESSAGES = [
         "identification split and choose settings on the validation split, never on "
         "contents that are reported",
     ),
+    (
+        lambda: check_no_test_leakage(
+            [Content("Mars is red.")], [Content("mars  is RED.", split="test")]
+        ),
+        "the content 'Mars is red.' has the text of a test content, though its split is ''; find "
+        "latents on the identification split and choose settings on the validation split, never "
+        "on contents that are reported",
+    ),
     (lambda: best_setting(pd.DataFrame()), "an empty table given; sweep at least one setting"),
     (
         lambda: auroc(torch.ones(0, 2), torch.ones(3, 2)),
         "0 positive and 3 negative samples given; give both",
+    ),
+    (
+        lambda: gradient_influence(MODEL, SAE, PROMPTS, ["Oui."], 0),
+        "1 answers given for 2 prompts; give one each",
+    ),
+    (
+        lambda: gradient_influence(MODEL, SAE, PROMPTS, ["", ""], 0),
+        "2 of 2 answers are empty, the first of them answer 0; leave out those prompts, or give "
+        "answers with at least one token",
     ),
     (
         lambda: promoted_tokens(torch.ones(2, 3), MODEL.tokenizer, 4),
@@ -337,6 +500,18 @@ MESSAGES = [
     (
         lambda: interval_bars(pd.DataFrame(columns=["x", "value", "low", "high"]), "x"),
         "an empty table given; give at least one row",
+    ),
+    (
+        lambda: interval_bars(
+            pd.DataFrame({"x": ["a", "a"], "value": 0.5, "low": 0.4, "high": 0.6}), "x"
+        ),
+        "more than one row has {'x': 'a'}; give one for each x",
+    ),
+    (
+        lambda: interval_bars(
+            pd.DataFrame({"x": ["a"], "value": 0.5, "low": 0.6, "high": 0.7}), "x"
+        ),
+        "the interval does not contain the value in rows [0]",
     ),
     (lambda: Frames("strength", {}, "1"), "start '1' given; the tables are none"),
     (
@@ -372,6 +547,29 @@ FILES = [
         lambda path: SteeringVector.load(path),
         "{path} is not a safetensors file, or is truncated (Error while deserializing: "
         "header too small); give a file that SteeringVector.save wrote",
+    ),
+    (
+        "french.safetensors",
+        "",
+        lambda path: load_vector_with(path, None),
+        "{path} is a safetensors file without a steering vector's description; give a file that "
+        "SteeringVector.save wrote",
+    ),
+    (
+        "french.safetensors",
+        "",
+        lambda path: load_vector_with(
+            path, '{"format": "saif-vector-9", "sha256": "", "package": "7.0"}'
+        ),
+        "{path} has the format 'saif-vector-9', but this version reads 'saif-vector-1'; load it "
+        "with the version that wrote it (7.0)",
+    ),
+    (
+        "french.safetensors",
+        "",
+        lambda path: load_vector_with(path, '{"format": "saif-vector-1", "sha256": ""}'),
+        "{path} is damaged: its sha256 sum does not match; save the vector again, or use another "
+        "copy of the file",
     ),
     (
         "mine.jsonl",

@@ -102,46 +102,40 @@ VALIDATION = [Content(f"Sentence {number}.", split="validation") for number in r
 TEST = [Content(f"Kept back {number}.", split="test") for number in range(4)]
 SHIPPED = load_contents("test")[7]
 LEAKS = {
-    "a test content": (TEST[2], "'Kept back 2.' is in the split 'test'"),
-    "a test content of FLORES": (Content("Mars is red.", split="devtest"), "'Mars is red.' is in"),
-    "another label": (
-        replace(TEST[1], split="validation"),
-        "'Kept back 1.' has the text of a test",
-    ),
-    "no label": (Content(" kept  BACK 3. "), "BACK 3. ' has the text of a test content"),
-    "a shipped sentence": (
-        replace(SHIPPED, split="identification"),
-        f"{re.escape(repr(SHIPPED.text))} has the text of a test content, though its split is",
-    ),
+    "a test content": TEST[2],
+    "a test content of FLORES": Content("Mars is red.", split="devtest"),
+    "another label": replace(TEST[1], split="validation"),
+    "no label": Content(" kept  BACK 3. "),
+    "a shipped sentence": replace(SHIPPED, split="identification"),
 }
 
 
 @pytest.fixture(params=LEAKS)
 def leak(request):
-    """A content that must not be chosen on, and what the error says of it."""
+    """A content that must not be chosen on."""
     return LEAKS[request.param]
 
 
 @pytest.mark.parametrize("choose", [sweep, search])
 def test_a_planted_leak_stops_a_choice_of_settings(leak, choose):
-    planted, message = leak
     model = tiny.wrapped("gemma2")
     instruction = load_instructions("natural")["uppercase"]
     options = {"rounds": (1, 2, 3)} if choose is search else {}
     grid = settings_grid([0], [1], [0.0], ["decaying"])
-    with pytest.raises(ValueError, match=message):
-        choose(model, instruction, [*VALIDATION, planted], {}, grid, test=TEST, **options)
+    with refused("contents") as caught:
+        choose(model, instruction, [*VALIDATION, leak], {}, grid, test=TEST, **options)
+    assert repr(leak.text) in str(caught.value)
     with refused("sources"):  # so it was the leak
         choose(model, instruction, VALIDATION, {}, grid, test=TEST, **options)
 
 
 @pytest.mark.parametrize("split", ["identification", "validation"])
 def test_a_planted_leak_stops_a_study(leak, split):
-    planted, message = leak
     contents = {"identification": VALIDATION, "validation": VALIDATION, "test": TEST}
-    contents[split] = [*VALIDATION, planted]
-    with pytest.raises(ValueError, match=message):
+    contents[split] = [*VALIDATION, leak]
+    with refused("contents") as caught:
         study_instruction(tiny.wrapped("gemma2"), load_instructions()["french"], **contents)
+    assert repr(leak.text) in str(caught.value)
 
 
 def test_a_content_that_is_in_both_lists_is_a_leak():

@@ -85,7 +85,7 @@ def test_prompts_are_rendered_as_the_model_knows_them_and_it_writes(cache, name)
     together = generate(model, [short, long], max_new_tokens=4)
     assert together == [generate(model, [p], max_new_tokens=4)[0] for p in (short, long)]
     if not instructed:
-        with pytest.raises(ValueError, match=r"no chat template.*give 'plain'"):
+        with refused("style"):
             render("Hello.", model.tokenizer, "chat")
 
 
@@ -145,7 +145,7 @@ def test_a_model_that_reads_pictures_too_is_not_asked_of_ndif(cache):
 
 
 def test_another_width_layer_and_release(cache):
-    with pytest.raises(ValueError, match=r"layer 7 given; gemma-3-270m-it has layers 0-2"):
+    with refused("layers"):
         loaded("gemma-3-270m-it", layers=[7])
     with refused("size"):
         load("gemma-3-270m-it", "65k", device="cpu")
@@ -169,9 +169,9 @@ def test_any_other_model_with_saes_named_one_by_one(cache, tmp_path):
         listed.saes[0].W_dec, loaded("gemma-3-270m-it", layers=[0]).saes[0].W_dec
     )
     other = ("gemma-scope-2b-pt-res", "layer_0/width_16k/average_l0_105")
-    with pytest.raises(ValueError, match=r"has d_in 2304, but .*mine has d_model 32"):
+    with refused("saes"):
         load(str(tmp_path / "mine"), saes={0: other}, device="cpu")
-    with pytest.raises(ValueError, match="was trained on layer 1; key it by that layer"):
+    with refused("saes"):
         load(str(tmp_path / "mine"), saes={0: tmp_path / "sae"}, device="cpu")
     with pytest.raises(FileNotFoundError, match=r"no cfg\.json and no sae_weights"):
         load(str(tmp_path / "mine"), saes={0: tmp_path}, device="cpu")

@@ -127,11 +127,11 @@ def test_what_is_no_whole_gguf_file_is_refused(file, tmp_path):
         converted(tmp_path / "none.gguf")
     other = tmp_path / "other.gguf"
     other.write_bytes(b"PK" + bytes(100))
-    with pytest.raises(ValueError, match="starts with the letters GGUF"):
+    with unreadable("other.gguf"):
         converted(other)
     cut = tmp_path / "cut.gguf"
     cut.write_bytes(file.read_bytes()[:3000])
-    with pytest.raises(ValueError, match="truncated"):
+    with unreadable("cut.gguf"):
         converted(cut)
     with unreadable("Tiny.F32.gguf"):
         converted(file, sha256="0" * 64)

@@ -4,6 +4,7 @@ from pathlib import Path
 
 import datasets
 import pytest
+from refusals import refused
 
 from saif_helpers.hub.parallel_corpus import FLORES, load_parallel
 from saif_helpers.instructions import load_instructions
@@ -56,18 +57,18 @@ def test_the_references_are_graded_against(folder):
 
 
 @pytest.mark.parametrize(
-    ("asked", "message"),
+    ("asked", "argument"),
     [
-        ({"targets": {}}, "no targets; give instruction names"),
-        ({"targets": {"french": "fra"}}, r"'fra', split 'devtest', .*'deu_Latn'"),
-        ({"targets": {"french": "fra_Latn"}, "split": "test"}, r"'test', .*\['devtest'\]"),
-        ({"targets": {"x": "ita_Latn"}}, "1 of the 2 sentences of 'eng_Latn' have no row"),
-        ({"targets": {"french": "fra_Latn"}, "text_column": "sentence"}, "has id, text, topic"),
-        ({"targets": {"french": "fra_Latn"}, "id_column": "topic"}, "'topic' .* repeats a value"),
+        ({"targets": {}}, "targets"),
+        ({"targets": {"french": "fra"}}, "dataset"),
+        ({"targets": {"french": "fra_Latn"}, "split": "test"}, "dataset"),
+        ({"targets": {"x": "ita_Latn"}}, "targets"),
+        ({"targets": {"french": "fra_Latn"}, "text_column": "sentence"}, "text_column"),
+        ({"targets": {"french": "fra_Latn"}, "id_column": "topic"}, "id_column"),
     ],
 )
-def test_what_the_data_set_does_not_have_is_refused(folder, asked, message):
-    with pytest.raises(ValueError, match=message):
+def test_what_the_data_set_does_not_have_is_refused(folder, asked, argument):
+    with refused(argument):
         load(folder, **asked)
 
 

@@ -83,15 +83,11 @@ def test_a_spread_is_eight_layers_at_even_distances_that_end_with_the_last(n):
 
 
 @pytest.mark.parametrize(
-    ("layers", "message"),
-    [
-        ([26], "layer 26 given; gemma-2-2b has layers 0-25"),
-        (26, "layer 26 given; gemma-2-2b has layers 0-25"),
-        ([], "give 'final'"),
-    ],
+    "layers",
+    [[26], 26, []],
 )
-def test_wrong_layers_are_refused(layers, message):
-    with pytest.raises(ValueError, match=message):
+def test_wrong_layers_are_refused(layers):
+    with refused("layers"):
         choose_layers(layers, 26, "gemma-2-2b")
 
 
@@ -99,9 +95,9 @@ def test_unknown_widths_and_releases_are_refused():
     assert width_of(1024) == 1024
     with refused("width"):
         width_of("17k")
-    with pytest.raises(ValueError, match="'gemma-scope-3' given"):
+    with refused("release"):
         pretrained_saes(["gemma-scope-3"])
-    with pytest.raises(ValueError, match=r"give the SAEs explicitly"):
+    with refused("release"):
         pretrained_saes(["gpt2-small-res-jb"])
 
 

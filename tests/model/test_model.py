@@ -92,12 +92,14 @@ def test_a_changed_file_is_refused(changeable):
 
 def test_a_missing_and_an_unlisted_file_are_refused(changeable):
     (changeable / "M" / "extra.txt").write_text("x")
-    with pytest.raises(ValueError, match=r"not in the manifest: \['M/extra.txt'\]"):
+    with unreadable("M") as caught:
         load(root=changeable)
+    assert "M/extra.txt" in str(caught.value)
     (changeable / "M" / "extra.txt").unlink()
     (changeable / "M" / "tokenizer.json").unlink()
-    with pytest.raises(ValueError, match=r"files missing: \['M/tokenizer.json'\]"):
+    with unreadable("M") as caught:
         load(root=changeable)
+    assert "M/tokenizer.json" in str(caught.value)
 
 
 def test_unknown_models_are_refused(shipped):
@@ -111,7 +113,7 @@ def test_an_sae_in_the_wrong_folder_is_refused(changeable):
     saes = changeable / "M" / "saes"
     (saes / "layer_1_width_64").rename(saes / "layer_1_width_65")
     write_manifest(changeable)
-    with pytest.raises(ValueError, match="layer 1, width 65 has 64 latents"):
+    with refused("saes"):
         load(root=changeable)
     (saes / "layer_1_width_65").rename(saes / "something")
     write_manifest(changeable)
@@ -120,17 +122,17 @@ def test_an_sae_in_the_wrong_folder_is_refused(changeable):
 
 
 @pytest.mark.parametrize(
-    ("saes", "message"),
+    ("saes", "argument"),
     [
-        ({3: tiny.sae(3)}, "layer 3, width 64 does not fit; tiny has layers 0-2"),
-        ({1: tiny.sae(1, d_in=16)}, "has d_in 16, but tiny has d_model 32"),
-        ({1: tiny.sae(2)}, "was trained on layer 2; key it by that layer"),
-        ({(1, 32): tiny.sae(1)}, "width 32 has 64 latents"),
-        ({1: tiny.sae(1, hook_name="blocks.1.hook_mlp_out")}, "only the residual stream"),
+        ({3: tiny.sae(3)}, "saes"),
+        ({1: tiny.sae(1, d_in=16)}, "saes"),
+        ({1: tiny.sae(2)}, "saes"),
+        ({(1, 32): tiny.sae(1)}, "saes"),
+        ({1: tiny.sae(1, hook_name="blocks.1.hook_mlp_out")}, "sae"),
     ],
 )
-def test_an_sae_that_does_not_fit_is_refused(saes, message):
-    with pytest.raises(ValueError, match=message):
+def test_an_sae_that_does_not_fit_is_refused(saes, argument):
+    with refused(argument):
         wrap(tiny.causal_lm("llama"), tiny.tokenizer(), saes, name="tiny")
 
 
@@ -246,5 +248,5 @@ def test_the_fingerprint_notices_replaced_weights():
 def test_an_sae_whose_input_scale_is_not_folded_is_refused_when_it_is_given():
     scaled = tiny.sae(1)
     scaled.cfg.normalize_activations = "expected_average_only_in"
-    with pytest.raises(ValueError, match="fold a constant scale into the weights first"):
+    with refused("sae"):
         wrap(tiny.causal_lm("llama"), tiny.tokenizer(), {1: scaled}, name="scaled")

@@ -121,18 +121,19 @@ def idle():
 
 
 @pytest.mark.parametrize(
-    ("planted", "message"),
+    "planted",
     [
-        (TEST[1], "'Rain fell.' is in the split 'test'"),
-        (Content("Rain fell.", split="validation"), "'Rain fell.' has the text of a test content"),
-        (Content(" rain  FELL.", split="validation"), "has the text of a test content"),
-        (Content(load_contents("test")[7].text, split="validation"), "the text of a test content"),
+        TEST[1],
+        Content("Rain fell.", split="validation"),
+        Content(" rain  FELL.", split="validation"),
+        Content(load_contents("test")[7].text, split="validation"),
     ],
 )
-def test_nothing_is_chosen_on_a_test_content(idle, rankings, grid, planted, message):
+def test_nothing_is_chosen_on_a_test_content(idle, rankings, grid, planted):
     splits = SPLITS | {"validation": [*CONTENTS[:2], planted]}
-    with pytest.raises(ValueError, match=message):
+    with refused("contents") as caught:
         choose_and_test(idle, LETTER, rankings, grid, **splits)
+    assert repr(planted.text) in str(caught.value)
 
 
 def test_too_few_contents_are_refused_before_anything_runs(idle, rankings, grid):

@@ -236,5 +236,5 @@ def test_the_best_setting_is_strict_first_then_loose_then_small():
     assert best_setting(table[table["layer"] == 3]) == SteeringSetting(
         3, 15, 4.0, "decaying", decay=0.3
     )
-    with pytest.raises(ValueError, match="empty table"):
+    with refused("table"):
         best_setting(table[:0])
