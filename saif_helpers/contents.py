@@ -20,8 +20,8 @@ SENTENCES = {"grammar": "sentences.jsonl", "natural": "natural.jsonl"}
 class Content:
     """A sentence that an instruction can be applied to.
 
-    >>> content = saif.Content("The cat sleeps.", references={"french": "Le chat dort."})
-    >>> content.item(french).reference
+    >>> one = saif.Content("The cat sleeps.", references={"french": "Le chat dort."})
+    >>> one.item(french).reference
     'Le chat dort.'
 
     Attributes:

@@ -44,14 +44,14 @@ class InstructionType:
 
     >>> shout = saif.InstructionType(
     ...     name="shout",
-    ...     wordings={"en": ["End with an exclamation mark.", "Close with an exclamation mark."]},
+    ...     wordings={"en": ["Shout it.", "End with an exclamation mark."]},
     ...     grader=saif.Grader(
     ...         strict=lambda output, item: output == item.content.rstrip(".") + "!",
     ...         loose=lambda output, item: output.endswith("!"),
     ...     ),
     ... )
     >>> shout.select()
-    {'en': ['End with an exclamation mark.', 'Close with an exclamation mark.']}
+    {'en': ['Shout it.', 'End with an exclamation mark.']}
 
     Attributes:
         name: Short name, the key of this instruction's references in the contents.

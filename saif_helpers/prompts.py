@@ -176,8 +176,8 @@ def make_pairs(
     Pairs cycle through the languages and, within a language, through its wordings, both in an order
     shuffled with `seed`. Each is used equally often, up to a difference of one.
 
-    >>> (pair,) = saif.make_pairs("french", ["The cat sleeps."], organism, style="plain")
-    >>> pair.negative
+    >>> (one,) = saif.make_pairs("french", ["The cat sleeps."], organism, style="plain")
+    >>> one.negative
     '<bos>The cat sleeps.'
 
     Args:

@@ -109,8 +109,8 @@ def newly_active(
 ) -> Bool[Tensor, "pairs d_sae"]:
     """Return which latents each pair switches on: active only with the instruction.
 
-    >>> halves = [saif.encode(sae, half) for half in saif.capture_pairs(organism, pairs, [0])]
-    >>> sensitivity = saif.newly_active(*halves).float().mean(0)
+    >>> halves = saif.capture_pairs(organism, pairs, layers=[0])
+    >>> active = saif.newly_active(*(saif.encode(sae, half) for half in halves))
 
     Args:
         positive: Latents at the read-out position of the positive samples.
@@ -129,8 +129,8 @@ def rank_latents(
 ) -> LatentRanking:
     """Rank latents by sensitivity: C_j = mean over pairs of 1[a_j(pos) > 0 and a_j(neg) = 0].
 
-    >>> positive, negative = saif.capture_pairs(organism, pairs, layers=[0])
-    >>> ranking = saif.rank_latents(saif.encode(sae, positive), saif.encode(sae, negative))
+    >>> halves = saif.capture_pairs(organism, pairs, layers=[0])
+    >>> ranking = saif.rank_latents(*(saif.encode(sae, half) for half in halves))
 
     Args:
         positive: Latents at the read-out position of the positive samples.

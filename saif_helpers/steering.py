@@ -62,7 +62,8 @@ def generate(
     one request for all passes, which returns the tokens.
 
     >>> outputs = saif.generate(organism, prompts, vector.at("decaying", decay=0.5))
-    >>> mixed = saif.generate(organism, prompts[:2], [None, [vector, vector.at("every_position")]])
+    >>> several = [vector, vector.at("every_position")]
+    >>> mixed = saif.generate(organism, prompts[:2], [None, several])
 
     Args:
         model: The model.

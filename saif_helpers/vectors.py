@@ -124,7 +124,8 @@ class SteeringVector(Placed):
 
         Greedy generation equals `steering.generate`. A single pass counts as one over a prompt.
 
-        >>> tokens = organism.tokenizer(prompts[0], add_special_tokens=False, return_tensors="pt")
+        >>> options = {"add_special_tokens": False, "return_tensors": "pt"}
+        >>> tokens = organism.tokenizer(prompts[0], **options)
         >>> with vector.apply(organism.hf, organism.tokenizer) as hf_model:
         ...     ids = hf_model.generate(**tokens, do_sample=False, max_new_tokens=5)
 

@@ -123,9 +123,11 @@ def latent_cards(
 ) -> list[LatentCard]:
     """Create a card for each latent, in one pass over a corpus.
 
-    >>> latents = [saif.encode(sae, half) for half in saif.capture_pairs(organism, pairs, [0])]
-    >>> facts = {latent: {"rank": f"{at}"} for at, latent in enumerate(ranking.top(2).tolist())}
-    >>> cards = saif.latent_cards(organism, 0, facts, *latents, prompts)
+    >>> streams = saif.capture_pairs(organism, pairs, layers=[0])
+    >>> positive, negative = (saif.encode(sae, half) for half in streams)
+    >>> first, second = ranking.top(2).tolist()
+    >>> facts = {first: {"rank": "1"}, second: {"rank": "2"}}
+    >>> cards = saif.latent_cards(organism, 0, facts, positive, negative, prompts)
 
     Args:
         model: The model and its SAEs.

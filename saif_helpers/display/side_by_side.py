@@ -116,7 +116,8 @@ def steer(
     unsteered: The baker always needs the old hammer.
     steered:   Le vieux boulanger vend des fleurs rouges.
                signed latents, k = 15 (layer 0, decaying by 0.5, strength 2)
-    >>> by_ids = saif.steer(organism, "The cat sleeps.", {0: {654: 4.0}})  # layer, latent, strength
+    >>> strengths = {0: {654: 4.0}}  # layer, latent, strength
+    >>> by_ids = saif.steer(organism, "The cat sleeps.", strengths)
 
     Args:
         model: The model and its SAEs.

@@ -37,8 +37,9 @@ class Frames:
     """Tables, or other objects with HTML, under a slider that shows one at a time.
 
     >>> text = "The cat sleeps."
-    >>> steered = {f"{s}": saif.steer(organism, text, vector.scaled(s)) for s in (1.0, 2.0)}
-    >>> slider = saif.Frames("strength", steered, start="1.0")  # the last line of a notebook's cell
+    >>> vectors = {"1": vector.scaled(1.0), "2": vector.scaled(2.0)}
+    >>> steered = {name: saif.steer(organism, text, vectors[name]) for name in vectors}
+    >>> slider = saif.Frames("strength", steered, start="1")  # shown in a notebook
 
     Attributes:
         name: What the slider changes, with its unit.

@@ -40,7 +40,8 @@ def equals_reference(output: str, item: Item) -> bool:
 def language_is(language: str, among: Sequence[str] = LANGUAGES) -> OutputCheck:
     """Return a check for a language, which needs no reference.
 
-    >>> saif.language_is("fr")("Le chat dort dans le jardin.", saif.Item("The cat sleeps."))
+    >>> is_french = saif.language_is("fr")
+    >>> is_french("Le chat dort dans le jardin.", saif.Item("The cat sleeps."))
     True
 
     Args:

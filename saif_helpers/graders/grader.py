@@ -15,7 +15,8 @@ from saif_helpers._internal.checked import checked
 class Item:
     """What an output is graded against.
 
-    >>> french.grader.strict("Le chat dort.", saif.Item("The cat sleeps.", "Le chat dort."))
+    >>> item = saif.Item("The cat sleeps.", reference="Le chat dort.")
+    >>> french.grader.strict("Le chat dort.", item)
     True
 
     Attributes:

@@ -35,7 +35,8 @@ class Playground(widgets.VBox):
     and cached; after that, moving a control takes two short generations.
 
     >>> setting = saif.SteeringSetting(0, 15, 0.0, "decaying", strength=4.0, decay=0.5)
-    >>> controls = saif.Playground(organism, {"french": french}, settings={"french": setting})
+    >>> settings = {"french": setting}
+    >>> controls = saif.Playground(organism, {"french": french}, settings=settings)
 
     Attributes:
         instruction: Dropdown: the instruction to steer towards. Selecting one sets the controls
