@@ -189,7 +189,7 @@ def main(arguments: list[str] | None = None) -> None:
     parser.add_argument("--new-tokens", type=int, default=40)
     parser.add_argument("--repeats", type=int, default=5)
     parser.add_argument("--dtype", default="bfloat16", choices=["bfloat16", "float16", "float32"])
-    parser.add_argument("--tiny", action="store_true", help="a shrunk model, on the CPU")
+    parser.add_argument("--tiny", action="store_true", help="a small model on the CPU")
     parser.add_argument("--out", type=Path, help=f"file to write; by default {RESULTS.name}")
     given = parser.parse_args(arguments)
     os.environ["SAIF_BOOK_BUILD"] = "1"  # no progress bars

@@ -113,7 +113,7 @@ def by_memory(size: str, numbers: Sequence[int]) -> list[dict]:
         A row for each method and number of pairs, and a row for each method with the slope.
     """
     if not process_memory.CLEAR.exists():
-        return [row(PART, MEMORY, OURS, "MiB", note="only Linux tells a process' peak anew")]
+        return [row(PART, MEMORY, OURS, "MiB", note="only Linux can reset the peak memory")]
     rows = []
     for way in ("read-out rows", "all tokens"):
         command = [sys.executable, "-m", "benchmarks.growth_memory", way, size, *map(str, numbers)]

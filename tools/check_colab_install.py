@@ -68,7 +68,7 @@ def requirement(notebooks: list[str]) -> str:
     for text in notebooks:
         found = INSTALL.findall(text)
         if len(found) != 1:
-            raise ValueError(f"one line that installs the package expected, found {len(found)}")
+            raise ValueError(f"expected one line that installs the package, found {len(found)}")
         extras |= set(filter(None, "".join(found[0]).strip("[]").split(",")))
     return "saif-helpers" + (f"[{','.join(sorted(extras))}]" if extras else "")
 

@@ -174,7 +174,9 @@ def main(arguments: list[str] | None = None) -> int:
         0 if all guarantees held, else 1.
     """
     parser = argparse.ArgumentParser(description=__doc__.split("\n\n", maxsplit=1)[0])
-    parser.add_argument("--kills", type=int, default=Amounts().kills, help="at least so many")
+    parser.add_argument(
+        "--kills", type=int, default=Amounts().kills, help="minimum number of kills"
+    )
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--quick", action="store_true", help="a little of each; writes no file")
     parser.add_argument("--out", type=Path, help=f"file to write; by default {RESULT.name}")
@@ -186,7 +188,7 @@ def main(arguments: list[str] | None = None) -> int:
     try:
         found = soak(amounts, sizes, given.seed, folder, given.quick)
     except BrokenError as error:
-        print(f"NOT as guaranteed, with seed {given.seed}: {error}", file=sys.stderr)
+        print(f"guarantee violated, with seed {given.seed}: {error}", file=sys.stderr)
         print(f"the stores and logs are kept in {folder}", file=sys.stderr)
         return 1
     rmtree(folder)

@@ -38,8 +38,8 @@ def kills(soak: Soak) -> None:
                 bar.update()
             names += soak.finish(run).kept()
             begun += len(run.told("begun"))
-            check(len(set(names)) == len(names), "what was finished was computed again")
-            check(begun <= soak.batches + here, "more than was in flight was computed again")
+            check(len(set(names)) == len(names), "a finished batch was recomputed")
+            check(begun <= soak.batches + here, "more batches than those in flight were recomputed")
             sweeps, computed = sweeps + 1, computed + begun
     soak.tell("kills", landed, "kills")
     soak.tell("kills while a run started or read its store", moments["started"], "kills")
@@ -67,17 +67,19 @@ def full_disks(soak: Soak) -> None:
                 full_after = soak.draw.randrange(soak.batches)
                 run = soak.finish(soak.run(store, full_after))
             said = [text for text in run.told("warning") if "cannot be stored" in text]
-            check(len(said) == 1, f"a full disk was told of {len(said)} times, not once")
+            check(len(said) == 1, f"{len(said)} warnings about a full disk, not one")
             n_kept = soak.whole_entries(store, run.kept())
-            check(not list(store.rglob("*.tmp")), "a full disk left half a file behind")
+            check(not list(store.rglob("*.tmp")), "a full disk left a partial file")
             if resize:
                 resize(2 * soak.pages())
             run = soak.finish(soak.run(store))
             again = len(run.told("begun"))
-            check(again == soak.batches - n_kept, "what was kept on a full disk was lost")
+            check(
+                again == soak.batches - n_kept, "a batch stored before the disk was full was lost"
+            )
             kept, lost = kept + n_kept, lost + again
             Store(store).clear()
-            check(not list(store.rglob("*.*")), "clear left something behind")
+            check(not list(store.rglob("*.*")), "clear left files behind")
     soak.tell("full disks", soak.amounts.disks, "rounds")
     soak.tell("batches kept before the disk was full", kept, "batches")
     soak.tell("batches computed again with room on it", lost, "batches")
@@ -103,7 +105,7 @@ def two_at_once(soak: Soak) -> None:
             computed += sum(len(run.told("begun")) for run in ended) - soak.batches
         check(soak.whole_entries(store, first.kept()) == soak.batches, "entries are missing")
         third = soak.finish(soak.run(store))
-        check(not third.told("begun"), "what two runs had kept was computed again")
+        check(not third.told("begun"), "a batch that two runs had stored was recomputed")
     soak.tell("rounds of two at once", soak.amounts.at_once, "rounds")
     soak.tell("rounds in which one of the two was killed", killed, "rounds")
     soak.tell("batches that both computed", computed, "batches")
@@ -140,7 +142,9 @@ def looked_up(soak: Soak, path: Path, data: bytes) -> bool:
             found = list(Store(folder).find(key["kind"], key["shared"], key["rows"]))
     if not found:
         said = [str(warning.message) for warning in caught]
-        check(len(said) == 1 and path.name in said[0], f"damage was not named: {said}")
+        check(
+            len(said) == 1 and path.name in said[0], f"no warning names the damaged entry: {said}"
+        )
         return False
     ((positions, same),) = found
     order = torch.tensor(positions).argsort()
@@ -170,10 +174,10 @@ def run_over(soak: Soak, originals: list[Path], canary: Path) -> int:
         text for text in run.told("warning") if "is ignored, and its batch is recomputed" in text
     ]
     named = all(any(place.name in text for text in said) for place in places)
-    check(named and len(said) == len(kinds), "damage was not named, or what is sound was")
-    check(len(run.told("begun")) == len(kinds), "not just what was damaged was computed again")
+    check(named and len(said) == len(kinds), "the warnings do not name exactly the damaged entries")
+    check(len(run.told("begun")) == len(kinds), "not exactly the damaged batches were recomputed")
     mended = all(place.read_bytes() == data for place, data in places.items())
-    check(mended, "a damaged entry was not put right")
+    check(mended, "a damaged entry was not replaced")
     return len(kinds)
 
 

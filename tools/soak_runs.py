@@ -95,7 +95,7 @@ class Soak:
         begun = [at for at, event, _ in run.events() if event == "begun"]
         self.start_up, self.work = begun[0] - started, begun[-1] - begun[0]
         self.table, self.batches = run.result.read_bytes(), len(begun)
-        check(len(Store(self.store)) == self.batches, "not every batch is kept")
+        check(len(Store(self.store)) == self.batches, "not every batch is stored")
         self.tell("batches of the sweep", self.batches, "batches")
         self.tell("size of its store", Store(self.store).size(), "bytes")
 
@@ -118,7 +118,7 @@ class Soak:
     def ended(self, run: Run) -> None:
         """Check that a run ends successfully."""
         code = exit_code(run.process)
-        check(code is not None, f"a run has not ended within {TIME_LIMIT} seconds: {run.log}")
+        check(code is not None, f"a run did not end within {TIME_LIMIT} seconds: {run.log}")
         check(code == 0, f"a run ended with code {code}: {run.log}")
 
     def maybe_killed(self, store: Path, landed: int) -> Run:

@@ -30,8 +30,8 @@ class Nnterp:
         """Start the process with a copy of the model; raise `Unavailable` if it fails."""
         if not folder.is_dir():
             raise Unavailable(
-                "not installed: it needs an nnsight before 0.8, which it gets in a folder of its "
-                "own; see benchmarks/peers/__init__.py"
+                "not installed: it needs an nnsight before 0.8, in a separate folder; see "
+                "benchmarks/peers/__init__.py"
             )
         self.ended = ""
         self.steering: SteeringVector | None = None

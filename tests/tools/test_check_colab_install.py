@@ -55,7 +55,7 @@ def test_extras_of_all_chapters_count():
 
 @pytest.mark.parametrize("text", ["", INSTALL.format("") * 2])
 def test_a_chapter_without_one_install_line_is_named_as_such(text):
-    with pytest.raises(ValueError, match="one line that installs the package expected"):
+    with pytest.raises(ValueError, match="expected one line that installs the package"):
         requirement([text])
 
 

@@ -109,7 +109,7 @@ def test_what_breaks_is_said_and_no_file_is_written(tmp_path, monkeypatch, capsy
     monkeypatch.setattr(soak.tempfile, "mkdtemp", lambda prefix: str(tmp_path))
     file = tmp_path / "soak.json"
     assert soak.main(["--seed", "7", "--out", str(file)]) == 1
-    assert "NOT as guaranteed, with seed 7: a final table differs" in capsys.readouterr().err
+    assert "guarantee violated, with seed 7: a final table differs" in capsys.readouterr().err
     assert not file.exists()
 
 
