@@ -232,15 +232,15 @@ def test_beams_and_sampling_are_steered_too(plain):
 
 
 @pytest.mark.parametrize(
-    ("options", "message"),
+    ("options", "argument"),
     [
-        ({"use_cache": False}, "repeats the previous one plus one token.*use_cache=True"),
-        ({"prefill_chunk_size": 8}, r"one token of \d+ texts was expected"),
-        ({"cache_implementation": "static"}, "generate with the usual cache"),
+        ({"use_cache": False}, "use_cache"),
+        ({"prefill_chunk_size": 8}, "past_key_values"),
+        ({"cache_implementation": "static"}, "attention_mask"),
     ],
 )
-def test_a_generation_whose_passes_cannot_be_told_apart_is_refused(plain, options, message):
-    with VECTOR.apply(plain), pytest.raises(ValueError, match=message):
+def test_a_generation_whose_passes_cannot_be_told_apart_is_refused(plain, options, argument):
+    with VECTOR.apply(plain), refused(argument):
         written(plain, tiny.PROMPTS, **options)
 
 
@@ -273,12 +273,12 @@ def test_a_pass_that_cannot_be_steered_rightly_is_refused(plain, given, message)
 
 def test_what_does_not_fit_the_model_is_refused_before_anything_is_attached(model, plain):
     before = n_hooks(plain)
-    for vector, message in (
-        (SteeringVector(LAYER, torch.ones(5)), "has 5 entries; .* has d_model 32"),
-        (SteeringVector(7, direction()), r"layer 7 .* has layers 0-2"),
-        (SteeringVector(0, torch.full((tiny.D_MODEL,), torch.nan)), "not finite"),
+    for vector, argument in (
+        (SteeringVector(LAYER, torch.ones(5)), "vector"),
+        (SteeringVector(7, direction()), "layer"),
+        (SteeringVector(0, torch.full((tiny.D_MODEL,), torch.nan)), "vector"),
     ):
-        with pytest.raises(ValueError, match=message), vector.apply(plain):
+        with refused(argument), vector.apply(plain):
             pass
     with refused("model"):
         VECTOR.apply(model).__enter__()

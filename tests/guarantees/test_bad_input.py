@@ -145,17 +145,17 @@ def test_a_slot_with_nothing_in_it_is_not_filled():
 
 
 @pytest.mark.parametrize(
-    ("steered", "message"),
+    ("steered", "argument"),
     [
-        (lambda: VECTOR.scaled(torch.nan), "strength=nan given; give a finite number"),
-        (lambda: VECTOR.scaled(-torch.inf), "strength=-inf given"),
-        (lambda: VECTOR.at("decaying", torch.nan), "decay=nan given; .* from 0 to 1"),
-        (lambda: VECTOR.at("decaying", 1.1), "decay=1.1 given"),
-        (lambda: replace(VECTOR, vector=VECTOR.vector * torch.nan), r"\(ones\) is not finite"),
+        (lambda: VECTOR.scaled(torch.nan), "strength"),
+        (lambda: VECTOR.scaled(-torch.inf), "strength"),
+        (lambda: VECTOR.at("decaying", torch.nan), "decay"),
+        (lambda: VECTOR.at("decaying", 1.1), "decay"),
+        (lambda: replace(VECTOR, vector=VECTOR.vector * torch.nan), "vector"),
     ],
 )
-def test_numbers_that_mean_nothing_are_refused_before_any_pass(idle, steered, message):
-    with pytest.raises(ValueError, match=message):
+def test_numbers_that_mean_nothing_are_refused_before_any_pass(idle, steered, argument):
+    with refused(argument):
         generate(idle, tiny.PROMPTS, steered())
     assert len(idle.store) == 0
 
@@ -347,27 +347,27 @@ def test_a_study_of_a_silent_model_ends_with_the_baseline_and_shows_why():
 
 
 @pytest.mark.parametrize(
-    ("changes", "message"),
+    ("changes", "argument"),
     [
-        ({"k": 0}, "k = 0 given; give 1 to 64"),
-        ({"k": 65}, "k = 65 given; give 1 to 64"),
-        ({"strengths": (1.0, torch.inf)}, "strength=inf given"),
-        ({"strengths": ()}, "no strengths or no decays given"),
-        ({"decays": (1.5,)}, "decay=1.5 given"),
-        ({"n_random": 0}, "n_random=0 given; the verdict needs at least 1"),
-        ({"n_cards": 65}, "n_cards=65 given; there are only 64 latents"),
-        ({"test": [Content("The snow falls.")] * 4}, "'The snow falls.' occurs 4 times"),
-        ({"rounds": (1, 2, 9)}, "3 contents given, but the last round needs 9"),
-        ({"rounds": (2, 2, 3)}, "each round must steer more"),
-        ({"validation": [replace(CONTENT, split="test")] * 3}, "choose settings on the validation"),
-        ({"validation": [CONTENT, CONTENT, Content(" ")]}, "the text ' ' is empty"),
-        ({"identification": [CONTENT, Content("<eos>")]}, "special token '<eos>'"),
-        ({"identification": [CONTENT, Content("x" * 500)]}, "has 5.. tokens, but"),
-        ({"identification": []}, "no contents"),
+        ({"k": 0}, "k"),
+        ({"k": 65}, "k"),
+        ({"strengths": (1.0, torch.inf)}, "strength"),
+        ({"strengths": ()}, "strengths"),
+        ({"decays": (1.5,)}, "decay"),
+        ({"n_random": 0}, "n_random"),
+        ({"n_cards": 65}, "n_cards"),
+        ({"test": [Content("The snow falls.")] * 4}, "contents"),
+        ({"rounds": (1, 2, 9)}, "contents"),
+        ({"rounds": (2, 2, 3)}, "rounds"),
+        ({"validation": [replace(CONTENT, split="test")] * 3}, "contents"),
+        ({"validation": [CONTENT, CONTENT, Content(" ")]}, "text"),
+        ({"identification": [CONTENT, Content("<eos>")]}, "text"),
+        ({"identification": [CONTENT, Content("x" * 500)]}, "prompts"),
+        ({"identification": []}, "contents"),
     ],
 )
-def test_a_study_finds_bad_input_before_anything_runs(idle, changes, message):
-    with pytest.raises(ValueError, match=message):
+def test_a_study_finds_bad_input_before_anything_runs(idle, changes, argument):
+    with refused(argument):
         study_instruction(idle, SHOUT, **{**SMALL, **changes})
 
 

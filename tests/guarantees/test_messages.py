@@ -18,7 +18,7 @@ from saif_helpers.analysis.separation import auroc
 from saif_helpers.analysis.stability import jaccard
 from saif_helpers.analysis.vocabulary import promoted_tokens
 from saif_helpers.book.results import read_results
-from saif_helpers.comparison import paired_difference
+from saif_helpers.comparison import check_distinct, paired_difference
 from saif_helpers.contents import Content, load_contents
 from saif_helpers.display.figures import interval_bars
 from saif_helpers.display.slider import Frames
@@ -44,6 +44,7 @@ from saif_helpers.ranking import LatentRanking, rank_latents
 from saif_helpers.steering import generate
 from saif_helpers.study.baselines import force_first_token
 from saif_helpers.study.claims import bounded_share, verdict
+from saif_helpers.study.preparation import check_rules, check_settings
 from saif_helpers.study.search import best_setting, check_no_test_leakage, check_search
 from saif_helpers.study.settings import settings_grid
 from saif_helpers.vector_rules import mean_difference_vector, saif_vector, steering_vector
@@ -428,6 +429,10 @@ MESSAGES = [
         "grades for 'french' and 'german'; compare one instruction",
     ),
     (
+        lambda: check_distinct(["Mars is red."] * 4),
+        "the content 'Mars is red.' occurs 4 times; give each test content once",
+    ),
+    (
         lambda: paired_difference(
             graded("french"), replace(graded("french"), items=(Item("A dog."),)), "loose"
         ),
@@ -474,6 +479,18 @@ MESSAGES = [
         "the content 'Mars is red.' has the text of a test content, though its split is ''; find "
         "latents on the identification split and choose settings on the validation split, never "
         "on contents that are reported",
+    ),
+    (
+        lambda: check_rules(["paper"], n_random=0),
+        "n_random=0 given; the verdict needs at least 1",
+    ),
+    (
+        lambda: check_settings(MODEL, 15, (), (0.5,), n_cards=3),
+        "no strengths or no decays given; give at least one of each",
+    ),
+    (
+        lambda: check_settings(MODEL, 15, (1.0,), (0.5,), n_cards=65),
+        "n_cards=65 given; there are only 64 latents",
     ),
     (lambda: best_setting(pd.DataFrame()), "an empty table given; sweep at least one setting"),
     (
