@@ -1,9 +1,8 @@
 """Preparation of a study: its contents, and validation of its arguments."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 
-from saif_helpers._internal.arguments import check_finite, share, whole_number
+from saif_helpers._internal.arguments import check_finite, whole_number
 from saif_helpers._internal.errors import ArgumentError
 from saif_helpers.comparison import check_distinct
 from saif_helpers.contents import Content, load_contents
@@ -13,28 +12,8 @@ from saif_helpers.model.batching import checked_ids
 from saif_helpers.model.model import ModelWithSAEs
 from saif_helpers.placements import check_placement
 from saif_helpers.prompts import PromptPair, render
-from saif_helpers.study.search import check_no_test_leakage
+from saif_helpers.study.sweep import check_no_test_leakage
 from saif_helpers.study.vector_sources import RULES, Rule
-
-
-@dataclass(frozen=True)
-class Bars:
-    """Thresholds of a study's verdicts, each between 0 and 1.
-
-    Attributes:
-        strict: Minimum strict share of a rule.
-        loose: Minimum loose share of a rule, relative to prompting's.
-        random: Maximum strict share of random latents.
-    """
-
-    strict: float
-    loose: float
-    random: float
-
-    def __post_init__(self) -> None:
-        """Raise if a threshold is not between 0 and 1."""
-        for name, value in vars(self).items():
-            share(f"{name}_bar", value)
 
 
 def check_rules(rules: Sequence[Rule], n_random: int) -> Rule:
@@ -62,7 +41,7 @@ def check_rules(rules: Sequence[Rule], n_random: int) -> Rule:
 
 def study_contents(
     model: ModelWithSAEs,
-    rounds: tuple[int, int, int],
+    rounds: Sequence[int],
     identification: Sequence[Content] | None,
     validation: Sequence[Content] | None,
     test: Sequence[Content] | None,
@@ -71,7 +50,7 @@ def study_contents(
 
     Args:
         model: The model, for its corpus.
-        rounds: Number of contents in the three rounds of the search.
+        rounds: Number of contents in the rounds of the search.
         identification: As for `study_instruction`.
         validation: As for `study_instruction`.
         test: As for `study_instruction`.
