@@ -24,15 +24,18 @@ def test_one_long_part_is_the_whole_vector():
     assert effective_latents(RANKING, sae(FAN), k=3) == [0]
 
 
-@pytest.mark.parametrize(("share", "expected"), [(0.99, [0]), (0.9999, [0, 2, 1]), (1.0, [0, 2, 1])])
+@pytest.mark.parametrize(
+    ("share", "expected"), [(0.99, [0]), (0.9999, [0, 2, 1]), (1.0, [0, 2, 1])]
+)
 def test_a_higher_share_needs_more(share, expected):
     """(9, 0) has cosine 0.995 with (10, 1), as has (10, 0): the second adds nothing to it."""
     assert effective_latents(RANKING, sae(FAN), k=3, share=share) == expected
 
 
-def test_parts_that_cancel_come_last():
+def test_a_part_that_points_backwards_comes_last():
     opposed = [[1.0, 0.0], [0.0, 1.0], [-1.0, 0.0], [0.0, 1.0]]
-    assert effective_latents(RANKING, sae(opposed), k=3, share=0.9999)[-1] == 2
+    assert effective_latents(RANKING, sae(opposed), k=3, share=0.9999) == [0, 1]
+    assert effective_latents(RANKING, sae(opposed), k=3, share=1.0) == [0, 1, 2]
 
 
 def test_equal_parts_at_right_angles_are_all_needed():
@@ -42,4 +45,4 @@ def test_equal_parts_at_right_angles_are_all_needed():
 
 def test_the_share_lies_between_0_and_1():
     with refused("share"):
-        effective_latents(RANKING, sae(FAN), k=3, share=95)
+        effective_latents(RANKING, sae(FAN), k=3, share=95.0)
