@@ -28,6 +28,15 @@ def check_distinct(contents: Iterable[str]) -> None:
             raise ArgumentError(said, "contents")
 
 
+def check_same_instruction(first: Grades, second: Grades) -> None:
+    """Raise if grades are for different instructions."""
+    if first.instruction != second.instruction:
+        raise ArgumentError(
+            f"grades for {first.instruction!r} and {second.instruction!r}; compare one instruction",
+            "second",
+        )
+
+
 @checked
 def paired_difference(
     first: Grades, second: Grades, kind: Kind, confidence: float = 0.95
@@ -54,11 +63,7 @@ def paired_difference(
     Raises:
         ValueError: If they were not graded on the same contents, or a content is repeated.
     """
-    if first.instruction != second.instruction:
-        raise ArgumentError(
-            f"grades for {first.instruction!r} and {second.instruction!r}; compare one instruction",
-            "second",
-        )
+    check_same_instruction(first, second)
     share("confidence", confidence)
     if [item.content for item in first.items] != [item.content for item in second.items]:
         raise ArgumentError(
@@ -94,7 +99,11 @@ def unpaired_difference(first: Grades, second: Grades, kind: Kind) -> Interval:
 
     Returns:
         The difference of the two shares and its 95 % interval.
+
+    Raises:
+        ValueError: If they are for different instructions.
     """
+    check_same_instruction(first, second)
     mine, theirs = first.proportion(kind), second.proportion(kind)
     value = mine.value - theirs.value
     below = math.hypot(mine.value - mine.low, theirs.high - theirs.value)

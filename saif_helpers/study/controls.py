@@ -15,11 +15,14 @@ from saif_helpers._internal.arguments import whole_number
 from saif_helpers._internal.checked import checked
 from saif_helpers._internal.errors import ArgumentError
 from saif_helpers.generation.interventions import Intervention
+from saif_helpers.grading import Grades, pool_grades
 from saif_helpers.instructions import InstructionType
 from saif_helpers.latents import encode
 from saif_helpers.model.model import ModelWithSAEs
-from saif_helpers.random_controls import random_latents_vector, random_sae
+from saif_helpers.random_controls import random_latents_vector
 from saif_helpers.ranking import LatentRanking, rank_latents
+from saif_helpers.study.protocol import TestedSetting, choose_and_test
+from saif_helpers.study.random_sae import random_sae
 from saif_helpers.study.settings import SteeringSetting
 from saif_helpers.study.steering_claim import RANDOM, RANDOM_SAE
 from saif_helpers.vector_rules import saif_vector
@@ -180,7 +183,8 @@ def control_grades(
         model: The model and its SAEs.
         instruction: The instruction.
         rankings: Layer to ranking.
-        streams: Layer to residual stream, with the instruction and without it.
+        streams: Layer to residual stream, with the instruction and without it; layers without a
+            ranking are left out.
         settings: The settings to try.
         n: Number of draws of random latents.
         k: Number of latents.
@@ -190,9 +194,10 @@ def control_grades(
     Returns:
         The pooled grades of `RANDOM`, and those of `RANDOM_SAE`.
     """
+    halves = [{at: half[at] for at in rankings} for half in streams]
     how = {"k": k, "seed": seed} | splits
     drawn = searched_controls(model, instruction, rankings, settings, n=n, **how)
     return {
         RANDOM: pool_grades([each.grades for each in drawn]),
-        RANDOM_SAE: random_sae_control(model, instruction, *streams, settings, **how).grades,
+        RANDOM_SAE: random_sae_control(model, instruction, *halves, settings, **how).grades,
     }

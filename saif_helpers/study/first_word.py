@@ -5,14 +5,15 @@ from collections.abc import Sequence
 
 from saif_helpers._internal.arguments import check_some
 from saif_helpers._internal.checked import checked
+from saif_helpers._internal.errors import ArgumentError
 from saif_helpers._internal.types import Style
 from saif_helpers.contents import Content
-from saif_helpers.grading import GradeOutputs, Kind, grade
+from saif_helpers.grading import GradeOutputs, Grades, Kind, grade
 from saif_helpers.instructions import InstructionType
 from saif_helpers.model.model import ModelWithSAEs
 from saif_helpers.prompts import render
 from saif_helpers.study.baselines import first_tokens, force_first_token
-from saif_helpers.study.sweep import check_no_test_leakage
+from saif_helpers.study.sweep import check_by, check_no_test_leakage
 
 
 @checked
@@ -47,11 +48,14 @@ def choose_first_token(
         The token; of equally good ones the most frequent.
 
     Raises:
-        ValueError: If there are no answers, or a content is a test content.
+        ValueError: If all answers are empty, or a content is a test content.
     """
     check_some(contents=contents, answers=answers)
+    check_by(by)
     check_no_test_leakage(contents)
     firsts = Counter(first for first in first_tokens(model, answers) if first is not None)
+    if not firsts:
+        raise ArgumentError("only empty answers given; give some with a first token", "answers")
     prompts = [render(content.text, model.tokenizer, style) for content in contents]
     items = [content.item(instruction) for content in contents]
     tried = {}
@@ -90,7 +94,12 @@ def first_word_grades(
 
     Returns:
         The grades.
+
+    Raises:
+        ValueError: As `choose_first_token`.
     """
+    check_some(validation=validation, test=test)
+    check_no_test_leakage(validation, test)
     options = {"style": style, "max_new_tokens": max_new_tokens, "grader": grader}
     token = choose_first_token(model, instruction, validation, answers, by=by, **options)
     prompts = [render(content.text, model.tokenizer, style) for content in test]

@@ -11,7 +11,8 @@ from saif_helpers.instructions import InstructionType
 from saif_helpers.model.batching import checked_ids
 from saif_helpers.model.model import ModelWithSAEs
 from saif_helpers.placements import check_placement
-from saif_helpers.prompts import PromptPair, render
+from saif_helpers.prompts import PromptPair
+from saif_helpers.study.search import check_rounds, check_search
 from saif_helpers.study.sweep import check_no_test_leakage
 from saif_helpers.study.vector_sources import RULES, Rule
 
@@ -59,8 +60,10 @@ def study_contents(
         Split to contents.
 
     Raises:
-        ValueError: If a test content is repeated, or occurs in another split.
+        ValueError: If the rounds do not grow, there are too few validation contents, a test content
+            is repeated, or one occurs in another split.
     """
+    check_rounds(rounds, 1)
     given = {"identification": identification, "validation": validation, "test": test}
     parts = {"identification": slice(200), "validation": slice(max(rounds))}
     parts["test"] = slice(-100, None)
@@ -69,8 +72,8 @@ def study_contents(
         for name, some in given.items()
     }
     check_distinct(content.text for content in contents["test"])
-    for name in ("identification", "validation"):
-        check_no_test_leakage(contents[name], contents["test"])
+    check_no_test_leakage(contents["identification"], contents["test"])
+    check_search(contents["validation"], rounds, 1, contents["test"])
     return contents
 
 
@@ -88,7 +91,7 @@ def check_study(
         model: The model.
         instruction: The instruction, whose grader is tried on each content if it is used.
         contents: Split to contents.
-        pairs: The prompt pairs.
+        pairs: The prompt pairs of all splits.
         max_new_tokens: Maximum number of tokens of an output.
         grader: Function that grades outputs.
 
@@ -99,7 +102,6 @@ def check_study(
         for content in [*contents["validation"], *contents["test"]]:
             check_grader(instruction, content)
     prompts = [prompt for pair in pairs for prompt in (pair.positive, pair.negative)]
-    prompts += [render(content.text, model.tokenizer) for content in contents["validation"]]
     checked_ids(model, prompts, max_new_tokens)
 
 

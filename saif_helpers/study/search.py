@@ -21,6 +21,7 @@ from saif_helpers.model.model import ModelWithSAEs
 from saif_helpers.study.settings import SteeringSetting, VectorSource, grade_settings
 from saif_helpers.study.sweep import (
     best_setting,
+    check_by,
     check_no_test_leakage,
     settings_table,
     shortlist,
@@ -79,6 +80,7 @@ def search(
     Raises:
         ValueError: If the rounds do not grow, contents are too few, or one is a test content.
     """
+    check_by(by)
     check_search(contents, rounds, least, test)
     graded: dict[SteeringSetting, Grades] = {}
     staying, done = list(settings), 0
@@ -125,10 +127,30 @@ def _beyond_the_edge(
 ) -> list[SteeringSetting]:
     """Return the setting to try next if the best one has an extreme strength."""
     strengths = [s.strength for s in tried if replace(s, strength=best.strength) == best]
-    if len(strengths) == 1:  # a strength that the caller has fixed
+    if len(strengths) == 1 or best.strength == 0:  # a strength that the caller has fixed, or none
         return []
-    factor = {max(strengths): 2.0, min(strengths): 0.5}.get(best.strength)
+    sizes = [abs(strength) for strength in strengths if strength * best.strength >= 0]
+    factor = {min(sizes): 0.5, max(sizes): 2.0}.get(abs(best.strength))
     return [replace(best, strength=factor * best.strength)] if factor else []
+
+
+def check_rounds(rounds: Sequence[int], least: int) -> None:
+    """Raise if the rounds do not grow, or keep nothing.
+
+    Args:
+        rounds: As for `search`.
+        least: As for `search`.
+
+    Raises:
+        ValueError: If they do not.
+    """
+    grow = all(0 < few < more for few, more in itertools.pairwise(rounds))
+    if not rounds or rounds[0] < 1 or not grow or least < 1:
+        raise ArgumentError(
+            f"rounds={tuple(rounds)} and least={least} given; each round must steer more contents "
+            "than the one before it, and keep at least one setting",
+            "rounds",
+        )
 
 
 def check_search(
@@ -141,13 +163,7 @@ def check_search(
 
     For arguments and errors see `search`.
     """
-    grow = all(0 < few < more for few, more in itertools.pairwise(rounds))
-    if not rounds or rounds[0] < 1 or not grow or least < 1:
-        raise ArgumentError(
-            f"rounds={tuple(rounds)} and least={least} given; each round must steer more contents "
-            "than the one before it, and keep at least one setting",
-            "rounds",
-        )
+    check_rounds(rounds, least)
     if len(contents) < max(rounds):
         raise ArgumentError(
             f"{len(contents)} contents given, but the last round needs {max(rounds)}; give more "

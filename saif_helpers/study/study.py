@@ -33,7 +33,6 @@ from saif_helpers.study.preparation import (
     study_contents,
 )
 from saif_helpers.study.protocol import choose_and_test
-from saif_helpers.study.search import check_search
 from saif_helpers.study.settings import SteeringSetting, settings_grid
 from saif_helpers.study.steering_claim import (
     CONTROLS,
@@ -194,31 +193,29 @@ def study_instruction(
 
     Raises:
         ValueError: Before anything runs, if a test content occurs in another split, see
-            `search.check_no_test_leakage`; if a check of the grader raises, does not return a bool,
+            `sweep.check_no_test_leakage`; if a check of the grader raises, does not return a bool,
             or strict passes where loose does not; if a rule is unknown, or k, a strength, a decay,
             the rounds or the cards are out of range; or if a content is empty, lacks a slot,
             contains a special token, is too long, or is repeated in the test split.
             After the baseline, if the model does not follow the instruction even when prompted, or
             no layer has enough active latents.
     """
-    bars = Bars(strict_bar, loose_bar)
-    basis = check_rules(rules, n_random)
+    bars, basis = Bars(strict_bar, loose_bar), check_rules(rules, n_random)
     check_settings(model, k, strengths, decays, n_cards)
     contents = study_contents(model, rounds, identification, validation, test)
     validation, test = contents["validation"], contents["test"]
     asked = make_pairs(instruction, test, model.tokenizer, seed=seed)
+    before = make_pairs(instruction, validation, model.tokenizer, seed=seed)
     pairs = make_pairs(instruction, contents["identification"], model.tokenizer, seed=seed)
-    check_study(model, instruction, contents, [*asked, *pairs], max_new_tokens, grader)
-    check_search(validation, rounds, 1, test)
+    check_study(model, instruction, contents, [*asked, *before, *pairs], max_new_tokens, grader)
     grades = baseline_grades(model, instruction, asked, max_new_tokens, grader)
-    shown, layers = [pair.positive for pair in pairs[:20]], model.saes.layers
-    streams = capture_pairs(model, pairs, layers)
+    shown = [pair.positive for pair in pairs[:20]]
+    streams = capture_pairs(model, pairs, model.saes.layers)
     rankings = rank_captured(model, *streams)
     steered = steerable(model, rankings, k, n_random, seed)
     sources = rule_sources(rules, model, steered, *streams, k)
     grid = settings_grid(steered, [k], [0.0], PLACEMENTS, strengths, decays)
     options = {"max_new_tokens": max_new_tokens, "grader": grader}
-    before = make_pairs(instruction, validation, model.tokenizer, seed=seed)
     prompted = prompted_grades(model, instruction, before, **options)
     kind = deciding_grade(prompted, bars)
     splits = {"validation": validation, "test": test, "by": kind} | options
@@ -227,9 +224,8 @@ def study_instruction(
         rule: choose_and_test(model, instruction, sources[rule], grid, **searched) for rule in rules
     }
     grades |= {rule: one.grades for rule, one in found.items()}
-    halves = [{at: half[at] for at in steered} for half in streams]
     drawn = {"n": n_random, "k": k, "seed": seed} | searched
-    grades |= control_grades(model, instruction, steered, halves, grid, **drawn)
+    grades |= control_grades(model, instruction, steered, streams, grid, **drawn)
     grades[FIRST_WORD] = first_word_grades(model, instruction, prompted.outputs, **splits)
     layer = found[basis].vector.layer
     return Study(
@@ -242,5 +238,5 @@ def study_instruction(
         rankings=rankings,
         checks={rule: steering_criteria(grades, rule, kind, bars) for rule in rules},
         cards=study_cards(model, asked, grades[PROMPTING], rankings[layer], n_cards),
-        reconstruction=reconstruction_table(model, shown, layers),
+        reconstruction=reconstruction_table(model, shown, model.saes.layers),
     )

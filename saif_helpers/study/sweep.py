@@ -156,12 +156,24 @@ def shortlist(
         raise ArgumentError(
             f"the table has no {', '.join(sorted(missing))}; give a table from sweep", "table"
         )
-    if by not in ("strict", "loose"):
-        raise ArgumentError(f"by={by!r} given; give 'strict' or 'loose'", "by")
+    check_by(by)
     criteria = ["contents", by, "loose" if by == "strict" else "strict", "norm"]
     order = table.sort_values(criteria, ascending=[False, False, False, True], kind="stable")
     best = order.groupby(list(per), sort=False).head(n) if per else order.head(n)
     return [SteeringSetting(**row) for row in best[SETTING_COLUMNS].to_dict("records")]
+
+
+def check_by(by: Kind) -> None:
+    """Raise if settings cannot be chosen by a kind of share.
+
+    Args:
+        by: The share that decides first.
+
+    Raises:
+        ValueError: If it is not ``"strict"`` or ``"loose"``.
+    """
+    if by not in ("strict", "loose"):
+        raise ArgumentError(f"by={by!r} given; give 'strict' or 'loose'", "by")
 
 
 @checked
