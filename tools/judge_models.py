@@ -49,6 +49,10 @@ CHAPTERS = {
 }
 """What is recorded, and the chapter that does; "rules" sets the baselines against the paper's."""
 SIZES = ("S", "S-1", "S-2", "M", "L")
+AT_THE_STEERED_LAYER = ("C1", "C2")
+"""Claims that are judged at the layer that C3's search chose, with the latents that steer."""
+ALSO = {"C3": ("C3-opponents",)}
+"""What else a chapter records: C3's third line, which has a verdict of its own."""
 INSTRUCTIONS = {"french": 26, "german": 26, "uppercase": 29}
 """The instructions, and the most tokens of an output; every reference is shorter."""
 EARLIER = "2097bcc"
@@ -72,7 +76,12 @@ def config_cell(notebook: NotebookNode) -> int:
 
 
 def shortened(
-    notebook: NotebookNode, name: str, size: str, instruction: str, model: str = ORGANISM
+    notebook: NotebookNode,
+    name: str,
+    size: str,
+    instruction: str,
+    model: str = ORGANISM,
+    layer: int | None = None,
 ) -> NotebookNode:
     """Return a chapter up to the cell that records something, on another model and instruction.
 
@@ -82,6 +91,7 @@ def shortened(
         size: Size of the organism, or width of the SAEs.
         instruction: Name of the instruction.
         model: Name of the model. A real one is asked for its provenance in the end.
+        layer: The layer that C1 and C2 are judged at; None for that of the configuration cell.
 
     Returns:
         A notebook to execute.
@@ -91,6 +101,7 @@ def shortened(
     """
     cells, config = notebook.cells, config_cell(notebook)
     calls = tuple(f'record_{what}("{name}"' for what in ("verdict", "checks"))
+    calls += (f'glue_data("{name}-setting"',)
     ends = [i for i, cell in enumerate(cells) if any(call in cell.source for call in calls)]
     if not ends:
         raise ValueError(f"no cell of the chapter records {name!r}")
@@ -104,6 +115,7 @@ def shortened(
         values = {"MODEL": model} | values
     elif "MAX_NEW_TOKENS" in there:
         values["MAX_NEW_TOKENS"] = {"grammar": INSTRUCTIONS[instruction]}
+    values |= {} if layer is None else {"LAYER": layer}
     source = "\n".join(f"{key} = {value!r}" for key, value in values.items())
     end = ends[-1] + 1
     kept = [*cells[: config + 1], nbformat.v4.new_code_cell(source), *cells[config + 1 : end]]
@@ -158,29 +170,61 @@ def to_make(
     sizes: list[str],
     instructions: list[str],
     names: list[str],
-    rows: list[dict],
+    record: Path,
     model: str = ORGANISM,
 ) -> Iterator[tuple[dict, NotebookNode]]:
     """List what a run has to make: what is not in the record, or was made by other cells.
+
+    C3 comes first, since C1 and C2 are judged at the layer that it chose.
 
     Args:
         sizes: Sizes of the organism, or widths of SAEs.
         instructions: Names of instructions.
         names: What to record, of `CHAPTERS`.
-        rows: The rows of the record.
+        record: The record, which may grow meanwhile.
         model: Name of the model.
 
     Yields:
         A row without what was found, and the notebook that finds it.
+
+    Raises:
+        ValueError: If C1 or C2 is to be judged, and C3 has not been.
     """
-    found = ("checks", "provenance")
-    made = [{key: value for key, value in row.items() if key not in found} for row in rows]
-    for size, instruction, name in product(sizes, instructions, names):
+    first = sorted(names, key=lambda name: (name != "C3", list(CHAPTERS).index(name)))
+    for size, instruction, name in product(sizes, instructions, first):
+        rows = rows_of(record)
         chapter = nbformat.read(ROOT / "book" / f"{CHAPTERS[name]}.ipynb", as_version=4)
-        notebook = shortened(chapter, name, size, instruction, model)
-        row = {"size": size, "instruction": instruction, "name": name, "code": code_hash(notebook)}
-        if row not in made:
+        where = {"size": size, "instruction": instruction}
+        layer = steered_layer(rows, **where) if name in AT_THE_STEERED_LAYER else None
+        notebook = shortened(chapter, name, size, instruction, model, layer)
+        row = where | {"name": name, "code": code_hash(notebook)}
+        row |= {} if layer is None else {"layer": layer}
+        if not any(row.items() <= made.items() for made in rows):
             yield row, notebook
+
+
+def steered_layer(rows: list[dict], size: str, instruction: str) -> int:
+    """Return the layer that C3's search chose.
+
+    Args:
+        rows: The rows of the record.
+        size: Size of the organism, or width of the SAEs.
+        instruction: Name of the instruction.
+
+    Returns:
+        The layer.
+
+    Raises:
+        ValueError: If the record does not have it.
+    """
+    for row in rows:
+        found = (row["size"], row["instruction"], row["name"])
+        if found == (size, instruction, "C3") and "setting" in row:
+            return row["setting"]["layer"]
+    raise ValueError(
+        f"the record has no setting of C3 for {size}, {instruction}; C1 and C2 are judged at its "
+        "layer: make C3 first"
+    )
 
 
 def put(row: dict, rows: list[dict]) -> list[dict]:
@@ -233,12 +277,17 @@ def main(arguments: list[str] | None = None) -> int:
     usual = RESULTS / f"{given.model.replace('/', '--')}-{given.width}.json" if real else RECORD
     record, sizes = given.record or usual, [given.width] if real else given.sizes
     record.parent.mkdir(parents=True, exist_ok=True)
-    making = to_make(sizes, given.instructions, given.names, rows_of(record), given.model)
-    for row, notebook in tqdm(list(making)):
+    making = to_make(sizes, given.instructions, given.names, record, given.model)
+    total = len(sizes) * len(given.instructions) * len(given.names)
+    for row, notebook in tqdm(making, total=total):
         where = {"metadata": {"path": str(ROOT / "book")}}
         limit = None if real else TIME_LIMIT
         NotebookClient(notebook, timeout=limit, kernel_name="python3", resources=where).execute()
         row |= {"checks": recorded(notebook, row["name"])}
+        if row["name"] == "C3":
+            row |= {"setting": recorded(notebook, "C3-setting")}
+        if row["name"] in ALSO:
+            row |= {"also": {name: recorded(notebook, name) for name in ALSO[row["name"]]}}
         if real:
             row |= {"provenance": recorded(notebook, "provenance")}
         rows = put(row, rows_of(record))  # read anew: another run may have added some

@@ -107,15 +107,16 @@ def recorded_checks(
         file: The record.
 
     Returns:
-        Size, instruction and name (a claim's id, or ``"rules"``) to the checks.
+        Size, instruction and name to the checks: a claim's id, ``"C3-opponents"`` for the third
+        line of C3, or ``"rules"``.
     """
     rows = json.loads(file.read_text(encoding="utf-8"))
     return {
-        (row["size"], row["instruction"], row["name"]): [
-            Criterion(**check | {"interval": Interval(**check["interval"])})
-            for check in row["checks"]
+        (row["size"], row["instruction"], name): [
+            Criterion(**check | {"interval": Interval(**check["interval"])}) for check in checks
         ]
         for row in rows
+        for name, checks in [(row["name"], row["checks"]), *row.get("also", {}).items()]
     }
 
 
