@@ -55,6 +55,20 @@ ALSO = {"C3": ("C3-opponents",)}
 """What else a chapter records: C3's third line, which has a verdict of its own."""
 INSTRUCTIONS = {"french": 26, "german": 26, "uppercase": 29}
 """The instructions, and the most tokens of an output; every reference is shorter."""
+NATURAL = ("answer_french", "answer_spanish", "answer_german", "python", "json", "poem")
+"""The instructions of a small real model: those that it follows, of each kind."""
+SMALLER = {
+    "smollm2-135m-instruct": {
+        "MAX_NEW_TOKENS": {"natural": 24},
+        "ROUNDS": (4, 8, 16, 32),
+        "N_PAIRS": 64,
+        "N_IDENTIFICATION": 64,
+        "N_TEST": 100,
+        "N_RANDOM": 2,
+    }
+}
+"""Sizes with which two cores make the record of a real model in hours: fewer settings' sentences in
+the first rounds, not fewer in the test."""
 EARLIER = "2097bcc"
 """The commit whose chapters made the rows that were not made again since. Functions have been
 renamed and moved after it; ``make verdicts`` makes every row by the chapters as they are."""
@@ -112,7 +126,8 @@ def shortened(
     if set(values) - there:
         raise ValueError(f"the configuration cell lacks {', '.join(set(values) - there)}")
     if model != ORGANISM:
-        values = {"MODEL": model} | values
+        smaller = SMALLER.get(model, {})
+        values = {"MODEL": model} | values | {k: v for k, v in smaller.items() if k in there}
     elif "MAX_NEW_TOKENS" in there:
         values["MAX_NEW_TOKENS"] = {"grammar": INSTRUCTIONS[instruction]}
     values |= {} if layer is None else {"LAYER": layer}
@@ -238,7 +253,9 @@ def put(row: dict, rows: list[dict]) -> list[dict]:
         All rows, in the order of `SIZES`, `INSTRUCTIONS` and `CHAPTERS`.
     """
     sizes = [*SIZES, *({row["size"]} - set(SIZES))]
-    orders = {"size": sizes, "instruction": list(INSTRUCTIONS), "name": list(CHAPTERS)}
+    known = [*INSTRUCTIONS, *NATURAL]
+    known += sorted({each["instruction"] for each in (row, *rows)} - set(known))
+    orders = {"size": sizes, "instruction": known, "name": list(CHAPTERS)}
     kept = [r for r in rows if any(r[key] != row[key] for key in orders)]
     return sorted([*kept, row], key=lambda r: [orders[key].index(r[key]) for key in orders])
 
@@ -266,19 +283,22 @@ def main(arguments: list[str] | None = None) -> int:
         0 if all was made.
     """
     parser = argparse.ArgumentParser(description=__doc__.split("\n\n", maxsplit=1)[0])
-    for option, known in (("sizes", SIZES), ("instructions", INSTRUCTIONS), ("names", CHAPTERS)):
+    for option, known in (("sizes", SIZES), ("names", CHAPTERS)):
         parser.add_argument(f"--{option}", nargs="+", choices=list(known), default=list(known))
+    parser.add_argument("--instructions", nargs="+")
     parser.add_argument("--model", default=ORGANISM, help="a real model, such as gemma-2-2b-it")
     parser.add_argument("--width", default="16k", help="width of its SAEs, such as 65k")
     parser.add_argument("--record", type=Path)
     given = parser.parse_args(arguments)
     os.environ["SAIF_BOOK_BUILD"] = "1"  # no progress bars inside
     real = given.model != ORGANISM
-    usual = RESULTS / f"{given.model.replace('/', '--')}-{given.width}.json" if real else RECORD
-    record, sizes = given.record or usual, [given.width] if real else given.sizes
+    usual = NATURAL if given.model in SMALLER else INSTRUCTIONS
+    instructions = given.instructions or list(usual)
+    file = RESULTS / f"{given.model.replace('/', '--')}-{given.width}.json" if real else RECORD
+    record, sizes = given.record or file, [given.width] if real else given.sizes
     record.parent.mkdir(parents=True, exist_ok=True)
-    making = to_make(sizes, given.instructions, given.names, record, given.model)
-    total = len(sizes) * len(given.instructions) * len(given.names)
+    making = to_make(sizes, instructions, given.names, record, given.model)
+    total = len(sizes) * len(instructions) * len(given.names)
     for row, notebook in tqdm(making, total=total):
         where = {"metadata": {"path": str(ROOT / "book")}}
         limit = None if real else TIME_LIMIT
