@@ -115,7 +115,7 @@ def shortened(
     """
     cells, config = notebook.cells, config_cell(notebook)
     calls = tuple(f'record_{what}("{name}"' for what in ("verdict", "checks"))
-    calls += (f'glue_data("{name}-setting"',)
+    calls += (f'glue_data("{name}-shares"',)
     ends = [i for i, cell in enumerate(cells) if any(call in cell.source for call in calls)]
     if not ends:
         raise ValueError(f"no cell of the chapter records {name!r}")
@@ -305,7 +305,7 @@ def main(arguments: list[str] | None = None) -> int:
         NotebookClient(notebook, timeout=limit, kernel_name="python3", resources=where).execute()
         row |= {"checks": recorded(notebook, row["name"])}
         if row["name"] == "C3":
-            row |= {"setting": recorded(notebook, "C3-setting")}
+            row |= {kept: recorded(notebook, f"C3-{kept}") for kept in ("setting", "shares")}
         if row["name"] in ALSO:
             row |= {"also": {name: recorded(notebook, name) for name in ALSO[row["name"]]}}
         if real:

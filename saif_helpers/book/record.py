@@ -120,6 +120,20 @@ def recorded_checks(
     }
 
 
+def recorded_shares(file: Path = DATA / "verdicts.json") -> dict[tuple[str, str], dict]:
+    """Read the shares behind C3 on every shipped model, as `make verdicts` wrote them.
+
+    Args:
+        file: The record.
+
+    Returns:
+        Size and instruction to the shares: method to strict, loose and broken share, each with its
+        bounds, and ``"decided by"``, the grade by which settings were chosen.
+    """
+    rows = json.loads(file.read_text(encoding="utf-8"))
+    return {(row["size"], row["instruction"]): row["shares"] for row in rows if row.get("shares")}
+
+
 def _leave(name: str, bundle: dict[str, str]) -> None:
     from IPython.display import display
 

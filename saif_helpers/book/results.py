@@ -43,6 +43,7 @@ class Result(BaseModel):
             versions.
         layer: The layer that was judged, for C1 and C2.
         setting: The setting that the search chose, for C3.
+        shares: Method to strict, loose and broken shares with their bounds, for C3.
         also: Other checks of the chapter by name, such as ``"C3-opponents"``.
     """
 
@@ -56,6 +57,7 @@ class Result(BaseModel):
     provenance: Provenance
     layer: int | None = None
     setting: dict | None = None
+    shares: dict | None = None
     also: dict[str, list[Criterion]] = {}
 
 
@@ -129,6 +131,26 @@ def recorded_results(folder: Path) -> dict[tuple[str, str, str], list[Criterion]
         for file in sorted(folder.glob("*.json"))
         for result in read_results(file)
         for name, checks in [(result.name, result.checks), *result.also.items()]
+    }
+
+
+def result_shares(folder: Path) -> dict[tuple[str, str], dict]:
+    """Read the shares behind C3 of all result files, as `record.recorded_shares` does.
+
+    Args:
+        folder: Where the result files are; it need not exist.
+
+    Returns:
+        Model and instruction to the shares.
+
+    Raises:
+        ValueError: If a file cannot be read.
+    """
+    return {
+        (result.provenance.model, result.instruction): result.shares
+        for file in sorted(folder.glob("*.json"))
+        for result in read_results(file)
+        if result.shares
     }
 
 
