@@ -164,10 +164,10 @@ def check_search(
     For arguments and errors see `search`.
     """
     check_rounds(rounds, least)
+    check_no_test_leakage(contents, test)
     if len(contents) < max(rounds):
         raise ArgumentError(
             f"{len(contents)} contents given, but the last round needs {max(rounds)}; give more "
             "validation contents or smaller rounds",
             "contents",
         )
-    check_no_test_leakage(contents, test)
