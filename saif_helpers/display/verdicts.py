@@ -3,10 +3,11 @@
 import html
 import math
 from collections.abc import Mapping, Sequence
+from textwrap import fill
 
 import matplotlib.pyplot as plt
 from matplotlib.axes import Axes
-from matplotlib.ticker import PercentFormatter
+from matplotlib.ticker import MaxNLocator, PercentFormatter
 
 from saif_helpers.display.style import INK, PALETTE
 from saif_helpers.study.claims import Criterion, Verdict
@@ -80,7 +81,7 @@ def forest(checks: Mapping[str, Sequence[Criterion]], width: float = 9.0) -> Seq
     _, grid = plt.subplots(
         lines,
         columns,
-        figsize=(width, lines * (1.1 + 0.26 * len(names))),
+        figsize=(width, lines * (1.3 + 0.26 * len(names))),
         sharey=True,
         squeeze=False,
     )
@@ -106,6 +107,8 @@ def forest(checks: Mapping[str, Sequence[Criterion]], width: float = 9.0) -> Seq
         ax.set_yticks(range(len(names)), names)
         sides = [each[number].side for each in checks.values() if number < len(each)]
         what = next(each[number].what for each in checks.values() if number < len(each))
-        ax.set_xlabel(f"{what} ({sides[0]} the dashed bar)", fontsize=9.5)
-        ax.xaxis.set_major_formatter(PercentFormatter(1.0))
+        ax.set_xlabel(fill(f"{what} ({sides[0]} the dashed bar)", 44), fontsize=10)
+        ax.xaxis.set_major_locator(MaxNLocator(5))
+        decimals = 0 if ax.get_xlim()[1] - ax.get_xlim()[0] > 0.1 else 1
+        ax.xaxis.set_major_formatter(PercentFormatter(1.0, decimals=decimals))
     return list(axes)

@@ -112,6 +112,7 @@ def test_latents_are_judged_at_the_layer_that_steers(record):
         list(to_make(["S"], ["french"], ["C1"], path))
     codes = set()
     for layer in (0, 2):
+        write()
         making = to_make(["S"], ["french"], ["C1", "C2", "C3"], path)
         steered, _ = next(making)
         assert steered["name"] == "C3"
