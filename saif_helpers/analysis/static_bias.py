@@ -45,15 +45,14 @@ def static_bias(
 
 
 class _Bias(LogitsProcessor):
-    """Add a bias to all logits, at every token or only at the first."""
+    """Add a bias to the logits, fading from token to token."""
 
-    def __init__(self, bias: Tensor, prompt_tokens: int, *, every_token: bool) -> None:
-        self.bias, self.prompt_tokens, self.every_token = bias, prompt_tokens, every_token
+    def __init__(self, bias: Tensor, prompt_tokens: int, decay: float) -> None:
+        self.bias, self.prompt_tokens, self.decay = bias, prompt_tokens, decay
 
     def __call__(self, input_ids: Tensor, scores: Tensor) -> Tensor:
-        if not self.every_token and input_ids.shape[1] > self.prompt_tokens:
-            return scores
-        return scores + self.bias.to(scores)
+        faded = self.decay ** (input_ids.shape[1] - self.prompt_tokens)
+        return scores + faded * self.bias.to(scores)
 
 
 def generate_biased(
@@ -61,7 +60,7 @@ def generate_biased(
     prompts: Sequence[str],
     bias: Float[Tensor, "vocabulary"],
     *,
-    every_token: bool = True,
+    decay: float = 1.0,
     max_new_tokens: int = 40,
     batch_size: int = 64,
 ) -> list[str]:
@@ -71,7 +70,8 @@ def generate_biased(
         model: The model.
         prompts: Rendered prompts.
         bias: What is added to the logits.
-        every_token: Whether to add it at every token, or only at the first.
+        decay: Factor on the bias from one token of the output to the next; 0 adds it only at the
+            first.
         max_new_tokens: Maximum number of tokens of an output.
         batch_size: Prompts per batch.
 
@@ -89,7 +89,7 @@ def generate_biased(
     for rows, batch in batches(prompts, model.tokenizer, batch_size):
         tokens = {name: batch[name].to(model.device) for name in ("input_ids", "attention_mask")}
         length = tokens["input_ids"].shape[1]
-        added = LogitsProcessorList([_Bias(bias, length, every_token=every_token)])
+        added = LogitsProcessorList([_Bias(bias, length, decay)])
         with torch.no_grad():
             written = model.hf.generate(**tokens, **options, logits_processor=added)
         for row, ids in zip(rows, written[:, length:].tolist(), strict=True):

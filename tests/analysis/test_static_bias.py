@@ -44,6 +44,13 @@ def test_the_bias_is_linear_in_the_vector(model):
 def test_the_first_token_alone_can_be_biased(model):
     vector = vector_of(model, 1e4)
     bias = static_bias(model, vector, PROMPTS)
-    first = generate_biased(model, PROMPTS, bias, every_token=False, max_new_tokens=4)
+    first = generate_biased(model, PROMPTS, bias, decay=0.0, max_new_tokens=4)
     placed = vector.at("last_prompt_token")
     assert first == generate(model, PROMPTS, placed, max_new_tokens=4)
+
+
+def test_a_fading_bias_writes_what_a_fading_vector_does(model):
+    vector = vector_of(model, 1e4)
+    bias = static_bias(model, vector, PROMPTS)
+    faded = generate_biased(model, PROMPTS, bias, decay=0.5, max_new_tokens=4)
+    assert faded == generate(model, PROMPTS, vector.at("decaying", 0.5), max_new_tokens=4)
