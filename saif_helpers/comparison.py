@@ -1,4 +1,4 @@
-"""Comparison of two methods on the same contents: differences of proportions."""
+"""Comparison of two methods on the same contents: paired difference of proportions."""
 
 import math
 from collections import Counter
@@ -28,15 +28,6 @@ def check_distinct(contents: Iterable[str]) -> None:
             raise ArgumentError(said, "contents")
 
 
-def check_same_instruction(first: Grades, second: Grades) -> None:
-    """Raise if grades are for different instructions."""
-    if first.instruction != second.instruction:
-        raise ArgumentError(
-            f"grades for {first.instruction!r} and {second.instruction!r}; compare one instruction",
-            "second",
-        )
-
-
 @checked
 def paired_difference(
     first: Grades, second: Grades, kind: Kind, confidence: float = 0.95
@@ -63,7 +54,11 @@ def paired_difference(
     Raises:
         ValueError: If they were not graded on the same contents, or a content is repeated.
     """
-    check_same_instruction(first, second)
+    if first.instruction != second.instruction:
+        raise ArgumentError(
+            f"grades for {first.instruction!r} and {second.instruction!r}; compare one instruction",
+            "second",
+        )
     share("confidence", confidence)
     if [item.content for item in first.items] != [item.content for item in second.items]:
         raise ArgumentError(
@@ -78,37 +73,6 @@ def paired_difference(
     high = _highest(first_alone, second_alone, n, confidence)
     low = -_highest(second_alone, first_alone, n, confidence)
     return Interval(value, min(low, value), max(high, value), n)
-
-
-@checked
-def unpaired_difference(first: Grades, second: Grades, kind: Kind) -> Interval:
-    """Return how much more often `first` passes than `second`, whose outputs are pooled.
-
-    Newcombe's interval for independent shares (method 10, doi
-    10.1002/(SICI)1097-0258(19980430)17:8<873::AID-SIM779>3.0.CO;2-I), which is conservative if both
-    are of the same contents. For a single output per content, `paired_difference` is narrower.
-
-    >>> twice = saif.pool_grades([grades, grades])
-    >>> print(unpaired_difference(grades, twice, "loose").value)
-    0.0
-
-    Args:
-        first: Grades of one method.
-        second: Grades of another, with several outputs for each content, see `pool_grades`.
-        kind: ``"strict"`` or ``"loose"``.
-
-    Returns:
-        The difference of the two shares and its 95 % interval.
-
-    Raises:
-        ValueError: If they are for different instructions.
-    """
-    check_same_instruction(first, second)
-    mine, theirs = first.proportion(kind), second.proportion(kind)
-    value = mine.value - theirs.value
-    below = math.hypot(mine.value - mine.low, theirs.high - theirs.value)
-    above = math.hypot(mine.high - mine.value, theirs.value - theirs.low)
-    return Interval(value, max(-1.0, value - below), min(1.0, value + above), mine.n)
 
 
 def _highest(first_alone: int, second_alone: int, n: int, confidence: float) -> float:

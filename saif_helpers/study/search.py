@@ -53,7 +53,8 @@ def search(
     All settings are tried on a few contents; of each layer, the better part is tried on more, and
     so on, so that each round costs about the same. Then, as long as the best setting has the
     largest or the smallest strength tried with its layer, k, beta, placement and decay, that
-    strength is doubled or halved: the choice never lies at an edge of the grid. (A decay cannot lie
+    strength is doubled or halved: the choice never lies at an edge of the grid, unless no output
+    passes. (A decay cannot lie
     at one, if 0, the last prompt token alone, and 1 are among those tried.)
 
     >>> tried = saif.search(organism, french, validation, rankings, grid, rounds=(2, 4, 12))
@@ -95,7 +96,8 @@ def search(
         done = n
     for _ in range(MOST_DOUBLINGS * inside):
         best = best_setting(settings_table(model, sources, {s: graded[s] for s in staying}), by)
-        if not (beyond := _beyond_the_edge(best, graded)):
+        passes = any(graded[best].strict) or any(graded[best].loose)
+        if not passes or not (beyond := _beyond_the_edge(best, graded)):
             break
         more = grade_settings(model, instruction, contents[:done], sources, beyond, **options)
         graded |= zip(beyond, more, strict=True)

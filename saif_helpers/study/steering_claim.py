@@ -9,15 +9,16 @@ from dataclasses import dataclass
 from typing import Literal
 
 from saif_helpers._internal.arguments import share
-from saif_helpers.comparison import paired_difference, unpaired_difference
+from saif_helpers.comparison import paired_difference
 from saif_helpers.grading import Grades
 from saif_helpers.study.claims import Criterion
+from saif_helpers.study.pooled_difference import pooled_difference
 
 NOTHING, PROMPTING = "no instruction", "prompting"
 RANDOM, RANDOM_SAE = "random latents", "random SAE"
 MEANS, FIRST_WORD = "difference in means", "first word forced"
 CONTROLS, OPPONENTS = (RANDOM, RANDOM_SAE), (MEANS, FIRST_WORD)
-Line = Literal["beats chance", "reaches the bars", "beats the simple opponents"]
+Line = Literal["beats the controls", "reaches the bars", "beats the simple opponents"]
 
 
 @dataclass(frozen=True)
@@ -80,7 +81,7 @@ def steering_criteria(
     chance = [
         Criterion(
             f"{kind}, {method} minus {name}",
-            unpaired_difference(mine, grades[name], kind),
+            pooled_difference(mine, grades[name], kind),
             "above",
             0.0,
         )
@@ -100,6 +101,6 @@ def steering_criteria(
         for name in OPPONENTS
         if name in grades and name != method
     ]
-    return {"beats chance": chance, "reaches the bars": reached} | {
+    return {"beats the controls": chance, "reaches the bars": reached} | {
         "beats the simple opponents": ahead
     }

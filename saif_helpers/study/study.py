@@ -87,7 +87,7 @@ class Study:
     def verdicts(self) -> dict[str, Verdict]:
         """Rule to the verdict on "steering follows": about chance and the paper's bars."""
         return {
-            rule: verdict([*lines["beats chance"], *lines["reaches the bars"]])
+            rule: verdict([*lines["beats the controls"], *lines["reaches the bars"]])
             for rule, lines in self.checks.items()
         }
 

@@ -14,7 +14,7 @@ from saif_helpers.analysis.separation import auroc
 from saif_helpers.analysis.stability import jaccard
 from saif_helpers.analysis.vocabulary import promoted_tokens
 from saif_helpers.book.results import read_results
-from saif_helpers.comparison import paired_difference, unpaired_difference
+from saif_helpers.comparison import paired_difference
 from saif_helpers.contents import Content, load_contents
 from saif_helpers.display.figures import interval_bars
 from saif_helpers.display.slider import Frames
@@ -290,7 +290,7 @@ MESSAGES = [
         "grades for 'french' and 'german'; compare one instruction",
     ),
     (
-        lambda: unpaired_difference(graded("french"), graded("german"), "loose"),
+        lambda: pooled_difference(graded("french"), graded("german"), "loose"),
         "grades for 'french' and 'german'; compare one instruction",
     ),
     (

@@ -15,7 +15,7 @@ from saif_helpers.study.steering_claim import (
     steering_criteria,
 )
 
-CHANCE, BARS, OPPONENTS = "beats chance", "reaches the bars", "beats the simple opponents"
+CHANCE, BARS, OPPONENTS = "beats the controls", "reaches the bars", "beats the simple opponents"
 
 
 def passing(strict, loose=None):

@@ -250,7 +250,7 @@ def test_all_that_is_chosen_is_chosen_alike(monkeypatch):
         assert settings == grid
         assert (how["by"], how["rounds"], how["test"]) == ("loose", (1, 2, 3), small["test"])
     assert found.decided_by == "loose"  # prompting passes no strict bar
-    whats = [each.what for each in found.checks["paper"]["beats chance"]]
+    whats = [each.what for each in found.checks["paper"]["beats the controls"]]
     assert whats == ["loose, paper minus random latents", "loose, paper minus random SAE"]
 
 

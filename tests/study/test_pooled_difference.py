@@ -9,9 +9,10 @@ from letter import grades_of
 from refusals import refused
 from scipy.stats import norm
 
-from saif_helpers.comparison import paired_difference, unpaired_difference
+from saif_helpers.comparison import paired_difference
 from saif_helpers.contents import Content
 from saif_helpers.grading import pool_grades
+from saif_helpers.study.pooled_difference import pooled_difference
 
 N = 60  # contents
 MANY = [Content(f"Sentence {i}.") for i in range(80)]
@@ -24,7 +25,7 @@ def passing(count, n=N):
 
 @functools.cache
 def of_counts(first, second):
-    return unpaired_difference(passing(first), passing(second), "strict")
+    return pooled_difference(passing(first), passing(second), "strict")
 
 
 @pytest.mark.parametrize(
@@ -42,7 +43,7 @@ def of_counts(first, second):
 )
 def test_it_equals_newcombes_published_examples(first, second, low, high):
     """Table II, method 10, of the paper."""
-    found = unpaired_difference(passing(*first), passing(*second), "loose")
+    found = pooled_difference(passing(*first), passing(*second), "loose")
     assert (found.low, found.high) == pytest.approx((low, high), abs=6e-5)
     assert found.value == pytest.approx(first[0] / first[1] - second[0] / second[1])
     assert found.n == first[1]
@@ -59,14 +60,14 @@ def test_its_value_is_the_difference_of_the_shares_and_it_can_be_turned():
 def test_either_grade_can_be_compared():
     first = grades_of([True] * 10 + [False] * 50, [True] * 40 + [False] * 20)
     second = grades_of([True] * 20 + [False] * 40, [True] * 30 + [False] * 30)
-    assert unpaired_difference(first, second, "strict").value == pytest.approx(-1 / 6)
-    assert unpaired_difference(first, second, "loose").value == pytest.approx(1 / 6)
+    assert pooled_difference(first, second, "strict").value == pytest.approx(-1 / 6)
+    assert pooled_difference(first, second, "loose").value == pytest.approx(1 / 6)
 
 
 def test_draws_of_equal_outputs_make_it_no_surer_and_different_ones_are_averaged():
     mine, once, other = passing(40), passing(20), passing(10)
-    assert unpaired_difference(mine, pool_grades([once] * 10), "strict") == of_counts(40, 20)
-    found = unpaired_difference(mine, pool_grades([once, other]), "strict")
+    assert pooled_difference(mine, pool_grades([once] * 10), "strict") == of_counts(40, 20)
+    found = pooled_difference(mine, pool_grades([once, other]), "strict")
     assert (found.value, found.low, found.high) == pytest.approx(
         (lambda i: (i.value, i.low, i.high))(of_counts(40, 15))
     )
@@ -103,7 +104,7 @@ def test_it_covers_the_truth_of_pooled_draws():
         mine = generator.random(N) < 0.4
         theirs = generator.random((5, N)) < np.where(easy, 0.5, 0.0)
         pooled = pool_grades([grades_of(row, contents=MANY) for row in theirs])
-        found = unpaired_difference(grades_of(mine, contents=MANY), pooled, "strict")
+        found = pooled_difference(grades_of(mine, contents=MANY), pooled, "strict")
         covered += found.low <= 0.4 - 0.15 <= found.high
     assert covered >= 0.93 * 200
 
@@ -111,8 +112,7 @@ def test_it_covers_the_truth_of_pooled_draws():
 def test_for_a_single_output_per_content_the_paired_one_is_narrower():
     first, second = passing(40), passing(30)
     unpaired, paired = (
-        difference(first, second, "strict")
-        for difference in (unpaired_difference, paired_difference)
+        difference(first, second, "strict") for difference in (pooled_difference, paired_difference)
     )
     assert paired.value == pytest.approx(unpaired.value)
     assert paired.high - paired.low < unpaired.high - unpaired.low
@@ -121,6 +121,6 @@ def test_for_a_single_output_per_content_the_paired_one_is_narrower():
 def test_only_grades_of_one_instruction_are_compared():
     other = dataclasses.replace(passing(3), instruction="another")
     with refused("second"):
-        unpaired_difference(passing(3), other, "strict")
+        pooled_difference(passing(3), other, "strict")
     with refused("kind"):
-        unpaired_difference(passing(3), passing(3), "best")
+        pooled_difference(passing(3), passing(3), "best")

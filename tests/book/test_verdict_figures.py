@@ -4,7 +4,7 @@ import matplotlib.pyplot as plt
 import pytest
 from matplotlib.colors import to_hex
 
-from saif_helpers.display.verdicts import COLOURS, forest, verdict_matrix
+from saif_helpers.book.verdict_figures import COLOURS, forest, verdict_matrix
 from saif_helpers.intervals import Interval
 from saif_helpers.study.claims import Criterion
 
