@@ -28,10 +28,12 @@ from .ranking import LatentRanking, newly_active, rank_captured, rank_latents, r
 from .steering import generate, log_probabilities
 from .study.baselines import force_first_token, reference_answers
 from .study.claims import Criterion, verdict
-from .study.protocol import choose_and_test, norm_matched_controls
-from .study.search import best_setting, search, sweep
+from .study.controls import norm_matched_controls
+from .study.protocol import choose_and_test
+from .study.search import search
 from .study.settings import SteeringSetting, grade_settings, settings_grid, steer_and_grade
 from .study.study import Study, study_instruction
+from .study.sweep import best_setting, sweep
 from .vector_rules import (
     clamped_latents,
     mean_difference_vector,

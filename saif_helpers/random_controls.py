@@ -1,6 +1,6 @@
-"""Norm-matched random controls of a steering vector: random latents, or a random direction.
+"""Random controls of a steering vector: random latents and a random direction (standing: ours).
 
-The abstract does not mention such controls (standing: ours).
+The abstract does not mention such controls. A random SAE is in `study.random_sae`.
 """
 
 import torch

@@ -8,7 +8,7 @@ import json
 import sys
 from pathlib import Path
 
-from judge_models import CHAPTERS, RECORD, ROOT
+from judge_models import AT_THE_STEERED_LAYER, CHAPTERS, RECORD, ROOT
 
 from saif_helpers.intervals import Interval
 from saif_helpers.study.claims import Criterion, verdict
@@ -31,16 +31,28 @@ def differences(rows: list[dict], executed: Path) -> list[str]:
     problems = []
     for claim, chapter in CHAPTERS.items():
         if claim.startswith("C"):
-            left = json.loads((executed / f"{chapter}.glue.json").read_text(encoding="utf-8"))
-            (text,) = left[f"{claim}-data"]["data"].values()
-            found = _verdict(json.loads(text))
+            found = _verdict(_left(executed, chapter, claim))
             record = _verdict(kept[claim]) if claim in kept else "nothing"
             if found != record:
                 problems.append(
                     f"{claim}: {chapter} finds {found!r}, the record says {record!r}; "
                     "run make verdicts"
                 )
+    chosen = _left(executed, CHAPTERS["C3"], "C3-setting")["layer"]
+    for claim in AT_THE_STEERED_LAYER:
+        judged = _left(executed, CHAPTERS[claim], f"{claim}-judged")["layer"]
+        if judged != chosen:
+            problems.append(
+                f"{claim} is judged at layer {judged}, but C3's search chose layer {chosen}: set "
+                f"LAYER in {CHAPTERS[claim]}"
+            )
     return problems
+
+
+def _left(executed: Path, chapter: str, name: str) -> dict:
+    left = json.loads((executed / f"{chapter}.glue.json").read_text(encoding="utf-8"))
+    (text,) = left[f"{name}-data"]["data"].values()
+    return json.loads(text)
 
 
 def _verdict(rows: list[dict]) -> str:

@@ -49,8 +49,26 @@ CHAPTERS = {
 }
 """What is recorded, and the chapter that does; "rules" sets the baselines against the paper's."""
 SIZES = ("S", "S-1", "S-2", "M", "L")
+AT_THE_STEERED_LAYER = ("C1", "C2")
+"""Claims that are judged at the layer that C3's search chose, with the latents that steer."""
+ALSO = {"C3": ("C3-opponents",)}
+"""What else a chapter records: C3's third line, which has a verdict of its own."""
 INSTRUCTIONS = {"french": 26, "german": 26, "uppercase": 29}
 """The instructions, and the most tokens of an output; every reference is shorter."""
+NATURAL = ("answer_french", "answer_spanish", "answer_german", "python", "json", "poem")
+"""The instructions of a small real model: those that it follows, of each kind."""
+SMALLER = {
+    "smollm2-135m-instruct": {
+        "MAX_NEW_TOKENS": {"natural": 24},
+        "ROUNDS": (4, 8, 16, 32),
+        "N_PAIRS": 64,
+        "N_IDENTIFICATION": 64,
+        "N_TEST": 100,
+        "N_RANDOM": 2,
+    }
+}
+"""Sizes with which two cores make the record of a real model in hours: fewer settings' sentences in
+the first rounds, not fewer in the test."""
 EARLIER = "2097bcc"
 """The commit whose chapters made the rows that were not made again since. Functions have been
 renamed and moved after it; ``make verdicts`` makes every row by the chapters as they are."""
@@ -72,7 +90,12 @@ def config_cell(notebook: NotebookNode) -> int:
 
 
 def shortened(
-    notebook: NotebookNode, name: str, size: str, instruction: str, model: str = ORGANISM
+    notebook: NotebookNode,
+    name: str,
+    size: str,
+    instruction: str,
+    model: str = ORGANISM,
+    layer: int | None = None,
 ) -> NotebookNode:
     """Return a chapter up to the cell that records something, on another model and instruction.
 
@@ -82,6 +105,7 @@ def shortened(
         size: Size of the organism, or width of the SAEs.
         instruction: Name of the instruction.
         model: Name of the model. A real one is asked for its provenance in the end.
+        layer: The layer that C1 and C2 are judged at; None for that of the configuration cell.
 
     Returns:
         A notebook to execute.
@@ -91,6 +115,7 @@ def shortened(
     """
     cells, config = notebook.cells, config_cell(notebook)
     calls = tuple(f'record_{what}("{name}"' for what in ("verdict", "checks"))
+    calls += (f'glue_data("{name}-shares"',)
     ends = [i for i, cell in enumerate(cells) if any(call in cell.source for call in calls)]
     if not ends:
         raise ValueError(f"no cell of the chapter records {name!r}")
@@ -101,9 +126,11 @@ def shortened(
     if set(values) - there:
         raise ValueError(f"the configuration cell lacks {', '.join(set(values) - there)}")
     if model != ORGANISM:
-        values = {"MODEL": model} | values
+        smaller = SMALLER.get(model, {})
+        values = {"MODEL": model} | values | {k: v for k, v in smaller.items() if k in there}
     elif "MAX_NEW_TOKENS" in there:
         values["MAX_NEW_TOKENS"] = {"grammar": INSTRUCTIONS[instruction]}
+    values |= {} if layer is None else {"LAYER": layer}
     source = "\n".join(f"{key} = {value!r}" for key, value in values.items())
     end = ends[-1] + 1
     kept = [*cells[: config + 1], nbformat.v4.new_code_cell(source), *cells[config + 1 : end]]
@@ -158,29 +185,61 @@ def to_make(
     sizes: list[str],
     instructions: list[str],
     names: list[str],
-    rows: list[dict],
+    record: Path,
     model: str = ORGANISM,
 ) -> Iterator[tuple[dict, NotebookNode]]:
     """List what a run has to make: what is not in the record, or was made by other cells.
+
+    C3 comes first, since C1 and C2 are judged at the layer that it chose.
 
     Args:
         sizes: Sizes of the organism, or widths of SAEs.
         instructions: Names of instructions.
         names: What to record, of `CHAPTERS`.
-        rows: The rows of the record.
+        record: The record, which may grow meanwhile.
         model: Name of the model.
 
     Yields:
         A row without what was found, and the notebook that finds it.
+
+    Raises:
+        ValueError: If C1 or C2 is to be judged, and C3 has not been.
     """
-    found = ("checks", "provenance")
-    made = [{key: value for key, value in row.items() if key not in found} for row in rows]
-    for size, instruction, name in product(sizes, instructions, names):
+    first = sorted(names, key=lambda name: (name != "C3", list(CHAPTERS).index(name)))
+    for size, instruction, name in product(sizes, instructions, first):
+        rows = rows_of(record)
         chapter = nbformat.read(ROOT / "book" / f"{CHAPTERS[name]}.ipynb", as_version=4)
-        notebook = shortened(chapter, name, size, instruction, model)
-        row = {"size": size, "instruction": instruction, "name": name, "code": code_hash(notebook)}
-        if row not in made:
+        where = {"size": size, "instruction": instruction}
+        layer = steered_layer(rows, **where) if name in AT_THE_STEERED_LAYER else None
+        notebook = shortened(chapter, name, size, instruction, model, layer)
+        row = where | {"name": name, "code": code_hash(notebook)}
+        row |= {} if layer is None else {"layer": layer}
+        if not any(row.items() <= made.items() for made in rows):
             yield row, notebook
+
+
+def steered_layer(rows: list[dict], size: str, instruction: str) -> int:
+    """Return the layer that C3's search chose.
+
+    Args:
+        rows: The rows of the record.
+        size: Size of the organism, or width of the SAEs.
+        instruction: Name of the instruction.
+
+    Returns:
+        The layer.
+
+    Raises:
+        ValueError: If the record does not have it.
+    """
+    for row in rows:
+        found = (row["size"], row["instruction"], row["name"])
+        if found == (size, instruction, "C3") and "setting" in row:
+            return row["setting"]["layer"]
+    raise ValueError(
+        f"the record has no setting of C3 for {size}, {instruction}; C1 and C2 are judged at its "
+        "layer: make C3 first"
+    )
 
 
 def put(row: dict, rows: list[dict]) -> list[dict]:
@@ -194,7 +253,9 @@ def put(row: dict, rows: list[dict]) -> list[dict]:
         All rows, in the order of `SIZES`, `INSTRUCTIONS` and `CHAPTERS`.
     """
     sizes = [*SIZES, *({row["size"]} - set(SIZES))]
-    orders = {"size": sizes, "instruction": list(INSTRUCTIONS), "name": list(CHAPTERS)}
+    known = [*INSTRUCTIONS, *NATURAL]
+    known += sorted({each["instruction"] for each in (row, *rows)} - set(known))
+    orders = {"size": sizes, "instruction": known, "name": list(CHAPTERS)}
     kept = [r for r in rows if any(r[key] != row[key] for key in orders)]
     return sorted([*kept, row], key=lambda r: [orders[key].index(r[key]) for key in orders])
 
@@ -222,23 +283,31 @@ def main(arguments: list[str] | None = None) -> int:
         0 if all was made.
     """
     parser = argparse.ArgumentParser(description=__doc__.split("\n\n", maxsplit=1)[0])
-    for option, known in (("sizes", SIZES), ("instructions", INSTRUCTIONS), ("names", CHAPTERS)):
+    for option, known in (("sizes", SIZES), ("names", CHAPTERS)):
         parser.add_argument(f"--{option}", nargs="+", choices=list(known), default=list(known))
+    parser.add_argument("--instructions", nargs="+")
     parser.add_argument("--model", default=ORGANISM, help="a real model, such as gemma-2-2b-it")
     parser.add_argument("--width", default="16k", help="width of its SAEs, such as 65k")
     parser.add_argument("--record", type=Path)
     given = parser.parse_args(arguments)
     os.environ["SAIF_BOOK_BUILD"] = "1"  # no progress bars inside
     real = given.model != ORGANISM
-    usual = RESULTS / f"{given.model.replace('/', '--')}-{given.width}.json" if real else RECORD
-    record, sizes = given.record or usual, [given.width] if real else given.sizes
+    usual = NATURAL if given.model in SMALLER else INSTRUCTIONS
+    instructions = given.instructions or list(usual)
+    file = RESULTS / f"{given.model.replace('/', '--')}-{given.width}.json" if real else RECORD
+    record, sizes = given.record or file, [given.width] if real else given.sizes
     record.parent.mkdir(parents=True, exist_ok=True)
-    making = to_make(sizes, given.instructions, given.names, rows_of(record), given.model)
-    for row, notebook in tqdm(list(making)):
+    making = to_make(sizes, instructions, given.names, record, given.model)
+    total = len(sizes) * len(instructions) * len(given.names)
+    for row, notebook in tqdm(making, total=total):
         where = {"metadata": {"path": str(ROOT / "book")}}
         limit = None if real else TIME_LIMIT
         NotebookClient(notebook, timeout=limit, kernel_name="python3", resources=where).execute()
         row |= {"checks": recorded(notebook, row["name"])}
+        if row["name"] == "C3":
+            row |= {kept: recorded(notebook, f"C3-{kept}") for kept in ("setting", "shares")}
+        if row["name"] in ALSO:
+            row |= {"also": {name: recorded(notebook, name) for name in ALSO[row["name"]]}}
         if real:
             row |= {"provenance": recorded(notebook, "provenance")}
         rows = put(row, rows_of(record))  # read anew: another run may have added some

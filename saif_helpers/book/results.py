@@ -41,6 +41,10 @@ class Result(BaseModel):
         checks: The checks.
         provenance: Its provenance. Results of one file may come from different days, machines or
             versions.
+        layer: The layer that was judged, for C1 and C2.
+        setting: The setting that the search chose, for C3.
+        shares: Method to strict, loose and broken shares with their bounds, for C3.
+        also: Other checks of the chapter by name, such as ``"C3-opponents"``.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
@@ -51,6 +55,10 @@ class Result(BaseModel):
     code: str
     checks: Annotated[list[Criterion], Field(min_length=1)]
     provenance: Provenance
+    layer: int | None = None
+    setting: dict | None = None
+    shares: dict | None = None
+    also: dict[str, list[Criterion]] = {}
 
 
 class _File(BaseModel):
@@ -104,6 +112,46 @@ def results_table(folder: Path) -> pd.DataFrame:
             alike = result.provenance.model_dump_json(exclude={"date"})
             found.setdefault(f"{file} {result.instruction} {alike}", []).append(result)
     return pd.DataFrame([_row(results) for results in found.values()])
+
+
+def recorded_results(folder: Path) -> dict[tuple[str, str, str], list[Criterion]]:
+    """Read the checks of all result files, as `record.recorded_checks` does for the organism.
+
+    Args:
+        folder: Where the result files are; it need not exist.
+
+    Returns:
+        Model, instruction and name to the checks.
+
+    Raises:
+        ValueError: If a file cannot be read.
+    """
+    return {
+        (result.provenance.model, result.instruction, name): checks
+        for file in sorted(folder.glob("*.json"))
+        for result in read_results(file)
+        for name, checks in [(result.name, result.checks), *result.also.items()]
+    }
+
+
+def result_shares(folder: Path) -> dict[tuple[str, str], dict]:
+    """Read the shares behind C3 of all result files, as `record.recorded_shares` does.
+
+    Args:
+        folder: Where the result files are; it need not exist.
+
+    Returns:
+        Model and instruction to the shares.
+
+    Raises:
+        ValueError: If a file cannot be read.
+    """
+    return {
+        (result.provenance.model, result.instruction): result.shares
+        for file in sorted(folder.glob("*.json"))
+        for result in read_results(file)
+        if result.shares
+    }
 
 
 def _row(results: list[Result]) -> dict:

@@ -212,7 +212,7 @@ def heatmap(
         vmax=vmax,
         annot=True,
         fmt=fmt,
-        annot_kws={"fontsize": 9},
+        annot_kws={"fontsize": 10},
         linewidths=0.5,
         cbar_kws={"label": label} | ({"format": PercentFormatter(1.0)} if "%" in fmt else {}),
         ax=ax,

@@ -33,6 +33,7 @@ METHODS = {
     "first word forced": "#E69F00",
     "random latents": "#8A8F98",
     "random direction": "#B4B9C0",
+    "random SAE": "#5B7083",
     "no instruction": "#CFD3D8",
     "rising latents": "#E69F00",
     "falling latents": "#56B4E9",

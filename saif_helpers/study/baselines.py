@@ -105,6 +105,50 @@ def force_first_token(
     return [text_of(model, ids + written) for ids, written in zip(forced, rest, strict=True)]
 
 
+@checked
+def force_beginnings(
+    model: ModelWithSAEs,
+    prompts: Sequence[str],
+    outputs: Sequence[str],
+    n: int,
+    *,
+    max_new_tokens: int = 40,
+) -> list[str]:
+    """Force the first n tokens of outputs, and let the unsteered model continue.
+
+    As a curve over n, it shows how much of an effect on outputs lies in their beginnings.
+
+    >>> begun = force_beginnings(organism, prompts, outputs, 2)
+
+    Args:
+        model: The model.
+        prompts: Rendered prompts.
+        outputs: An output for each prompt, such as a steered one.
+        n: Number of tokens to force; 0 is the unsteered model.
+        max_new_tokens: Maximum number of tokens of an output, including the forced ones.
+
+    Returns:
+        The outputs; those of at most n tokens are returned as they are.
+
+    Raises:
+        ValueError: If there is not one output for each prompt, or n is not below `max_new_tokens`.
+    """
+    if len(outputs) != len(prompts):
+        said = f"{len(outputs)} outputs given for {len(prompts)} prompts; give one for each"
+        raise ArgumentError(said, "outputs")
+    n = whole_number("n", n, 0, max_new_tokens - 1)
+    written = model.tokenizer(list(outputs), add_special_tokens=False)["input_ids"]
+    asked = token_ids(prompts, model.tokenizer)
+    unfinished = [row for row, ids in enumerate(written) if len(ids) > n]
+    begun = [asked[row] + written[row][:n] for row in unfinished]
+    found = list(outputs)
+    if begun:
+        rest = generate_ids(model, begun, max_new_tokens=max_new_tokens - n)
+        for row, ids in zip(unfinished, rest, strict=True):
+            found[row] = text_of(model, written[row][:n] + ids)
+    return found
+
+
 def _forced_ids(model: ModelWithSAEs, token: str | int | None) -> list[int]:
     """Return the ids of a forced token; raise if it is special."""
     if token is None or isinstance(token, int):

@@ -1,9 +1,8 @@
 """Preparation of a study: its contents, and validation of its arguments."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 
-from saif_helpers._internal.arguments import check_finite, share, whole_number
+from saif_helpers._internal.arguments import check_finite, whole_number
 from saif_helpers._internal.errors import ArgumentError
 from saif_helpers.comparison import check_distinct
 from saif_helpers.contents import Content, load_contents
@@ -12,29 +11,10 @@ from saif_helpers.instructions import InstructionType
 from saif_helpers.model.batching import checked_ids
 from saif_helpers.model.model import ModelWithSAEs
 from saif_helpers.placements import check_placement
-from saif_helpers.prompts import PromptPair, render
-from saif_helpers.study.search import check_no_test_leakage
+from saif_helpers.prompts import PromptPair
+from saif_helpers.study.search import check_rounds, check_search
+from saif_helpers.study.sweep import check_no_test_leakage
 from saif_helpers.study.vector_sources import RULES, Rule
-
-
-@dataclass(frozen=True)
-class Bars:
-    """Thresholds of a study's verdicts, each between 0 and 1.
-
-    Attributes:
-        strict: Minimum strict share of a rule.
-        loose: Minimum loose share of a rule, relative to prompting's.
-        random: Maximum strict share of random latents.
-    """
-
-    strict: float
-    loose: float
-    random: float
-
-    def __post_init__(self) -> None:
-        """Raise if a threshold is not between 0 and 1."""
-        for name, value in vars(self).items():
-            share(f"{name}_bar", value)
 
 
 def check_rules(rules: Sequence[Rule], n_random: int) -> Rule:
@@ -62,7 +42,7 @@ def check_rules(rules: Sequence[Rule], n_random: int) -> Rule:
 
 def study_contents(
     model: ModelWithSAEs,
-    rounds: tuple[int, int, int],
+    rounds: Sequence[int],
     identification: Sequence[Content] | None,
     validation: Sequence[Content] | None,
     test: Sequence[Content] | None,
@@ -71,7 +51,7 @@ def study_contents(
 
     Args:
         model: The model, for its corpus.
-        rounds: Number of contents in the three rounds of the search.
+        rounds: Number of contents in the rounds of the search.
         identification: As for `study_instruction`.
         validation: As for `study_instruction`.
         test: As for `study_instruction`.
@@ -80,8 +60,10 @@ def study_contents(
         Split to contents.
 
     Raises:
-        ValueError: If a test content is repeated, or occurs in another split.
+        ValueError: If the rounds do not grow, there are too few validation contents, a test content
+            is repeated, or one occurs in another split.
     """
+    check_rounds(rounds, 1)
     given = {"identification": identification, "validation": validation, "test": test}
     parts = {"identification": slice(200), "validation": slice(max(rounds))}
     parts["test"] = slice(-100, None)
@@ -90,8 +72,8 @@ def study_contents(
         for name, some in given.items()
     }
     check_distinct(content.text for content in contents["test"])
-    for name in ("identification", "validation"):
-        check_no_test_leakage(contents[name], contents["test"])
+    check_no_test_leakage(contents["identification"], contents["test"])
+    check_search(contents["validation"], rounds, 1, contents["test"])
     return contents
 
 
@@ -109,7 +91,7 @@ def check_study(
         model: The model.
         instruction: The instruction, whose grader is tried on each content if it is used.
         contents: Split to contents.
-        pairs: The prompt pairs.
+        pairs: The prompt pairs of all splits.
         max_new_tokens: Maximum number of tokens of an output.
         grader: Function that grades outputs.
 
@@ -120,7 +102,6 @@ def check_study(
         for content in [*contents["validation"], *contents["test"]]:
             check_grader(instruction, content)
     prompts = [prompt for pair in pairs for prompt in (pair.positive, pair.negative)]
-    prompts += [render(content.text, model.tokenizer) for content in contents["validation"]]
     checked_ids(model, prompts, max_new_tokens)
 
 

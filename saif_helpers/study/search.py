@@ -1,125 +1,34 @@
-"""Choice of a setting (layer, k, beta, placement, strength, decay) on the validation split.
+"""Search for a setting (layer, k, beta, placement, strength, decay) on the validation split.
 
-The test split is never used (`check_no_test_leakage`): a setting is chosen on validation contents
-only. `search` tries a large grid on a few of them and the best settings on more, in rounds of
-`sweep`; `best_setting` chooses one.
+A large grid is tried on a few contents and halved again and again (successive halving,
+arXiv:1502.07943); then the strengths are extended until the best one lies inside the grid.
 """
 
-import functools
-from collections.abc import Mapping, Sequence
-from typing import get_args
+import itertools
+import math
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import replace
 
 import pandas as pd
 
 from saif_helpers._internal.checked import checked
 from saif_helpers._internal.errors import ArgumentError
-from saif_helpers._internal.types import Corpus, Style
-from saif_helpers.contents import Content, load_contents
-from saif_helpers.graders.text import normalise
-from saif_helpers.grading import GradeOutputs, Grades, grade, pool_grades
+from saif_helpers._internal.types import Style
+from saif_helpers.contents import Content
+from saif_helpers.grading import GradeOutputs, Grades, Kind, grade, pool_grades
 from saif_helpers.instructions import InstructionType
 from saif_helpers.model.model import ModelWithSAEs
-from saif_helpers.study.settings import (
-    SETTING_COLUMNS,
-    SteeringSetting,
-    VectorSource,
-    grade_settings,
+from saif_helpers.study.settings import SteeringSetting, VectorSource, grade_settings
+from saif_helpers.study.sweep import (
+    best_setting,
+    check_by,
+    check_no_test_leakage,
+    settings_table,
+    shortlist,
 )
 
-MEASURED = ["contents", "strict", "loose", "norm"]  # criteria of the choice, in this order
-TEST_SPLITS = ("test", "devtest")  # the second is FLORES's, see `parallel`
-
-
-@checked
-def sweep(
-    model: ModelWithSAEs,
-    instruction: InstructionType,
-    contents: Sequence[Content],
-    sources: Mapping[int, VectorSource],
-    settings: Sequence[SteeringSetting],
-    *,
-    test: Sequence[Content] = (),
-    style: Style | None = None,
-    max_new_tokens: int = 40,
-    grader: GradeOutputs = grade,
-) -> pd.DataFrame:
-    """Steer with every setting on validation contents, and tabulate the shares that pass.
-
-    >>> table = saif.sweep(organism, french, validation, rankings, grid)
-
-    Args:
-        model: The model and its SAEs.
-        instruction: The instruction.
-        contents: Contents of the validation split.
-        sources: Layer to ranking, from other contents, or to a vector of another rule.
-        settings: The settings to try.
-        test: Contents on which the choice will be reported. They must not occur in `contents`, and
-            neither may the shipped test sentences.
-        style: Style of the prompts.
-        max_new_tokens: Maximum number of tokens of an output.
-        grader: Function that grades outputs, as in `steer_and_grade`.
-
-    Returns:
-        A row for each setting, in the given order: the setting, the vector's norm, the number of
-        contents, and the shares of outputs that are strict, loose and broken.
-
-    Raises:
-        ValueError: If a content is a test content, see `check_no_test_leakage`.
-    """
-    check_no_test_leakage(contents, test)
-    options = {"style": style, "max_new_tokens": max_new_tokens, "grader": grader}
-    graded = grade_settings(model, instruction, contents, sources, settings, **options)
-    return _table(model, sources, dict(zip(settings, graded, strict=True)))
-
-
-def check_no_test_leakage(contents: Sequence[Content], test: Sequence[Content] = ()) -> None:
-    """Raise if latents or settings would be chosen on test contents.
-
-    A content is a test content if its split says so, or if its text, ignoring white space and case,
-    is that of one of `test` or of a shipped test sentence, whatever its split.
-
-    Args:
-        contents: Contents on which latents are found or settings are chosen.
-        test: Contents on which the result will be reported.
-
-    Raises:
-        ValueError: If one of `contents` is a test content.
-    """
-    kept_back = _shipped_test() | {_key(content) for content in test}
-    for content in contents:
-        if content.split in TEST_SPLITS:
-            problem = f"is in the split {content.split!r}"
-        elif _key(content) in kept_back:
-            problem = f"has the text of a test content, though its split is {content.split!r}"
-        else:
-            continue
-        raise ArgumentError(
-            f"the content {content.text!r} {problem}; find latents on the identification split and "
-            "choose settings on the validation split, never on contents that are reported",
-            "contents",
-        )
-
-
-@functools.cache
-def _shipped_test() -> frozenset[str]:
-    return frozenset(_key(one) for name in get_args(Corpus) for one in load_contents("test", name))
-
-
-def _key(content: Content) -> str:
-    return normalise(content.text).casefold()
-
-
-def _table(
-    model: ModelWithSAEs,
-    sources: Mapping[int, VectorSource],
-    graded: Mapping[SteeringSetting, Grades],
-) -> pd.DataFrame:
-    rows = []
-    for setting, grades in graded.items():
-        norm = setting.vector(model, sources[setting.layer]).norm
-        shares = {kind: grades.proportion(kind).value for kind in ("strict", "loose", "broken")}
-        rows.append(vars(setting) | {"norm": norm, "contents": len(grades.outputs)} | shares)
-    return pd.DataFrame(rows)
+MOST_DOUBLINGS = 8
+"""Maximum number of times that a strength is doubled or halved to leave the grid's edge."""
 
 
 @checked
@@ -130,16 +39,23 @@ def search(
     sources: Mapping[int, VectorSource],
     settings: Sequence[SteeringSetting],
     *,
-    rounds: tuple[int, int, int] = (8, 20, 60),
-    keep: tuple[int, int] = (3, 6),
+    rounds: Sequence[int] = (8, 16, 32, 60),
+    least: int = 4,
+    by: Kind = "strict",
+    inside: bool = True,
     test: Sequence[Content] = (),
     style: Style | None = None,
     max_new_tokens: int = 40,
     grader: GradeOutputs = grade,
 ) -> pd.DataFrame:
-    """Search many settings in three rounds: all on a few contents, the best on more (ours).
+    """Search many settings by successive halving, then extend the strengths if needed (ours).
 
-    The second round keeps the best of each layer, placement and decay, the third the best overall.
+    All settings are tried on a few contents; of each layer, the better part is tried on more, and
+    so on, so that each round costs about the same. Then, as long as the best setting has the
+    largest or the smallest strength tried with its layer, k, beta, placement and decay, that
+    strength is doubled or halved: the choice never lies at an edge of the grid, unless no output
+    passes. (A decay cannot lie
+    at one, if 0, the last prompt token alone, and 1 are among those tried.)
 
     >>> tried = saif.search(organism, french, validation, rankings, grid, rounds=(2, 4, 12))
 
@@ -150,8 +66,9 @@ def search(
         sources: Layer to ranking, from other contents, or to a vector of another rule.
         settings: The settings to try.
         rounds: Number of contents, from the first on, in each round.
-        keep: Number of settings of each layer, placement and decay in the second round, and in
-            total in the third.
+        least: Minimum number of settings of each layer in every round.
+        by: The share that decides first, see `shortlist`.
+        inside: Whether to extend the strengths.
         test: As in `sweep`.
         style: Style of the prompts.
         max_new_tokens: Maximum number of tokens of an output.
@@ -164,86 +81,95 @@ def search(
     Raises:
         ValueError: If the rounds do not grow, contents are too few, or one is a test content.
     """
-    check_search(contents, rounds, keep, test)
+    check_by(by)
+    check_search(contents, rounds, least, test)
     graded: dict[SteeringSetting, Grades] = {}
     staying, done = list(settings), 0
     options = {"style": style, "max_new_tokens": max_new_tokens, "grader": grader}
-    of_each_kind = {"n": keep[0], "per": ["layer", "placement", "decay"]}
-    for n, choice in zip(rounds, (None, of_each_kind, {"n": keep[1]}), strict=True):
-        if choice:
-            staying = shortlist(_table(model, sources, {s: graded[s] for s in staying}), **choice)
+    for n in rounds:
+        if done:
+            table = settings_table(model, sources, {s: graded[s] for s in staying})
+            staying = halved(table, done / n, least, by)
         more = grade_settings(model, instruction, contents[done:n], sources, staying, **options)
         for setting, new in zip(staying, more, strict=True):
             graded[setting] = pool_grades([graded[setting], new]) if done else new
         done = n
-    return _table(model, sources, graded)
+    for _ in range(MOST_DOUBLINGS * inside):
+        table = settings_table(model, sources, {s: graded[s] for s in staying})
+        beyond = _beyond_the_edge(best_setting(table, by), graded)
+        if not beyond or not table[["strict", "loose"]].to_numpy().any():
+            break
+        more = grade_settings(model, instruction, contents[:done], sources, beyond, **options)
+        graded |= zip(beyond, more, strict=True)
+        staying += beyond
+    return settings_table(model, sources, graded)
+
+
+def halved(table: pd.DataFrame, share: float, least: int, by: Kind) -> list[SteeringSetting]:
+    """Return the best settings of each layer, a share of them or at least a few.
+
+    Args:
+        table: Rows of a sweep.
+        share: The share to keep.
+        least: Minimum number of settings of each layer.
+        by: The share of outputs that decides first.
+
+    Returns:
+        The settings, by layer.
+    """
+    return [
+        setting
+        for _, rows in table.groupby("layer", sort=False)
+        for setting in shortlist(rows, max(least, math.ceil(share * len(rows))), by=by)
+    ]
+
+
+def _beyond_the_edge(
+    best: SteeringSetting, tried: Collection[SteeringSetting]
+) -> list[SteeringSetting]:
+    """Return the setting to try next if the best one has an extreme strength."""
+    strengths = [s.strength for s in tried if replace(s, strength=best.strength) == best]
+    if len(strengths) == 1 or best.strength == 0:  # a strength that the caller has fixed, or none
+        return []
+    sizes = [abs(strength) for strength in strengths if strength * best.strength >= 0]
+    factor = {min(sizes): 0.5, max(sizes): 2.0}.get(abs(best.strength))
+    return [replace(best, strength=factor * best.strength)] if factor else []
+
+
+def check_rounds(rounds: Sequence[int], least: int) -> None:
+    """Raise if the rounds do not grow, or keep nothing.
+
+    Args:
+        rounds: As for `search`.
+        least: As for `search`.
+
+    Raises:
+        ValueError: If they do not.
+    """
+    grow = all(0 < few < more for few, more in itertools.pairwise(rounds))
+    if not rounds or rounds[0] < 1 or not grow or least < 1:
+        raise ArgumentError(
+            f"rounds={tuple(rounds)} and least={least} given; each round must steer more contents "
+            "than the one before it, and keep at least one setting",
+            "rounds",
+        )
 
 
 def check_search(
     contents: Sequence[Content],
-    rounds: tuple[int, int, int],
-    keep: tuple[int, int],
+    rounds: Sequence[int],
+    least: int,
     test: Sequence[Content] = (),
 ) -> None:
     """Raise if the arguments of `search` are not valid.
 
     For arguments and errors see `search`.
     """
-    if not 0 < rounds[0] < rounds[1] < rounds[2] or min(keep) < 1:
-        raise ArgumentError(
-            f"rounds={rounds} and keep={keep} given; each round must steer more contents than the "
-            "one before it, and keep at least one setting",
-            "rounds",
-        )
+    check_rounds(rounds, least)
+    check_no_test_leakage(contents, test)
     if len(contents) < max(rounds):
         raise ArgumentError(
             f"{len(contents)} contents given, but the last round needs {max(rounds)}; give more "
             "validation contents or smaller rounds",
             "contents",
         )
-    check_no_test_leakage(contents, test)
-
-
-def shortlist(table: pd.DataFrame, n: int, per: Sequence[str] = ()) -> list[SteeringSetting]:
-    """Return the n best rows of a sweep, by strict share, then loose share, then smaller norm.
-
-    Settings that were tried on more contents come first.
-
-    Args:
-        table: A table from `sweep` or `search`, or some of its rows.
-        n: Number of rows; all if there are fewer.
-        per: Columns, such as ``["layer", "placement"]``, to return the n best of each combination.
-
-    Returns:
-        The settings, best first. Ties keep the order of the table.
-
-    Raises:
-        ValueError: If the table is empty, or lacks columns.
-    """
-    if table.empty:
-        raise ArgumentError("an empty table given; sweep at least one setting", "table")
-    if missing := {*SETTING_COLUMNS, *MEASURED} - set(table.columns):
-        raise ArgumentError(
-            f"the table has no {', '.join(sorted(missing))}; give a table from sweep", "table"
-        )
-    order = table.sort_values(MEASURED, ascending=[False, False, False, True], kind="stable")
-    best = order.groupby(list(per), sort=False).head(n) if per else order.head(n)
-    return [SteeringSetting(**row) for row in best[SETTING_COLUMNS].to_dict("records")]
-
-
-@checked
-def best_setting(table: pd.DataFrame) -> SteeringSetting:
-    """Choose the best row of a sweep, see `shortlist`.
-
-    >>> best = saif.best_setting(table)
-
-    Args:
-        table: A table from `sweep` or `search`, or some of its rows.
-
-    Returns:
-        The setting.
-
-    Raises:
-        ValueError: If the table is empty.
-    """
-    return shortlist(table, 1)[0]

@@ -1,4 +1,4 @@
-"""Steps of a study: baseline grades, criteria and cards."""
+"""Steps of a study: baseline grades and cards."""
 
 from collections.abc import Mapping, Sequence
 
@@ -16,10 +16,7 @@ from saif_helpers.prompts import PromptPair, render
 from saif_helpers.random_controls import random_latents_vector
 from saif_helpers.ranking import LatentRanking
 from saif_helpers.steering import generate
-from saif_helpers.study.claims import Criterion
-from saif_helpers.study.preparation import Bars
-
-NOTHING, PROMPTING, RANDOM = "no instruction", "prompting", "random latents"
+from saif_helpers.study.steering_claim import NOTHING, PROMPTING
 
 
 def steerable(
@@ -105,27 +102,27 @@ def baseline_grades(
     return grades
 
 
-def criteria(grades: Mapping[str, Grades], rule: str, bars: Bars) -> list[Criterion]:
-    """Return the criteria of a rule's verdict.
+def prompted_grades(
+    model: ModelWithSAEs,
+    instruction: InstructionType,
+    asked: Sequence[PromptPair],
+    max_new_tokens: int,
+    grader: GradeOutputs = grade,
+) -> Grades:
+    """Grade the unsteered model's outputs for prompts with the instruction.
 
     Args:
-        grades: Method to grades.
-        rule: The rule.
-        bars: Thresholds.
+        model: The model.
+        instruction: The instruction.
+        asked: Prompt pairs.
+        max_new_tokens: Maximum number of tokens of an output.
+        grader: Function that grades outputs.
 
     Returns:
-        Its strict share, its loose share minus prompting's, and the strict share of random latents.
+        The grades.
     """
-    prompting = grades[PROMPTING]
-    margin = (1 - bars.loose) * prompting.proportion("loose").value
-    lag = paired_difference(grades[rule], prompting, "loose")
-    return [
-        Criterion(f"strict, {rule}", grades[rule].proportion("strict"), "above", bars.strict),
-        Criterion(f"loose, {rule} minus prompting", lag, "above", -margin),
-        Criterion(
-            "strict, random latents", grades[RANDOM].proportion("strict"), "below", bars.random
-        ),
-    ]
+    outputs = generate(model, [pair.positive for pair in asked], max_new_tokens=max_new_tokens)
+    return grader(outputs, [pair.content.item(instruction) for pair in asked], instruction)
 
 
 def study_cards(

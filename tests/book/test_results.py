@@ -11,7 +11,12 @@ from refusals import unreadable
 from test_chapters import SMALL_SIZES
 
 from saif_helpers.book.provenance import provenance
-from saif_helpers.book.results import Provenance, read_results, results_table
+from saif_helpers.book.results import (
+    Provenance,
+    read_results,
+    recorded_results,
+    results_table,
+)
 from saif_helpers.hub.zoo import ZOO
 
 
@@ -36,8 +41,8 @@ def on_a_fake_model(tmp_path, monkeypatch):
     monkeypatch.setenv("OMP_NUM_THREADS", "1")
     whole = judge_models.shortened
 
-    def small(*arguments):
-        notebook = whole(*arguments)
+    def small(*arguments, **options):
+        notebook = whole(*arguments, **options)
         notebook.cells.insert(3, nbformat.v4.new_code_cell(SMALL_SIZES))
         return notebook
 
@@ -55,8 +60,22 @@ def test_results_on_a_real_model_are_made_by_the_chapters_and_carry_what_made_th
     on_a_fake_model, tmp_path
 ):
     make = on_a_fake_model
+    interval = {"value": 0.5, "low": 0.4, "high": 0.6, "n": 9}
+    check = {"what": "share", "interval": interval, "side": "above", "threshold": 0.3}
+    steered = {"size": "16k", "instruction": "french", "name": "C3", "code": "a"}
+    steered |= {"checks": [check], "provenance": provenance(tiny.wrapped("gemma2"), 0)}
+    steered |= {"setting": {"layer": 1}, "also": {"C3-opponents": [check]}}
+    (tmp_path / "results").mkdir()
+    file = tmp_path / "results" / "one.json"
+    file.write_text(json.dumps({"rows": [steered]}), encoding="utf-8")
     folder = make("C1")
-    (result,) = read_results(folder / "one.json")
+    result, earlier = read_results(file)
+    assert (earlier.name, result.layer) == ("C3", 1)
+    assert set(recorded_results(folder)) == {
+        ("gemma-3-270m-it", "french", "C1"),
+        ("tiny-gemma2", "french", "C3"),
+        ("tiny-gemma2", "french", "C3-opponents"),
+    }
     assert (result.instruction, result.name) == ("french", "C1")
     made = result.provenance
     assert made.model == "gemma-3-270m-it"
@@ -68,7 +87,7 @@ def test_results_on_a_real_model_are_made_by_the_chapters_and_carry_what_made_th
     assert make("C1") == folder
     assert (folder / "one.json").read_bytes() == before
     table = results_table(folder)
-    (row,) = table.to_dict("records")
+    (row,) = table[table["model"] == "gemma-3-270m-it"].to_dict("records")
     assert row["C1"] in ("supported", "not supported", "undecided")
     assert row["SAE"] == path
     assert "torch" in row["versions"]

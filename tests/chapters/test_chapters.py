@@ -27,7 +27,7 @@ for name, value in list(globals().items()):
         globals()[name] = min(value, {SMALL})
     elif name == "ROUNDS":
         ROUNDS = (1, 2, 3)
-    elif name in ("BETAS", "STRENGTHS"):
+    elif name in ("BETAS", "STRENGTHS", "DECAYS"):
         globals()[name] = value[:2]
 """
 TOC = toc_files(yaml.safe_load((ROOT / "_toc.yml").read_text(encoding="utf-8")))

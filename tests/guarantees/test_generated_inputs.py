@@ -97,6 +97,7 @@ def arguments() -> dict[str, object]:
         "count": 3,
         "decay": 0.5,
         "decays": [0.5],
+        "by": "strict",
         "description": "a description",
         "facts": {5: {"sensitivity": "0.9"}},
         "first": graded,
@@ -106,12 +107,12 @@ def arguments() -> dict[str, object]:
         "history": [("Hello.", "Good day.")],
         "identification": CONTENTS[:2],
         "index": LAYER,
+        "inside": False,
         "instruction": SHOUT,
         "instructions": {"shout": SHOUT},
         "interval": interval,
         "items": items,
         "k": K,
-        "keep": (1, 1),
         "key_name": "A_KEY",
         "kind": "strict",
         "ks": [K],
@@ -278,7 +279,6 @@ NO_LIMIT = {
     "SteeringVector.layer",
     "attempts",
     "batch_size",
-    "keep",
     "ks",
     "least",
     "max_retries",
@@ -293,7 +293,7 @@ NO_LIMIT = {
     "wilson.n",
 }
 """Where a number may be as large as one likes."""
-SHARES = ("confidence", "decay", "decays", "strict_bar", "loose_bar", "random_bar", "top_p")
+SHARES = ("confidence", "decay", "decays", "strict_bar", "loose_bar", "top_p")
 MAY_BE_NAN = {"Interval.value", "Interval.low", "Interval.high"}
 MAY_BE_EMPTY = {"Playground.settings", "load.saes", "save.settings", "wrap.saes"}
 AS_IT_IS = {

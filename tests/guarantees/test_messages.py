@@ -44,9 +44,12 @@ from saif_helpers.ranking import LatentRanking, rank_latents
 from saif_helpers.steering import generate
 from saif_helpers.study.baselines import force_first_token
 from saif_helpers.study.claims import bounded_share, verdict
+from saif_helpers.study.first_word import choose_first_token
+from saif_helpers.study.pooled_difference import pooled_difference
 from saif_helpers.study.preparation import check_rules, check_settings
-from saif_helpers.study.search import best_setting, check_no_test_leakage, check_search
+from saif_helpers.study.search import check_search
 from saif_helpers.study.settings import settings_grid
+from saif_helpers.study.sweep import best_setting, check_by, check_no_test_leakage
 from saif_helpers.vector_rules import mean_difference_vector, saif_vector, steering_vector
 from saif_helpers.vectors import SteeringVector
 
@@ -439,6 +442,10 @@ MESSAGES = [
         "the grades are of different contents; grade both on the same",
     ),
     (
+        lambda: pooled_difference(graded("french"), graded("german"), "loose"),
+        "grades for 'french' and 'german'; compare one instruction",
+    ),
+    (
         lambda: matches("("),
         "the pattern '(' is not valid: missing ), unterminated subpattern at position 0",
     ),
@@ -457,13 +464,13 @@ MESSAGES = [
     ),
     (lambda: settings_grid([], 15, 0.0, "decaying"), "no layers given; give at least one"),
     (
-        lambda: check_search(CONTENTS, (1, 2, 3), (1, 1)),
+        lambda: check_search(CONTENTS, (1, 2, 3), 1),
         "1 contents given, but the last round needs 3; give more validation contents or "
         "smaller rounds",
     ),
     (
-        lambda: check_search(CONTENTS * 3, (2, 2, 3), (1, 1)),
-        "rounds=(2, 2, 3) and keep=(1, 1) given; each round must steer more contents "
+        lambda: check_search(CONTENTS * 3, (2, 2, 3), 1),
+        "rounds=(2, 2, 3) and least=1 given; each round must steer more contents "
         "than the one before it, and keep at least one setting",
     ),
     (
@@ -491,6 +498,11 @@ MESSAGES = [
     (
         lambda: check_settings(MODEL, 15, (1.0,), (0.5,), n_cards=65),
         "n_cards=65 given; there are only 64 latents",
+    ),
+    (lambda: check_by("broken"), "by='broken' given; give 'strict' or 'loose'"),
+    (
+        lambda: choose_first_token(MODEL, FRENCH, CONTENTS, ["", ""]),
+        "only empty answers given; give some with a first token",
     ),
     (lambda: best_setting(pd.DataFrame()), "an empty table given; sweep at least one setting"),
     (

@@ -25,9 +25,10 @@ from saif_helpers.intervals import wilson
 from saif_helpers.latents import encode
 from saif_helpers.prompts import make_pairs
 from saif_helpers.study.claims import verdict
-from saif_helpers.study.search import best_setting, check_no_test_leakage, search, sweep
+from saif_helpers.study.search import search
 from saif_helpers.study.settings import settings_grid
 from saif_helpers.study.study import study_instruction
+from saif_helpers.study.sweep import best_setting, check_no_test_leakage, sweep
 
 DRAWS = 100  # of each simulated rate; `tools/simulate.py` takes more
 ROOT = Path(__file__).parents[2]

@@ -3,29 +3,23 @@ import zlib
 import pytest
 import tiny
 import torch
+from letter import CONTENTS, LETTER, RULELESS, TEST
 from refusals import refused
-from test_search import CONTENTS, LETTER, failing
 
 from saif_helpers.activations import capture_pairs
 from saif_helpers.contents import Content, load_contents
-from saif_helpers.graders.grader import Grader
 from saif_helpers.grading import Grades
-from saif_helpers.instructions import InstructionType
 from saif_helpers.model.assemble import wrap
 from saif_helpers.prompts import make_pairs
-from saif_helpers.random_controls import random_latents_vector
-from saif_helpers.ranking import rank_latents, rank_layers
-from saif_helpers.study.protocol import choose_and_test, norm_matched_controls
-from saif_helpers.study.search import best_setting, search
-from saif_helpers.study.settings import SteeringSetting, grade_settings, settings_grid
+from saif_helpers.ranking import rank_layers
+from saif_helpers.study.protocol import choose_and_test
+from saif_helpers.study.search import search
+from saif_helpers.study.settings import grade_settings, settings_grid
+from saif_helpers.study.sweep import best_setting
 from saif_helpers.vector_rules import clamped_latents, mean_difference_vector, saif_vector
 
-TEST = [Content(text, split="test") for text in ("A hen eats.", "Rain fell.", "Two men.", "We go.")]
-ROUNDS = {"rounds": (1, 2, 3), "keep": (1, 2)}
+ROUNDS = {"rounds": (1, 2, 3)}
 SPLITS = {"validation": CONTENTS, "test": TEST, **ROUNDS}
-
-
-RULELESS = InstructionType("ruleless", LETTER.wordings, Grader(failing, failing))
 
 
 @pytest.fixture(scope="module")
@@ -57,15 +51,21 @@ def by_checksum(outputs, items, instruction):
 
 @pytest.mark.parametrize(
     "options",
-    [{"max_new_tokens": 4}, {"style": "plain"}, {"grader": by_checksum}],
-    ids=lambda options: next(iter(options)),
+    [
+        {"max_new_tokens": 4},
+        {"style": "plain"},
+        {"grader": by_checksum},
+        {"grader": by_checksum, "by": "loose"},
+    ],
+    ids=lambda options: list(options)[-1],
 )
 def test_it_gives_what_search_choice_and_grading_give_one_by_one(model, rankings, grid, options):
     options = {"max_new_tokens": 6} | options
     found = choose_and_test(model, LETTER, rankings, grid, **SPLITS, **options)
     tried = search(model, LETTER, CONTENTS, rankings, grid, **ROUNDS, **options)
     assert found.tried.equals(tried)
-    setting = best_setting(tried)
+    by = options.pop("by", "strict")
+    setting = best_setting(tried, by)
     assert found.setting == setting
     (graded,) = grade_settings(model, LETTER, TEST, rankings, [setting], **options)
     assert found.grades == graded
@@ -141,46 +141,16 @@ def test_too_few_contents_are_refused_before_anything_runs(idle, rankings, grid)
         choose_and_test(idle, LETTER, rankings, grid, validation=CONTENTS, test=TEST)
 
 
-@pytest.fixture
-def many_living():
-    """A ranking of layer 2 in which the first latents are the most sensitive and all are alive."""
-    positive = torch.rand(8, tiny.D_SAE, generator=torch.Generator().manual_seed(0))
-    negative = positive.clone()
-    negative[:, :6] = 0
-    return rank_latents(positive, negative)
+def test_settings_are_chosen_by_the_share_that_is_asked_for(model, rankings, grid):
+    """What one setting writes passes strictly, and what another one writes loosely."""
+    wanted, run = {"strict": grid[9], "loose": grid[6]}, {"max_new_tokens": 6}
+    targets = grade_settings(model, LETTER, CONTENTS, rankings, [*wanted.values()], **run)
 
+    def grader(outputs, items, instruction):
+        passes = [tuple(output in target.outputs for output in outputs) for target in targets]
+        return Grades(instruction.name, tuple(items), tuple(outputs), *passes)
 
-@pytest.mark.parametrize("kind", ["vector", "clamp"])
-def test_controls_have_the_vectors_norm_layer_and_positions(model, many_living, kind):
-    setting = SteeringSetting(2, 4, 1.0, "decaying", 5.0, 0.3)
-    source = many_living if kind == "vector" else clamped_latents(many_living, model.saes[2], 4)
-    like = setting.vector(model, source)
-    controls = norm_matched_controls(model, many_living, like, 4, beta=1.0, n=3, seed=7)
-    assert len(controls) == 3
-    for seed, control in zip((7, 8, 9), controls, strict=True):
-        assert control.norm == pytest.approx(like.norm)
-        assert (control.layer, control.placement, control.decay) == (2, "decaying", 0.3)
-        drawn = random_latents_vector(many_living, model.saes[2], 4, 1.0, seed=seed)
-        cosine = torch.cosine_similarity(control.vector, drawn.vector, dim=0)
-        assert cosine.item() == pytest.approx(1, abs=1e-5)
-        assert control.description == drawn.description
-        assert abs(torch.cosine_similarity(control.vector, like.vector, dim=0).item()) < 0.9
-    assert not torch.equal(controls[0].vector, controls[1].vector)
-    (one,) = norm_matched_controls(model, many_living, like, 4, beta=1.0, seed=8)
-    assert torch.equal(one.vector, controls[1].vector)
-
-
-def test_controls_of_a_vector_by_another_rule_have_its_norm(model, many_living):
-    like = mean_difference_vector({2: torch.rand(3, 32)}, {2: torch.rand(3, 32)}, 2).at(slice(1, 4))
-    (control,) = norm_matched_controls(model, many_living, like, 4)
-    assert control.norm == pytest.approx(like.norm)
-    assert control.placement == slice(1, 4)
-
-
-def test_too_few_living_latents_give_no_control(model):
-    positive = torch.zeros(4, tiny.D_SAE)
-    positive[:, :5] = 1.0
-    ranking = rank_latents(positive, torch.zeros(4, tiny.D_SAE))
-    like = saif_vector(ranking, model.saes[2], 4)
-    with refused("k"):
-        norm_matched_controls(model, ranking, like, 4)
+    for by, setting in wanted.items():
+        how = {"grader": grader, "by": by} | run
+        found = choose_and_test(model, RULELESS, rankings, grid, **SPLITS, **how)
+        assert found.setting == setting

@@ -15,11 +15,22 @@ from saif_helpers.grading import Grades, check_grader, pool_grades
 from saif_helpers.hub.loading import load
 from saif_helpers.instructions import InstructionType
 from saif_helpers.model.assemble import wrap
+from saif_helpers.placements import PLACEMENTS
 from saif_helpers.prompts import render
 from saif_helpers.steering import generate
-from saif_helpers.study import study
-from saif_helpers.study.settings import steer_and_grade
-from saif_helpers.study.steps import NOTHING, PROMPTING, RANDOM
+from saif_helpers.study.claims import verdict
+from saif_helpers.study.controls import control_grades
+from saif_helpers.study.search import search
+from saif_helpers.study.settings import settings_grid
+from saif_helpers.study.steering_claim import (
+    FIRST_WORD,
+    NOTHING,
+    PROMPTING,
+    RANDOM,
+    RANDOM_SAE,
+    Bars,
+    steering_criteria,
+)
 from saif_helpers.study.study import study_instruction
 from saif_helpers.study.vector_sources import RULES
 
@@ -53,24 +64,50 @@ def found():
 
 
 def test_one_call_studies_a_new_instruction(found):
-    assert list(found.grades) == [NOTHING, PROMPTING, *RULES, RANDOM]
+    assert list(found.grades) == [NOTHING, PROMPTING, *RULES, RANDOM, RANDOM_SAE, FIRST_WORD]
     assert found.grades[PROMPTING].proportion("strict").value >= 0.9
     assert found.grades[NOTHING].proportion("loose").value == 0
     assert found.grades["difference in means"].proportion("strict").value >= 0.5
     assert found.grades[RANDOM].proportion("strict").value <= 0.05
     assert found.verdicts["difference in means"] == "supported"
-    assert set(found.verdicts) == set(RULES)
+    assert set(found.verdicts) == set(found.against_opponents) == set(RULES)
+    assert found.decided_by == "strict"  # prompting reaches the bar
+    assert len(found.grades[RANDOM].outputs) == 2 * 80
     assert found.settings.keys() == set(RULES)
+
+
+def test_the_verdicts_are_those_of_the_three_lines(found):
+    """The last line has a verdict of its own, and chance and the bars have the other."""
+    for rule in RULES:
+        lines = steering_criteria(found.grades, rule, "strict", Bars())
+        assert found.checks[rule] == lines
+        chance, bars, opponents = lines.values()
+        assert found.verdicts[rule] == verdict([*chance, *bars])
+        assert found.against_opponents[rule] == verdict(opponents)
+    means = found.checks["difference in means"]["beats the simple opponents"]
+    assert [each.what for each in means] == ["strict, difference in means minus first word forced"]
+    line = replace(found, checks={"paper": {**found.checks["paper"]}})
+    line.checks["paper"]["beats the simple opponents"] = [
+        replace(each, threshold=2.0) for each in found.checks["paper"]["beats the simple opponents"]
+    ]
+    assert line.verdicts["paper"] == found.verdicts["paper"]
+    assert line.against_opponents["paper"] == "not supported"
+
+
+def test_every_output_of_the_first_word_begins_with_one_token(found):
+    assert len({output[:1] for output in found.grades[FIRST_WORD].outputs}) == 1
 
 
 def test_a_study_shows_itself(found):
     table = found.table()
     assert table.loc["paper", "verdict"] == found.verdicts["paper"]
-    assert table.loc[NOTHING, "verdict"] == ""
+    assert table.loc["paper", "beats simple opponents"] == found.against_opponents["paper"]
+    assert table.loc[NOTHING, "verdict"] == table.loc[RANDOM, "beats simple opponents"] == ""
     for method, graded in found.grades.items():
         assert table.loc[method, "broken"] == str(graded.proportion("broken"))
     assert str(found.settings["paper"].layer) == str(table.loc["paper", "layer"])
     examples = found.examples(3)
+    assert [*examples] == [NOTHING, PROMPTING, *RULES, FIRST_WORD]  # no control
     assert list(examples.index) == [c.text for c in load_contents("test")[-80:][:3]]
     assert tuple(examples[PROMPTING]) == found.grades[PROMPTING].outputs[:3]
     assert len(found.figure().get_yticklabels()) == len(found.grades)
@@ -115,14 +152,14 @@ def test_a_grader_that_is_not_the_rules_grades_all_of_a_study():
     rules = ["difference in means", "paper"]
     made = study_instruction(model, unruled, rules=rules, grader=judged, **small)
     assert [made.grades[NOTHING], made.grades[PROMPTING]] == returned[:2]
-    for method in rules:
+    for method in (*rules, RANDOM_SAE, FIRST_WORD):
         assert any(made.grades[method] is grades for grades in returned)
-    assert made.grades[RANDOM] == pool_grades(returned[-2:])
+    whole = [grades for grades in returned if len(grades.items) == 10]
+    assert len(whole) == 2 + len(rules) + 2 + 2  # the baseline, rules, draws, SAE and first word
+    assert made.grades[RANDOM] == pool_grades(whole[-4:-2])
     assert made.grades[PROMPTING].strict == (True,) * 10
-    contents = [len(grades.items) for grades in returned]
-    assert contents[:2] == contents[-2:] == [10, 10]
-    assert contents.count(10) == 2 + len(rules) + 2  # all others are of the search's rounds
-    assert set(contents) == {1, 2, 3, 10}  # each round grades what is new in it
+    contents = {len(grades.items) for grades in returned}
+    assert contents == {1, 2, 3, 6, 10}  # each round grades what is new, an extension all of it
 
 
 def test_constraints_of_ifeval_grade_a_study():
@@ -190,26 +227,46 @@ def test_saes_need_not_name_their_layer_and_a_silent_one_is_left_out():
     assert [card.latent for card in found.cards] == best.tolist()
 
 
-def test_the_control_has_the_norm_of_the_papers_vector_whatever_comes_first(monkeypatch):
-    asked = []
+def test_all_that_is_chosen_is_chosen_alike(monkeypatch):
+    """Rules and controls try the same settings on the same contents, by the same share."""
+    calls = []
 
-    def steer(model, instruction, contents, vectors, **where):
-        asked.append(vectors)
-        return steer_and_grade(model, instruction, contents, vectors, **where)
+    def searching(model, instruction, contents, sources, settings, **how):
+        calls.append((contents, settings, how))
+        return search(model, instruction, contents, sources, settings, **how)
 
-    monkeypatch.setattr(study, "steer_and_grade", steer)
+    monkeypatch.setattr("saif_helpers.study.protocol.search", searching)
     model = load("organism", "S", layers=[1])
     small = {"test": load_contents("test")[-20:], "rounds": (1, 2, 3), "n_cards": 0}
     small |= {"identification": load_contents("identification")[:20], "strengths": (2.0,)}
+    never = replace(FACTS, grader=Grader(lambda *_: False, FACTS.grader.loose))
     rules = ["difference in means", "paper"]
-    found = study_instruction(model, FACTS, rules=rules, **small)
-    setting = found.settings["paper"]
-    like = setting.vector(model, found.rankings[1])
-    (controls,) = asked
-    assert [vector.norm for vector in controls] == [pytest.approx(like.norm)] * 2
-    assert {(vector.layer, vector.placement, vector.decay) for vector in controls} == {
-        (setting.layer, setting.placement, setting.decay)
-    }
+    with pytest.warns(UserWarning, match="not even a prompted output"):
+        found = study_instruction(model, never, rules=rules, n_random=3, **small)
+    assert len(calls) == len(rules) + 3 + 1
+    grid = settings_grid([1], 15, 0.0, PLACEMENTS, [2.0], [0.5, 0.8])
+    for contents, settings, how in calls:
+        assert contents == load_contents("validation")[:3]
+        assert settings == grid
+        assert (how["by"], how["rounds"], how["test"]) == ("loose", (1, 2, 3), small["test"])
+    assert found.decided_by == "loose"  # prompting passes no strict bar
+    whats = [each.what for each in found.checks["paper"]["beats the controls"]]
+    assert whats == ["loose, paper minus random latents", "loose, paper minus random SAE"]
+
+
+def test_the_draws_of_the_control_follow_the_seed(monkeypatch):
+    asked = []
+
+    def controls(*given, **how):
+        asked.append(how)
+        return control_grades(*given, **how)
+
+    monkeypatch.setattr("saif_helpers.study.study.control_grades", controls)
+    small = {"test": load_contents("test")[-10:], "rounds": (1, 2), "n_cards": 0, "k": 5}
+    small |= {"identification": load_contents("identification")[:20], "strengths": (2.0,)}
+    model = load("organism", "S", layers=[1])
+    study_instruction(model, FACTS, rules=["paper"], n_random=1, seed=7, **small)
+    assert [(how["n"], how["k"], how["seed"]) for how in asked] == [(1, 5, 7)]
 
 
 def test_a_strict_check_that_prompting_never_passes_is_told():

@@ -84,11 +84,51 @@ def test_other_code_or_another_model_makes_another_hash(chapter):
     assert first != code_hash(shortened(chapter, "C1", "L", "french"))
 
 
-def test_what_is_recorded_by_the_same_cells_is_not_made_again():
-    (made,) = to_make(["S"], ["french"], ["C5"], [])
+@pytest.fixture
+def record(tmp_path):
+    """A record, and a function that writes rows into it."""
+    path = tmp_path / "record.json"
+
+    def write(*rows):
+        path.write_text(json.dumps(rows), encoding="utf-8")
+
+    return path, write
+
+
+def test_what_is_recorded_by_the_same_cells_is_not_made_again(record):
+    path, write = record
+    (made,) = to_make(["S"], ["french"], ["C5"], path)
     row = made[0] | {"checks": []}
-    assert list(to_make(["S"], ["french"], ["C5"], [row])) == []
-    assert len(list(to_make(["S"], ["french"], ["C5"], [row | {"code": "older"}]))) == 1
+    write(row)
+    assert list(to_make(["S"], ["french"], ["C5"], path)) == []
+    write(row | {"code": "older"})
+    assert len(list(to_make(["S"], ["french"], ["C5"], path))) == 1
+
+
+def test_latents_are_judged_at_the_layer_that_steers(record):
+    """So C3 comes first, and another layer makes another row."""
+    path, write = record
+    with pytest.raises(ValueError, match="make C3 first"):
+        list(to_make(["S"], ["french"], ["C1"], path))
+    codes = set()
+    for layer in (0, 2):
+        write()
+        making = to_make(["S"], ["french"], ["C1", "C2", "C3"], path)
+        steered, _ = next(making)
+        assert steered["name"] == "C3"
+        write(steered | {"checks": [], "setting": {"layer": layer}})
+        for (row, notebook), name in zip(making, ("C1", "C2"), strict=True):
+            assert (row["name"], row["layer"]) == (name, layer)
+            assert any(f"LAYER = {layer}" in cell.source for cell in notebook.cells)
+            codes.add(row["code"])
+    assert len(codes) == 4
+
+
+def test_a_small_real_model_gets_fewer_sentences_in_the_search():
+    values = shortened(chapter_of(None, "C3"), "C3", "2304", "python", "smollm2-135m-instruct")
+    (config,) = (c.source for c in values.cells if c.source.startswith("MODEL = 'smollm2"))
+    assert "ROUNDS = (4, 8, 16, 32)" in config
+    assert "N_TEST = 100" in config
 
 
 def test_a_row_takes_the_place_of_the_older_one():
@@ -132,7 +172,8 @@ def test_every_row_of_the_shipped_record_was_made_by_cells_that_are_known():
     assert len(instructions) >= 3
     for row in rows:
         made_by = [row["name"], row["size"], row["instruction"]]
-        now = code_hash(shortened(chapter_of(None, row["name"]), *made_by))
+        here = shortened(chapter_of(None, row["name"]), *made_by, layer=row.get("layer"))
+        now = code_hash(here)
         if row["code"] != now:
             then = code_hash(shortened(chapter_of(EARLIER, row["name"]), *made_by))
             assert row["code"] == then, "the chapter has changed: run make verdicts"
