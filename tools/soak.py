@@ -33,7 +33,7 @@ from tools.soak_sweep import Sizes  # noqa: E402
 
 RESULT = ROOT / "book" / "soak.json"
 DRAWS = 2000  # for each simulated rate
-PROPERTIES = ROOT / "tests" / "test_properties.py"
+PROPERTIES = ROOT / "tests" / "guarantees" / "test_properties.py"
 SIMULATIONS = ROOT / "tools" / "simulate.py"
 RATE = re.compile(r"^([\d.]+)  (.*) \(nominal ([\d.]+), stated ([\d.]+), .*\)", re.MULTILINE)
 HIGHER = "higher than nominal:"  # before the names of such rates
