@@ -18,23 +18,24 @@ import numpy as np
 import torch
 from simulate_claims import (
     count_at_the_bar,
-    enriched_by_chance,
     judge_latents,
-    lag_misses,
-    margin_misses,
+    meaning_at_the_bars,
     states,
-    steering_at_the_bars,
     swapped,
 )
 from simulate_intervals import (
     Misses,
+    Together,
     area_misses,
     difference_misses,
     kappa_misses,
+    pooled_difference_misses,
     pooled_misses,
     share_misses,
+    uneven_misses,
     worst_area_misses,
 )
+from simulate_steering import lag_misses, steering_at_the_bars
 
 from saif_helpers.study.claims import verdict
 
@@ -45,6 +46,7 @@ HIGHER = {
     "share near 0 or 1: worst": 0.1481,
     "pooled share, both runs alike: worst": 0.0668,
     "paired difference: worst": 0.0657,
+    "pooled difference, both runs alike: worst": 0.056,
     "area, 150 positive samples, values that vary most: worst": 0.0567,
     "area, 10 positive samples, values that vary most: worst": 0.0861,
     "area, 5 positive samples, values that vary most: worst": 0.0815,
@@ -56,12 +58,21 @@ HIGHER = {
     "kappa, one in thirty fails, n = 200": 0.102,
     "C2, area of one latent: fails": 0.0023,
     "C3, strict share: holds": 0.0284,
-    "C3, loose share behind prompting that fails too: fails": 0.0275,
+    "C3, loose share behind prompting that never fails: holds": 0.0255,
+    "C3, loose share behind prompting that never fails: fails": 0.0335,
+    "C3, loose share behind prompting that fails too: fails": 0.027,
+    "C3, random SAE or draws that pass alike: holds": 0.0257,
+    "C3, random SAE or draws that pass alike: fails": 0.0257,
+    "C3, random SAE or draws that pass where SAIF fails: holds": 0.0895,
+    "C3, random SAE or draws that pass where SAIF fails: fails": 0.0895,
+    "C3+, difference: holds": 0.026,
+    "C3+, difference: fails": 0.026,
+    "C4, random latents that pass alike: holds": 0.028,
+    "C4, random latents that pass alike: fails": 0.028,
     "C4 and C5, difference: holds": 0.0261,
     "C4 and C5, difference: fails": 0.0261,
     "C6, difference of one style: holds": 0.0238,
     "C6, difference of one style: fails": 0.0126,
-    "C7, all at the bars: not supported": 0.0261,
 }
 """Measured rates that exceed the nominal ones; docstrings and pages state them."""
 TABLES = {
@@ -137,8 +148,9 @@ def interval_rates(draws: int) -> Iterator[Rate]:
     yield Rate("paired difference: mean", 0.05, float(np.mean(missed)))
     yield Rate("paired difference: worst", 0.05, max(missed))
     shares = [(0.02, 0.02), (0.1, 0.1), (0.3, 0.0), (0.5, 0.2), (0.5, 0.5), (0.95, 0.05)]
-    missed = [margin_misses(100, 2, *pair).either for pair in shares]
-    yield Rate("difference from two separate intervals: worst", 0.05, max(missed))
+    for together, name in (("alike", "both runs alike"), ("independent", "independent runs")):
+        missed = [pooled_difference_misses(100, 2, *pair, together).either for pair in shares]
+        yield Rate(f"pooled difference, {name}: worst", 0.05, max(missed))
     areas = (0.5, 0.6, 0.7, 0.8, 0.9, 0.95)
     missed = [area_misses(n, 150, area, draws).either for n in (10, 150) for area in areas[::3]]
     yield Rate("area, normal values: worst", 0.05, max(missed), draws)
@@ -162,38 +174,62 @@ def bar_rates(draws: int) -> Iterator[Rate]:
     Yields:
         The rates.
     """
-    splits = (0.0, 0.01, 0.02, 0.05, 0.1, 0.2, 0.3)  # probability that only the worse method passes
-    four, six, many = (
+    splits = (0.0, 0.01, 0.02, 0.05, 0.1, 0.2, 0.3)  # how often the worse method alone passes
+    three, four, six, many = (
         [difference_misses(n, less + by, less, confidence) for less in splits]
-        for n, by, confidence in ((100, 0.0, 0.95), (200, 0.05, 0.975), (100, 0.0, 1 - 0.05 / 9))
+        for n, by, confidence in (
+            (200, 0.0, 0.95),
+            (100, 0.0, 0.95),
+            (200, 0.05, 0.975),
+            (100, 0.0, 1 - 0.05 / 9),
+        )
     )
-    random, alike = (pooled_misses(200, 2, 0.05, alike=alike) for alike in (False, True))
-    lag, strict = difference_misses(200, 0.0, 0.2), share_misses(200, 0.3)
+    lag, strict = difference_misses(200, 0.0, 0.15), share_misses(200, 0.3)
     area = worst_area_misses(150, 150, 0.8, 1 - 0.05 / 15)
     for name, nominal, holds, fails in (
         ("C2, area of one latent", 0.05 / 30, area.above, area.below),
         ("C3, strict share", 0.025, strict.above, strict.below),
         ("C3, loose share behind prompting that never fails", 0.025, lag.above, lag.below),
-        ("C3, random latents", 0.025, random.below, random.above),
-        ("C3, random latents that pass alike", 0.025, alike.below, alike.above),
+        ("C3, random SAE or draws that pass alike", 0.025, *_control(200, 1, "alike")),
+        ("C3, random SAE or draws that pass where SAIF fails", 0.025, *_control(200, 1, "apart")),
+        ("C3+, difference", 0.025, *_worst(three)),
+        ("C4, random latents", 0.025, *_control(100, 2, "independent")),
+        ("C4, random latents that pass alike", 0.025, *_control(100, 2, "alike")),
         ("C4 and C5, difference", 0.025, *_worst(four)),
         ("C6, difference of one style", 0.0125, *_worst(six)),
         ("rules, difference of one method", 0.05 / 18, *_worst(many)),
     ):
         yield Rate(f"{name}: holds", nominal, holds)
         yield Rate(f"{name}: fails", nominal, fails)
-    found = [
-        lag_misses(200, share, 0.8, draws, nested=nested)
+    behind = [
+        lag_misses(200, share, 0.85, draws, nested=nested)
         for share in (0.95, 0.7, 0.4)
         for nested in (True, False)
     ]
-    holds, fails = _worst(found)
-    yield Rate("C3, loose share behind prompting that fails too: holds", 0.025, holds, draws)
-    yield Rate("C3, loose share behind prompting that fails too: fails", 0.025, fails, draws)
+    even = [uneven_misses(200, 3, share, share, draws) for share in (0.05, 0.3, 0.5, 0.8)]
+    uneven = [
+        [uneven_misses(200, runs, *pair, draws) for pair in ((0.1, 0.0), (0.6, 0.0), (0.9, 0.1))]
+        for runs in (3, 1)
+    ]
+    for name, found in (
+        ("C3, loose share behind prompting that fails too", behind),
+        ("C3, random latents", even),
+        ("C3, random latents where half of the contents are easy", uneven[0]),
+        ("C3, random SAE where half of the contents are easy", uneven[1]),
+    ):
+        holds, fails = _worst(found)
+        yield Rate(f"{name}: holds", 0.025, holds, draws)
+        yield Rate(f"{name}: fails", 0.025, fails, draws)
 
 
 def _worst(found: Sequence[Misses]) -> tuple[float, float]:
     return max(one.above for one in found), max(one.below for one in found)
+
+
+def _control(n: int, runs: int, together: Together) -> tuple[float, float]:
+    """Measure how often a method is told from an equally good pooled control, at worst."""
+    shares = (0.01, 0.02, 0.05, 0.1, 0.2, 0.3, 0.5, *(() if together == "apart" else (0.64, 0.9)))
+    return _worst([pooled_difference_misses(n, runs, each, each, together) for each in shares])
 
 
 def verdict_rates(draws: int) -> Iterator[Rate]:
@@ -217,22 +253,24 @@ def verdict_rates(draws: int) -> Iterator[Rate]:
     yield Rate("C1, 8 of 15 latents at the bar, 7 above: holds", 0.025, holds, draws)
     area = worst_area_misses(150, 150, 0.8, 1 - 0.05 / 15)
     yield Rate("C2, 8 of 15 areas at the bar, 7 above: holds", 0.025, 1 - (1 - area.above) ** 8)
-    holds = sum(enriched_by_chance(seed) for seed in range(draws)) / draws
+    found = [meaning_at_the_bars(seed) for seed in range(draws)]
+    holds = sum(checks[0].holds is True for checks in found) / draws
     yield Rate("C2, vocabulary of latents drawn at random: holds", 0.025, holds, draws)
+    supported = sum(verdict(checks) == "supported" for checks in found) / draws
+    yield Rate("C2, all at the bars: supported", 0.025, supported, draws)
     found = Counter(verdict(steering_at_the_bars(generator)) for _ in range(10 * draws))
     yield Rate("C3, all at the bars: supported", 0.025, found["supported"] / draws / 10, 10 * draws)
     wrong = found["not supported"] / draws / 10
-    yield Rate("C3, all at the bars: not supported", 0.075, wrong, 10 * draws)
+    yield Rate("C3, all at the bars: not supported", 0.1, wrong, 10 * draws)
     six = difference_misses(200, 0.05, 0.0, 0.975)
     yield Rate("C6, both styles at the bar: not supported", 0.025, 1 - (1 - six.below) ** 2)
-    confidence = 1 - 0.05 / 15
-    fails = (
-        share_misses(200, 0.3, confidence).below,
-        difference_misses(200, 0.05, 0.25, confidence).below,
-        share_misses(200, 0.05, confidence).above,
+    found = Counter(
+        verdict([check for _ in range(5) for check in steering_at_the_bars(generator, runs=1)])
+        for _ in range(draws)
     )
-    wrong = 1 - float(np.prod([1 - rate for rate in fails])) ** 5
-    yield Rate("C7, all at the bars: not supported", 0.025, wrong)
+    yield Rate("C7, all at the bars: supported", 0.025, found["supported"] / draws, draws)
+    wrong = found["not supported"] / draws
+    yield Rate("C7, all at the bars: not supported", 1 - (1 - 0.1) ** 5, wrong, draws)
 
 
 def main() -> int:

@@ -4,26 +4,29 @@ import ast
 import functools
 import json
 import re
+from collections.abc import Set as AbstractSet
 from pathlib import Path
-from types import CodeType
+from types import CodeType, SimpleNamespace
+from typing import Any
 
 import numpy as np
+import pandas as pd
 import torch
-from scipy.stats import binom
-from simulate_intervals import Misses, differences, graded, misses, pooled, shares
 from torch import Tensor
 
 import saif_helpers as saif
 from saif_helpers.analysis.separation import enrichment
 from saif_helpers.analysis.specificity import response_table
 from saif_helpers.analysis.stability import permute_pairs
-from saif_helpers.intervals import Interval
 from saif_helpers.study.claims import Criterion, bounded_share
 
-CHAPTER = Path(__file__).resolve().parents[1] / "book" / "03_finding_the_latents.ipynb"
-JUDGES = {"scores", "test_latents", "true", "swapped", "p_value", "table", "kinds", "own"}
-JUDGES |= {"relevant", "distinct", "undecided", "by_chance", "checks"}
-"""Variables that the chapter on finding computes between the latents and the checks of C1."""
+BOOK = Path(__file__).resolve().parents[1] / "book"
+FINDING, MEANING = "03_finding_the_latents.ipynb", "06_semantic_proximity.ipynb"
+JUDGES = {
+    FINDING: frozenset({"scores", "swapped_rankings", "p_value_of", "checks_at"}),
+    MEANING: frozenset({"confidence", "interval_of", "share_above", "checks_at"}),
+}
+"""Chapter to what it defines on the way from latents to the checks of C1, or of C2."""
 
 Pairs = tuple[Tensor, Tensor]
 
@@ -70,100 +73,47 @@ def count_at_the_bar(generator: np.random.Generator, k: int = 15, pairs: int = 1
     return Criterion("share of relevant latents", bounded_share(surely, possibly, k), "above", 0.5)
 
 
-def enriched_by_chance(seed: int, latents: int = 200, k: int = 15) -> bool:
-    """Return whether randomly drawn latents pass the vocabulary check of C2 by chance."""
+def meaning_at_the_bars(
+    seed: int, latents: int = 200, k: int = 15, pairs: int = 150, bar: float = 0.8
+) -> list[Criterion]:
+    """Draw the checks of C2 for latents that are drawn at random, half of them at the bar.
+
+    Args:
+        seed: Seed of the draws.
+        latents: Number of latents to draw from.
+        k: Number of latents. The smaller half is surely told apart, so one more decides.
+        pairs: Number of test pairs. Areas vary as much as they can: each is a share.
+        bar: True area of the other half.
+
+    Returns:
+        The checks, by the statements of the chapter itself.
+    """
     generator = torch.Generator().manual_seed(seed)
     scores = torch.rand(latents, generator=generator)
     chosen = torch.randperm(latents, generator=generator)[:k]
     found = enrichment(scores, chosen, torch.arange(latents), seed=seed)
-    return found["score"] > found["high"]
-
-
-def steering_at_the_bars(generator: np.random.Generator, n: int = 200) -> list[Criterion]:
-    """Draw the checks of C3 for a method whose true values equal all three bars."""
-    strict, lag, random = generator.binomial([n, n, 2 * n], [0.3, 0.2, 0.05]).tolist()
-    behind = graded([False] * lag + [True] * (n - lag))
-    return [
-        Criterion("strict", saif.wilson(strict, n), "above", 0.3),
-        Criterion(
-            "lag", saif.paired_difference(behind, graded([True] * n), "loose"), "above", -0.2
-        ),
-        Criterion("random", pooled(n, 2)[random], "below", 0.05),
-    ]
-
-
-def margin_misses(n: int, runs: int, mine: float, theirs: float) -> Misses:
-    """Compute the miss rate of C4's margin: a share minus a pooled one, from both intervals' ends.
-
-    Args:
-        n: Number of contents.
-        runs: Number of pooled runs, independent of each other and of the first share.
-        mine: The first true share.
-        theirs: The other true share.
-
-    Returns:
-        The exact probability of a miss on each side.
-    """
-    first, second = shares(n), pooled(n, runs)
-    found = [
-        Interval(one.value - other.value, one.low - other.high, one.high - other.low, n)
-        for one in first
-        for other in second
-    ]
-    counts = np.arange(n + 1), np.arange(n * runs + 1)
-    weights = np.outer(binom.pmf(counts[0], n, mine), binom.pmf(counts[1], n * runs, theirs))
-    return misses(found, mine - theirs, weights.ravel())
-
-
-def lag_misses(
-    n: int, prompting: float, bar: float, draws: int, *, nested: bool, seed: int = 0
-) -> Misses:
-    """Simulate C3's verdict on a method whose true share equals the bar relative to prompting.
-
-    The bar is a fraction of prompting's *measured* share, so it varies too.
-
-    Args:
-        n: Number of contents.
-        prompting: True share of prompting.
-        bar: True share of the method, as a fraction of prompting's.
-        draws: Number of simulations.
-        nested: Whether the method passes only where prompting does; else the two are independent.
-        seed: Seed of the draws.
-
-    Returns:
-        How often the whole interval is above the bar, and below it.
-    """
-    both = bar * prompting if nested else bar * prompting**2
-    alone = bar * prompting - both
-    cells = [both, prompting - both, alone, 1 - prompting - alone]
-    tables = np.random.default_rng(seed).multinomial(n, np.clip(cells, 0, 1), draws).tolist()
-    found = differences(n)
-    above = below = 0
-    for both, behind, ahead, _ in tables:
-        interval, margin = found[ahead, behind], (1 - bar) * (both + behind) / n
-        above += interval.low > -margin
-        below += interval.high < -margin
-    return Misses(above / draws, below / draws)
+    truth = torch.where(torch.arange(k) < k // 2, 1.0, bar).expand(2, pairs, k)
+    areas = torch.bernoulli(truth, generator=generator).mean(1)
+    return judge_meaning(found, dict(zip(("no instruction", "another"), areas, strict=True)))
 
 
 @functools.cache
-def _chapter() -> tuple[CodeType, CodeType]:
-    """Compile the chapter's configuration, and its statements from the latents to the checks.
+def _chapter(name: str, judges: AbstractSet[str]) -> tuple[CodeType, CodeType]:
+    """Compile a chapter's configuration, and its statements that define what judges.
 
     The configuration includes the chapter's imports from the package.
     """
-    cells = json.loads(CHAPTER.read_text(encoding="utf-8"))["cells"]
+    cells = json.loads((BOOK / name).read_text(encoding="utf-8"))["cells"]
     code = [cell for cell in cells if cell["cell_type"] == "code"]
     (config,) = ["".join(c["source"]) for c in code if "config" in c["metadata"].get("tags", [])]
     texts = [re.sub(r"%pip.*", "pass", "".join(cell["source"])) for cell in code]
     nodes = [node for text in texts for node in ast.parse(text).body]
     imports = [ast.unparse(node) for node in nodes if _imports_the_package(node)]
-    kept = [node for node in nodes if _names(node) & JUDGES]
-    kept = kept[: 1 + next((i for i, node in enumerate(kept) if "checks" in _names(node)), 0)]
-    if missing := JUDGES - {name for node in kept for name in _names(node)}:
-        raise ValueError(f"{CHAPTER.name} no longer defines {', '.join(sorted(missing))}")
-    statements = compile(ast.Module(kept, []), CHAPTER.name, "exec")
-    return compile("\n".join([*imports, config]), CHAPTER.name, "exec"), statements
+    kept = [node for node in nodes if _names(node) & judges]
+    if missing := judges - {name for node in kept for name in _names(node)}:
+        raise ValueError(f"{name} no longer defines {', '.join(sorted(missing))}")
+    statements = compile(ast.Module(kept, []), name, "exec")
+    return compile("\n".join([*imports, config]), name, "exec"), statements
 
 
 def _imports_the_package(node: ast.stmt) -> bool:
@@ -180,6 +130,16 @@ def _names(node: ast.stmt) -> set[str]:
     return {part.id for part in parts if isinstance(part, ast.Name)}
 
 
+def _judged(name: str, made: dict[str, Any]) -> list[Criterion]:
+    """Return the checks that a chapter makes at layer 0 of what it finds there."""
+    config, statements = _chapter(name, JUDGES[name])
+    space = {"saif": saif, "torch": torch, "pd": pd}
+    exec(config, space)
+    space |= made
+    exec(statements, space)
+    return space["checks_at"](0)
+
+
 def judge_latents(found: Pairs, tested: Pairs) -> list[Criterion]:
     """Evaluate C1 on given latents with the chapter's own statements.
 
@@ -190,13 +150,25 @@ def judge_latents(found: Pairs, tested: Pairs) -> list[Criterion]:
     Returns:
         The checks of C1. No other instruction activates a latent, so "distinct" always holds.
     """
-    config, statements = _chapter()
-    space = {"saif": saif, "torch": torch, "layer": 0, "latents": lambda pair, layer: pair}
-    exec(config, space)
-    space |= {"positive": found[0], "negative": found[1], "tested": {"seen": tested}}
-    space["top"] = saif.rank_latents(*found).top(space["K"])
-    on = {space["INSTRUCTION"]: saif.newly_active(*tested)}
-    on["another"] = torch.zeros_like(on[space["INSTRUCTION"]])
-    space["responses"] = lambda layer: on
-    exec(statements, space)
-    return space["checks"]
+    on = saif.newly_active(*tested)
+    made = {"found": found, "tested": {"seen": tested}, "latents": lambda pair, layer: pair}
+    made["INSTRUCTION"] = "own"
+    made["responses"] = lambda layer: {"own": on, "another": torch.zeros_like(on)}
+    return _judged(FINDING, made | {"rankings": {0: saif.rank_latents(*found)}})
+
+
+def judge_meaning(found: pd.Series, areas: dict[str, Tensor]) -> list[Criterion]:
+    """Judge C2 by the statements of the chapter itself.
+
+    Args:
+        found: How much the latents promote the vocabulary, from `enrichment`.
+        areas: What latents are told from, "no instruction" or another one, to each one's area.
+
+    Returns:
+        The checks of C2.
+    """
+    table = pd.DataFrame({name: each.tolist() for name, each in areas.items()})
+    made = {"enriched": {0: found}, "areas": lambda layer, latents: table}
+    made["siblings"] = [name for name in areas if name != "no instruction"]
+    made["rankings"] = {0: SimpleNamespace(top=lambda k: None)}
+    return _judged(MEANING, made)

@@ -7,6 +7,7 @@ are drawn from a fixed seed. `simulate` collects these rates, and those of whole
 import functools
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from typing import Literal
 
 import numpy as np
 import torch
@@ -15,9 +16,14 @@ from scipy.stats import binom, norm
 import saif_helpers as saif
 from saif_helpers.analysis.separation import auroc, auroc_interval
 from saif_helpers.graders.grader import Item
-from saif_helpers.grading import Grades
+from saif_helpers.grading import Grades, Kind
 from saif_helpers.intervals import Interval
 from saif_helpers.judge.agreement import agreement
+from saif_helpers.study.pooled_difference import pooled_difference
+
+Together = Literal["independent", "alike", "apart"]
+"""How runs relate: all answers are independent, every run gives the same, or the same and none
+where the other method passes."""
 
 
 @dataclass(frozen=True)
@@ -108,10 +114,10 @@ def pooled_misses(contents: int, runs: int, truth: float, *, alike: bool) -> Mis
     return misses(pooled(contents, runs), truth, weights)
 
 
-def graded(passes: Sequence[bool]) -> Grades:
-    """Return grades of one instruction with the given strict and loose passes."""
-    n, answers = len(passes), tuple(map(bool, passes))
-    return Grades("simulated", _items(n), ("",) * n, answers, answers)
+def graded(strict: Sequence[bool], loose: Sequence[bool] | None = None) -> Grades:
+    """Return grades of one instruction that pass as given, loosely as strictly by default."""
+    answers = [tuple(map(bool, each)) for each in (strict, strict if loose is None else loose)]
+    return Grades("simulated", _items(len(strict)), ("",) * len(strict), *answers)
 
 
 @functools.cache
@@ -154,6 +160,75 @@ def difference_misses(n: int, first: float, second: float, confidence: float = 0
     else:
         weights *= only_first + only_second == 0
     return misses(outcomes.values(), first - second, weights)
+
+
+@dataclass(frozen=True)
+class _Known(Grades):
+    """Grades whose share is already worked out, since counting outputs takes long."""
+
+    known: Interval | None = None
+
+    def proportion(self, kind: Kind, confidence: float = 0.95) -> Interval:
+        return self.known
+
+
+@functools.cache
+def _gain(n: int, runs: int, mine: int, theirs: int) -> Interval:
+    """Compare passes of one method on n contents with those of a control in all runs."""
+    found = shares(n)[mine], pooled(n, runs)[theirs]
+    return pooled_difference(
+        *(_Known("simulated", (), (), (), (), known=each) for each in found), "strict"
+    )
+
+
+def pooled_difference_misses(
+    n: int, runs: int, first: float, second: float, together: Together
+) -> Misses:
+    """Sum up how often the interval of `pooled_difference` misses the true difference.
+
+    Args:
+        n: Number of contents.
+        runs: Number of runs of the second method on them.
+        first: True share of the first method.
+        second: True share of the second.
+        together: How the runs relate to each other, and to the first method.
+
+    Returns:
+        The exact probability of a miss on either side, but for outcomes rarer than 1e-12.
+    """
+    each = 1 if together == "independent" else runs
+    counts, others = np.arange(n + 1), np.arange(n * runs // each + 1)
+    left, given = others[-1], second
+    if together == "apart":
+        left, given = n - counts[:, None], second / (1 - first)
+    weights = binom.pmf(counts, n, first)[:, None] * binom.pmf(others, left, given)
+    outcomes = np.argwhere(weights > 1e-12)
+    found = [_gain(n, runs, mine, each * theirs) for mine, theirs in outcomes.tolist()]
+    return misses(found, first - second, weights[tuple(outcomes.T)])
+
+
+def uneven_misses(n: int, runs: int, easy: float, hard: float, draws: int, seed: int = 0) -> Misses:
+    """Draw two equally good methods on contents of which half are easy, and count misses.
+
+    Args:
+        n: Number of contents.
+        runs: Number of runs of the second method on them.
+        easy: True share of both methods on easy contents.
+        hard: The same on the others.
+        draws: Number of simulations.
+        seed: Seed of the draws.
+
+    Returns:
+        How often the interval of `pooled_difference` misses 0.
+    """
+    generator = np.random.default_rng(seed)
+    number = generator.binomial(n, 0.5, draws)
+    mine, theirs = (
+        generator.binomial(number * times, easy) + generator.binomial((n - number) * times, hard)
+        for times in (1, runs)
+    )
+    pairs = zip(mine.tolist(), theirs.tolist(), strict=True)
+    return misses([_gain(n, runs, *pair) for pair in pairs], 0.0)
 
 
 def kappa_misses(n: int, cells: Sequence[float], draws: int, seed: int = 0) -> tuple[Misses, float]:

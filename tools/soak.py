@@ -32,8 +32,8 @@ from tools.soak_runs import Amounts, BrokenError, Soak  # noqa: E402
 from tools.soak_sweep import Sizes  # noqa: E402
 
 RESULT = ROOT / "book" / "soak.json"
-DRAWS = 2000  # per simulated rate
-PROPERTIES = ROOT / "tests" / "test_properties.py"
+DRAWS = 2000  # for each simulated rate
+PROPERTIES = ROOT / "tests" / "guarantees" / "test_properties.py"
 SIMULATIONS = ROOT / "tools" / "simulate.py"
 RATE = re.compile(r"^([\d.]+)  (.*) \(nominal ([\d.]+), stated ([\d.]+), .*\)", re.MULTILINE)
 HIGHER = "higher than nominal:"  # prefix of the names of such rates

@@ -13,8 +13,10 @@ def pooled_difference(first: Grades, second: Grades, kind: Kind) -> Interval:
     """Return how much more often `first` passes than `second`, whose outputs are pooled.
 
     Newcombe's interval for independent shares (method 10, doi
-    10.1002/(SICI)1097-0258(19980430)17:8<873::AID-SIM779>3.0.CO;2-I), which is conservative if both
-    are of the same contents. For a single output per content, `paired_difference` is narrower.
+    10.1002/(SICI)1097-0258(19980430)17:8<873::AID-SIM779>3.0.CO;2-I). It misses up to 5.6 % of the
+    time (100 or 200 contents), less if both tend to pass on the same contents, and up to 18 % if
+    both pass on half of the contents and never on the same. For a single output per content,
+    `paired_difference` is narrower.
 
     >>> twice = saif.pool_grades([grades, grades])
     >>> print(pooled_difference(grades, twice, "loose").value)

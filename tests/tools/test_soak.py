@@ -151,6 +151,11 @@ def test_properties_and_simulations_are_counted_and_break_a_soak(tmp_path, monke
         soak.simulations(False)
 
 
+def test_the_properties_and_simulations_of_a_soak_are_where_it_looks():
+    assert soak.PROPERTIES.exists()
+    assert soak.SIMULATIONS.exists()
+
+
 def test_the_usual_soak_kills_two_hundred_times():
     assert Amounts().kills >= 200
 
