@@ -36,6 +36,7 @@ def test_a_vector_that_fades_is_trained_where_it_is_added(model):
 
 
 def test_the_same_seed_trains_the_same_vector_and_no_weight(model):
+    model.hf.zero_grad(set_to_none=True)  # other tests share this model
     before = {name: weight.clone() for name, weight in model.hf.named_parameters()}
     options = {"steps": 3, "batch_size": 2}
     first, again = (trained_vector(model, PROMPTS, ANSWERS, 1, **options) for _ in range(2))
