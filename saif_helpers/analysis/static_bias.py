@@ -82,7 +82,7 @@ def generate_biased(
         ValueError: If the model is remote.
     """
     model.require_local("a bias on the logits")
-    whole_number("max_new_tokens", max_new_tokens)
+    max_new_tokens = whole_number("max_new_tokens", max_new_tokens)
     options = NOTHING_BUT_GREEDY | {"do_sample": False, "max_new_tokens": max_new_tokens}
     options |= {"eos_token_id": model.stop_ids, "pad_token_id": model.tokenizer.pad_token_id}
     outputs = [""] * len(prompts)

@@ -11,8 +11,8 @@ from saif_helpers._internal.paths import DATA
 from saif_helpers.intervals import Interval
 from saif_helpers.study.claims import Criterion, verdict
 
-NEW = {"C1": "layer", "C2": "layer", "C3": "shares"}
-"""What a row has if it was made by the present rules of a claim."""
+MARKS = {"C1": "layer", "C2": "layer", "C3": "shares"}
+"""The field that a row of a claim has only if the present rules made it."""
 GLUE = "application/papermill.record/"  # prefix of a MIME type: stored in the notebook, hidden
 
 
@@ -121,7 +121,7 @@ def recorded_checks(
             Criterion(**check | {"interval": Interval(**check["interval"])}) for check in checks
         ]
         for row in rows
-        if row["name"] not in NEW or NEW[row["name"]] in row
+        if row["name"] not in MARKS or MARKS[row["name"]] in row
         for name, checks in [(row["name"], row["checks"]), *row.get("also", {}).items()]
     }
 

@@ -1,7 +1,6 @@
 """The protocol of every steering result: choose on validation, report on test, with controls.
 
-Controls (standing: ours): random latents at the method's own setting, random latents and a random
-SAE with their own search, and a forced first token.
+Its controls are in `controls`, a forced first token in `first_word`.
 """
 
 from collections.abc import Mapping, Sequence

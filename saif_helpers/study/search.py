@@ -54,8 +54,8 @@ def search(
     so on, so that each round costs about the same. Then, as long as the best setting has the
     largest or the smallest strength tried with its layer, k, beta, placement and decay, that
     strength is doubled or halved: the choice never lies at an edge of the grid, unless no output
-    passes. (A decay cannot lie
-    at one, if 0, the last prompt token alone, and 1 are among those tried.)
+    passes. (A decay cannot lie at one, if 0, the last prompt token alone, and 1 are among those
+    tried.)
 
     >>> tried = saif.search(organism, french, validation, rankings, grid, rounds=(2, 4, 12))
 

@@ -4,13 +4,14 @@ Steering must beat chance and reach the paper's own bars; whether it beats the s
 judged apart (standing of the bars: stated in words, reported in figures; of the lines: ours).
 """
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
 from saif_helpers._internal.arguments import share
 from saif_helpers.comparison import paired_difference
 from saif_helpers.grading import Grades
+from saif_helpers.intervals import Interval
 from saif_helpers.study.claims import Criterion
 from saif_helpers.study.pooled_difference import pooled_difference
 
@@ -78,29 +79,20 @@ def steering_criteria(
     mine, prompting = grades[method], grades[PROMPTING]
     margin = (1 - bars.loose) * prompting.proportion("loose").value
     lag = paired_difference(mine, prompting, "loose")
-    chance = [
-        Criterion(
-            f"{kind}, {method} minus {name}",
-            pooled_difference(mine, grades[name], kind),
-            "above",
-            0.0,
-        )
-        for name in CONTROLS
-    ]
-    reached = [
-        Criterion(f"strict, {method}", mine.proportion("strict"), "above", bars.strict),
-        Criterion(f"loose, {method} minus prompting", lag, "above", -margin),
-    ]
-    ahead = [
-        Criterion(
-            f"{kind}, {method} minus {name}",
-            paired_difference(mine, grades[name], kind),
-            "above",
-            0.0,
-        )
-        for name in OPPONENTS
-        if name in grades and name != method
-    ]
-    return {"beats the controls": chance, "reaches the bars": reached} | {
-        "beats the simple opponents": ahead
+    opponents = [name for name in OPPONENTS if name in grades and name != method]
+
+    def ahead_of(names: Sequence[str], difference: Callable[..., Interval]) -> list[Criterion]:
+        found = {name: difference(mine, grades[name], kind) for name in names}
+        return [
+            Criterion(f"{kind}, {method} minus {name}", interval, "above", 0.0)
+            for name, interval in found.items()
+        ]
+
+    return {
+        "beats the controls": ahead_of(CONTROLS, pooled_difference),
+        "reaches the bars": [
+            Criterion(f"strict, {method}", mine.proportion("strict"), "above", bars.strict),
+            Criterion(f"loose, {method} minus prompting", lag, "above", -margin),
+        ],
+        "beats the simple opponents": ahead_of(opponents, paired_difference),
     }

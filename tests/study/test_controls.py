@@ -23,11 +23,6 @@ from saif_helpers.study.steering_claim import RANDOM, RANDOM_SAE
 from saif_helpers.vector_rules import clamped_latents, mean_difference_vector, saif_vector
 
 
-@pytest.fixture(scope="module")
-def model():
-    return tiny.wrapped("gemma2")
-
-
 @pytest.fixture
 def many_living():
     """A ranking of layer 2 in which the first latents are the most sensitive and all are alive."""

@@ -1,7 +1,6 @@
 import zlib
 
 import pytest
-import tiny
 from letter import CONTENTS, LETTER, RULELESS, TEST
 from refusals import refused
 
@@ -14,11 +13,6 @@ from saif_helpers.study.first_word import choose_first_token, first_word_grades
 
 ANSWERS = ["a", "ab", "ac", "e", "ef", "x", "", "y", "z"]  # most often a, then e
 RUN = {"max_new_tokens": 4}
-
-
-@pytest.fixture(scope="module")
-def model():
-    return tiny.wrapped("gemma2")
 
 
 def token(model, letter):

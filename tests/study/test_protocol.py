@@ -10,8 +10,6 @@ from saif_helpers.activations import capture_pairs
 from saif_helpers.contents import Content, load_contents
 from saif_helpers.grading import Grades
 from saif_helpers.model.assemble import wrap
-from saif_helpers.prompts import make_pairs
-from saif_helpers.ranking import rank_layers
 from saif_helpers.study.protocol import choose_and_test
 from saif_helpers.study.search import search
 from saif_helpers.study.settings import grade_settings, settings_grid
@@ -20,21 +18,6 @@ from saif_helpers.vector_rules import clamped_latents, mean_difference_vector, s
 
 ROUNDS = {"rounds": (1, 2, 3)}
 SPLITS = {"validation": CONTENTS, "test": TEST, **ROUNDS}
-
-
-@pytest.fixture(scope="module")
-def model():
-    return tiny.wrapped("gemma2")
-
-
-@pytest.fixture(scope="module")
-def pairs(model):
-    return make_pairs(LETTER, CONTENTS, model.tokenizer)
-
-
-@pytest.fixture(scope="module")
-def rankings(model, pairs):
-    return rank_layers(model, pairs, [0, 2])
 
 
 @pytest.fixture(scope="module")

@@ -4,26 +4,13 @@ from collections import Counter
 import numpy as np
 import pandas as pd
 import pytest
-import tiny
 from letter import CONTENTS, LETTER, MANY, grades_of, looked_up, vectors
 from refusals import refused
 
-from saif_helpers.prompts import make_pairs
-from saif_helpers.ranking import rank_layers
 from saif_helpers.study import search as module
 from saif_helpers.study.search import MOST_DOUBLINGS, search
 from saif_helpers.study.settings import SETTING_COLUMNS, SteeringSetting, settings_grid
 from saif_helpers.study.sweep import best_setting, shortlist, sweep
-
-
-@pytest.fixture(scope="module")
-def model():
-    return tiny.wrapped("gemma2")
-
-
-@pytest.fixture(scope="module")
-def rankings(model):
-    return rank_layers(model, make_pairs(LETTER, CONTENTS, model.tokenizer), [0, 2])
 
 
 @pytest.fixture

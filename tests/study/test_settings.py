@@ -1,5 +1,4 @@
 import pytest
-import tiny
 import torch
 from letter import CONTENTS, LETTER, RULELESS
 
@@ -7,7 +6,6 @@ from saif_helpers.activations import capture, capture_pairs
 from saif_helpers.graders.run_check import GraderError
 from saif_helpers.grading import grade
 from saif_helpers.latents import encode
-from saif_helpers.prompts import make_pairs
 from saif_helpers.ranking import rank_latents, rank_layers
 from saif_helpers.study.search import search
 from saif_helpers.study.settings import (
@@ -18,16 +16,6 @@ from saif_helpers.study.settings import (
 )
 from saif_helpers.study.sweep import sweep
 from saif_helpers.vector_rules import mean_difference_vector, saif_vector
-
-
-@pytest.fixture(scope="module")
-def model():
-    return tiny.wrapped("gemma2")
-
-
-@pytest.fixture(scope="module")
-def pairs(model):
-    return make_pairs(LETTER, CONTENTS, model.tokenizer)
 
 
 def test_the_grid_holds_every_combination_once():

@@ -1,27 +1,16 @@
 import pandas as pd
 import pytest
-import tiny
 from letter import CONTENTS, LETTER
 from refusals import refused
 
 from saif_helpers.contents import Content
 from saif_helpers.graders.broken import is_broken
-from saif_helpers.prompts import make_pairs, render
+from saif_helpers.prompts import render
 from saif_helpers.ranking import rank_layers
 from saif_helpers.steering import generate
 from saif_helpers.study.settings import SteeringSetting, settings_grid
 from saif_helpers.study.sweep import best_setting, shortlist, sweep
 from saif_helpers.vector_rules import saif_vector
-
-
-@pytest.fixture(scope="module")
-def model():
-    return tiny.wrapped("gemma2")
-
-
-@pytest.fixture(scope="module")
-def pairs(model):
-    return make_pairs(LETTER, CONTENTS, model.tokenizer)
 
 
 def test_a_sweep_gives_what_its_settings_give_one_by_one(model, pairs):
