@@ -227,7 +227,7 @@ def _worst(found: Sequence[Misses]) -> tuple[float, float]:
 
 
 def _control(n: int, runs: int, together: Together) -> tuple[float, float]:
-    """Measure how often a method is told from an equally good pooled control, at worst."""
+    """Measure how often a method seems better or worse than an equally good control, at worst."""
     shares = (0.01, 0.02, 0.05, 0.1, 0.2, 0.3, 0.5, *(() if together == "apart" else (0.64, 0.9)))
     return _worst([pooled_difference_misses(n, runs, each, each, together) for each in shares])
 

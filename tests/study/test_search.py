@@ -147,7 +147,7 @@ def peak(best):
     ],
     ids=lambda value: str(value),
 )
-def test_the_choice_has_larger_and_smaller_strengths_beside_it(
+def test_the_choice_has_a_larger_and_a_smaller_strength_next_to_it(
     searched, strengths, best, chosen, new
 ):
     grid = settings_grid([0, 1], 1, 0.0, "decaying", strengths)
