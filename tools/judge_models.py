@@ -56,19 +56,24 @@ ALSO = {"C3": ("C3-opponents",)}
 INSTRUCTIONS = {"french": 26, "german": 26, "uppercase": 29}
 """The instructions, and the most tokens of an output; every reference is shorter."""
 NATURAL = ("answer_french", "answer_spanish", "answer_german", "python", "json", "poem")
-"""The instructions of a small real model: those that it follows, of each kind."""
+NATURAL += ("french", "keyword", "summarise")
+"""The instructions of a small real model: those that it follows, of each kind, and the paper's."""
 SMALLER = {
     "smollm2-135m-instruct": {
         "MAX_NEW_TOKENS": {"natural": 24},
+        "STRENGTHS": (2.0, 4.0, 8.0),
+        "DECAYS": (0.8, 1.0),
         "ROUNDS": (4, 8, 16, 32),
         "N_PAIRS": 64,
         "N_IDENTIFICATION": 64,
         "N_TEST": 100,
+        "N_TEST_PLACEMENT": 20,
+        "N_CURVE": 20,
         "N_RANDOM": 2,
     }
 }
-"""Sizes with which two cores make the record of a real model in hours: fewer settings' sentences in
-the first rounds, not fewer in the test."""
+"""Sizes with which two cores make the record of a real model in hours: fewer settings and sentences
+in the first rounds, not fewer in the test. The search extends the strengths where it must."""
 EARLIER = "2097bcc"
 """The commit whose chapters made the rows that were not made again since. Functions have been
 renamed and moved after it; ``make verdicts`` makes every row by the chapters as they are."""

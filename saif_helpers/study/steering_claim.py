@@ -4,13 +4,13 @@ Steering must beat chance and reach the paper's own bars; whether it beats the s
 judged apart (standing of the bars: stated in words, reported in figures; of the lines: ours).
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Literal
 
 from saif_helpers._internal.arguments import share
 from saif_helpers.comparison import paired_difference
-from saif_helpers.grading import Grades
+from saif_helpers.grading import Grades, Kind
 from saif_helpers.intervals import Interval
 from saif_helpers.study.claims import Criterion
 from saif_helpers.study.pooled_difference import pooled_difference
@@ -81,18 +81,24 @@ def steering_criteria(
     lag = paired_difference(mine, prompting, "loose")
     opponents = [name for name in OPPONENTS if name in grades and name != method]
 
-    def ahead_of(names: Sequence[str], difference: Callable[..., Interval]) -> list[Criterion]:
-        found = {name: difference(mine, grades[name], kind) for name in names}
+    def ahead_of(names: Iterable[str]) -> list[Criterion]:
+        found = {name: _difference(mine, grades[name], kind) for name in names}
         return [
             Criterion(f"{kind}, {method} minus {name}", interval, "above", 0.0)
             for name, interval in found.items()
         ]
 
     return {
-        "beats the controls": ahead_of(CONTROLS, pooled_difference),
+        "beats the controls": ahead_of(CONTROLS),
         "reaches the bars": [
             Criterion(f"strict, {method}", mine.proportion("strict"), "above", bars.strict),
             Criterion(f"loose, {method} minus prompting", lag, "above", -margin),
         ],
-        "beats the simple opponents": ahead_of(opponents, paired_difference),
+        "beats the simple opponents": ahead_of(opponents),
     }
+
+
+def _difference(mine: Grades, other: Grades, kind: Kind) -> Interval:
+    """Return the paired difference, or the pooled one of a control of several draws."""
+    once = len(other.items) == len(mine.items)
+    return (paired_difference if once else pooled_difference)(mine, other, kind)

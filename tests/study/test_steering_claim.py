@@ -2,6 +2,7 @@ import pytest
 from letter import MANY, grades_of
 from refusals import refused
 
+from saif_helpers.comparison import paired_difference
 from saif_helpers.grading import pool_grades
 from saif_helpers.study.claims import verdict
 from saif_helpers.study.steering_claim import (
@@ -130,12 +131,23 @@ def test_bars_of_ones_own_are_asked_for():
 
 
 def test_several_outputs_for_a_content_count_as_one():
-    """Ten draws of the same outputs make nothing surer than one."""
+    """Ten draws of the same outputs make nothing surer than two."""
     once = passing(48)
     grades = {NAMES[name]: passing(*value) for name, value in GOOD.items()}
-    one, ten = (
-        steering_criteria(grades | {RANDOM: each}, "paper", "strict", Bars())[CHANCE][0]
-        for each in (once, pool_grades([once] * 10))
+    two, ten = (
+        steering_criteria(grades | {RANDOM: pool_grades([once] * n)}, "paper", "strict", Bars())
+        for n in (2, 10)
     )
-    assert one.interval == ten.interval
-    assert one.interval.n == len(MANY)
+    assert two[CHANCE][0].interval == ten[CHANCE][0].interval
+    assert ten[CHANCE][0].interval.n == len(MANY)
+
+
+def test_a_control_of_one_draw_is_compared_sentence_by_sentence():
+    """Nine outputs more, on the same sentences, are surely more; on others they would not be."""
+    once, mine = passing(32), passing(41)
+    grades = {NAMES[name]: passing(*value) for name, value in GOOD.items()} | {"paper": mine}
+    twice = {RANDOM: pool_grades([once, once]), RANDOM_SAE: once}
+    pooled, paired = steering_criteria(grades | twice, "paper", "strict", Bars())[CHANCE]
+    assert paired.interval == paired_difference(mine, once, "strict")
+    assert paired.interval.value == pytest.approx(pooled.interval.value)
+    assert paired.interval.low > 0 > pooled.interval.low
