@@ -61,7 +61,7 @@ NATURAL += ("french", "keyword", "summarise")
 SMALLER = {
     "smollm2-135m-instruct": {
         "MAX_NEW_TOKENS": {"natural": 24},
-        "STRENGTHS": (2.0, 4.0, 8.0),
+        "STRENGTHS": (1.0, 3.0, 8.0),
         "DECAYS": (0.8, 1.0),
         "ROUNDS": (4, 8, 16, 32),
         "N_PAIRS": 64,

@@ -3,16 +3,11 @@
 import json
 from collections.abc import Sequence
 from dataclasses import asdict
-from pathlib import Path
 
 import pandas as pd
 
-from saif_helpers._internal.paths import DATA
-from saif_helpers.intervals import Interval
 from saif_helpers.study.claims import Criterion, verdict
 
-MARKS = {"C1": "layer", "C2": "layer", "C3": "shares"}
-"""The field that a row of a claim has only if the present rules made it."""
 GLUE = "application/papermill.record/"  # prefix of a MIME type: stored in the notebook, hidden
 
 
@@ -98,46 +93,6 @@ def record_verdict(claim: str, checks: Sequence[Criterion]) -> pd.DataFrame:
     """
     glue_text(f"{claim}-verdict", verdict(checks))
     return record_checks(claim, checks)
-
-
-def recorded_checks(
-    file: Path = DATA / "verdicts.json",
-) -> dict[tuple[str, str, str], list[Criterion]]:
-    """Read the checks of all chapters on every shipped model, as `make verdicts` wrote them.
-
-    Rows of C1 to C3 that were made before the rules of 30 November 2026 are left out: their checks
-    were others.
-
-    Args:
-        file: The record.
-
-    Returns:
-        Size, instruction and name to the checks: a claim's id, ``"C3-opponents"`` for the third
-        line of C3, or ``"rules"``.
-    """
-    rows = json.loads(file.read_text(encoding="utf-8"))
-    return {
-        (row["size"], row["instruction"], name): [
-            Criterion(**check | {"interval": Interval(**check["interval"])}) for check in checks
-        ]
-        for row in rows
-        if row["name"] not in MARKS or MARKS[row["name"]] in row
-        for name, checks in [(row["name"], row["checks"]), *row.get("also", {}).items()]
-    }
-
-
-def recorded_shares(file: Path = DATA / "verdicts.json") -> dict[tuple[str, str], dict]:
-    """Read the shares behind C3 on every shipped model, as `make verdicts` wrote them.
-
-    Args:
-        file: The record.
-
-    Returns:
-        Size and instruction to the shares: method to strict, loose and broken share, each with its
-        bounds, and ``"decided by"``, the grade by which settings were chosen.
-    """
-    rows = json.loads(file.read_text(encoding="utf-8"))
-    return {(row["size"], row["instruction"]): row["shares"] for row in rows if row.get("shares")}
 
 
 def _leave(name: str, bundle: dict[str, str]) -> None:

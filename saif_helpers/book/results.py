@@ -1,17 +1,22 @@
-"""Results on real models: one file per model, made by running the chapters, with provenance.
+"""Results of the chapters on every model: the organism's record, and a file per real model.
 
-The book ships only results that were run. ``make results MODEL=gemma-2-2b-it`` makes one.
+The book ships only results that were run. ``make verdicts`` makes the record of the organism,
+``make results MODEL=gemma-2-2b-it`` the file of a real model, with provenance.
 """
 
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Annotated
 
 import pandas as pd
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
 
 from saif_helpers._internal.errors import FileContentError
+from saif_helpers._internal.paths import DATA
 from saif_helpers.study.claims import Criterion, verdict
 
+MARKS = {"C1": "layer", "C2": "layer", "C3": "shares"}
+"""The field that a row of a claim has only if the present rules made it."""
 Names = Annotated[dict[str, str], Field(min_length=1)]
 
 
@@ -30,20 +35,19 @@ class Provenance(BaseModel):
     date: str
 
 
-class Result(BaseModel):
-    """Result of a chapter on one model.
+class Row(BaseModel):
+    """Result of a chapter on one model and instruction.
 
     Attributes:
-        size: Width of the SAEs.
+        size: Size of the organism, or width of the SAEs.
         instruction: Name of the instruction.
         name: What was recorded: a claim's id, or ``"rules"``.
         code: Hash of the cells that were run.
         checks: The checks.
-        provenance: Its provenance. Results of one file may come from different days, machines or
-            versions.
         layer: The layer that was judged, for C1 and C2.
         setting: The setting that the search chose, for C3.
-        shares: Method to strict, loose and broken shares with their bounds, for C3.
+        shares: Method to strict, loose and broken shares with their bounds, for C3, and ``"decided
+            by"``, the grade by which settings were chosen.
         also: Other checks of the chapter by name, such as ``"C3-opponents"``.
     """
 
@@ -54,17 +58,86 @@ class Result(BaseModel):
     name: str
     code: str
     checks: Annotated[list[Criterion], Field(min_length=1)]
-    provenance: Provenance
     layer: int | None = None
     setting: dict | None = None
     shares: dict | None = None
     also: dict[str, list[Criterion]] = {}
+
+    @property
+    def model(self) -> str:
+        """The organism's size, such as ``"M"``."""
+        return self.size
+
+
+class Result(Row):
+    """Result of a chapter on one real model.
+
+    Attributes:
+        provenance: Its provenance. Results of one file may come from different days, machines or
+            versions.
+    """
+
+    provenance: Provenance
+
+    @property
+    def model(self) -> str:
+        """The model and the width of its SAEs, such as ``"gemma-2-2b-it 65k"``."""
+        return f"{self.provenance.model} {self.size}"
 
 
 class _File(BaseModel):
     model_config = ConfigDict(extra="forbid")
 
     rows: list[Result]
+
+
+def read_record(file: Path = DATA / "verdicts.json") -> list[Row]:
+    """Read the record of the organism's models.
+
+    Rows of C1 to C3 that were made before the rules of 30 November 2026 are left out: their checks
+    were others.
+
+    Args:
+        file: The record, as ``make verdicts`` wrote it.
+
+    Returns:
+        The rows.
+    """
+    rows = TypeAdapter(list[Row]).validate_json(file.read_bytes())
+    return [row for row in rows if getattr(row, MARKS.get(row.name, "checks")) is not None]
+
+
+def read_all(folder: Path) -> list[Row]:
+    """Read the results on real models, and then the record of the organism's.
+
+    Args:
+        folder: Where the result files are; it need not exist.
+
+    Returns:
+        The results.
+
+    Raises:
+        ValueError: If a file cannot be read.
+    """
+    files = sorted(folder.glob("*.json"))
+    return [*(result for file in files for result in read_results(file)), *read_record()]
+
+
+def checks_by_claim(rows: Iterable[Row]) -> dict[tuple[str, str, str], list[Criterion]]:
+    """Arrange the checks of results by model, instruction and name.
+
+    Args:
+        rows: The results.
+
+    Returns:
+        Model, instruction and name to checks. The name is a claim's id, ``"C3-opponents"`` for the
+        third line of C3, or ``"rules"``.
+    """
+    return {
+        (row.model, row.instruction, name): checks
+        for row in rows
+        for name, checks in [(row.name, row.checks), *row.also.items()]
+    }
 
 
 def read_results(file: Path) -> list[Result]:
@@ -112,46 +185,6 @@ def results_table(folder: Path) -> pd.DataFrame:
             alike = result.provenance.model_dump_json(exclude={"date"})
             found.setdefault(f"{file} {result.instruction} {alike}", []).append(result)
     return pd.DataFrame([_row(results) for results in found.values()])
-
-
-def recorded_results(folder: Path) -> dict[tuple[str, str, str], list[Criterion]]:
-    """Read the checks of all result files, as `record.recorded_checks` does for the organism.
-
-    Args:
-        folder: Where the result files are; it need not exist.
-
-    Returns:
-        Model, instruction and name to the checks.
-
-    Raises:
-        ValueError: If a file cannot be read.
-    """
-    return {
-        (result.provenance.model, result.instruction, name): checks
-        for file in sorted(folder.glob("*.json"))
-        for result in read_results(file)
-        for name, checks in [(result.name, result.checks), *result.also.items()]
-    }
-
-
-def result_shares(folder: Path) -> dict[tuple[str, str], dict]:
-    """Read the shares behind C3 of all result files, as `record.recorded_shares` does.
-
-    Args:
-        folder: Where the result files are; it need not exist.
-
-    Returns:
-        Model and instruction to the shares.
-
-    Raises:
-        ValueError: If a file cannot be read.
-    """
-    return {
-        (result.provenance.model, result.instruction): result.shares
-        for file in sorted(folder.glob("*.json"))
-        for result in read_results(file)
-        if result.shares
-    }
 
 
 def _row(results: list[Result]) -> dict:

@@ -64,14 +64,14 @@ def load(
         name: ``"organism"``, ``"smollm2-135m-instruct"``, a name of the zoo, or a Hugging Face
             repository, a folder or a GGUF file (a ``Path``), which require `saes` or `release`.
         size: For the organism ``"S"``, ``"M"`` (the default) or ``"L"``; ``"S-1"`` and ``"S-2"``
-            are S with other seeds. For other models the width of the SAEs, such as ``"65k"``.
+            are S with other seeds. For other models the width of the SAEs, such as ``"65k"``;
+            for SmolLM2 ``"2304-1"`` are SAEs with another training seed.
         layers: The layers to load SAEs for, see `published_saes.choose_layers`. By default all
             layers with shipped SAEs, and the final layer of any other model.
         saes: Explicit SAEs: layer to release and id in SAE-Lens' list, or to a folder from
             ``sae.save_model``; excludes `size`, `layers` and `release`. Or a folder from
             ``make saes``, filtered by `size` and `layers`. ``{}`` for no SAEs.
-        release: A release of SAE-Lens' list in place of the zoo's; for SmolLM2 ``"seed-1"``, SAEs
-            with another training seed.
+        release: A release of SAE-Lens' list in place of the zoo's.
         device: Device of model and SAEs; by default the CPU for the organism, otherwise a GPU if
             available. ``"auto"`` distributes any model but the organism over several GPUs.
         dtype: The dtype of the model; by default float32 for the organism, otherwise chosen by
@@ -100,15 +100,15 @@ def load(
         _check_choice(saes, size, layers, release)
     if layers is None:  # not `or`: 0 is a layer
         layers = "all" if name in ("organism", SMOLLM2) else "final"
+    if name == "organism" and saes:
+        raise ArgumentError("saes are for other models; the organism has its own SAEs", "saes")
+    if name in ("organism", SMOLLM2) and release:
+        raise ArgumentError(
+            f"release {release!r} given, but the SAEs of {name} ship with this package", "release"
+        )
     if name == SMOLLM2 and saes is None:
-        check_manifest(SHIPPED, SMOLLM2)
-        saes, release = SHIPPED / SMOLLM2 / (release or "saes"), None
+        saes, size = _shipped_saes(size)
     if name == "organism":
-        if saes or release:
-            raise ArgumentError(
-                "saes and release are for other models; the organism has its own SAEs",
-                "saes" if saes else "release",
-            )
         device, root = device or "cpu", root or DATA / "organism"
         device = default_device() if device == "auto" else device
         found = _load_organism(size or "M", layers, device, dtype or torch.float32, root, remote)
@@ -138,6 +138,20 @@ def _check_choice(
             f"saes and {' and '.join(wrong)} given, which both choose the SAEs; give one of them",
             wrong[0],
         )
+
+
+def _shipped_saes(size: str | None) -> tuple[Path, str | None]:
+    """Return the folder and the width of shipped SAEs of SmolLM2, such as ``"2304-1"``."""
+    check_manifest(SHIPPED, SMOLLM2)
+    width, _, seed = (size or "").partition("-")
+    folder = SHIPPED / SMOLLM2 / (f"seed-{seed}" if seed else "saes")
+    if not folder.is_dir():
+        raise ArgumentError(
+            f"size {size!r} given, but there are no SAEs of seed {seed!r}; give 2304-1, or a width "
+            "alone",
+            "size",
+        )
+    return folder, width or None
 
 
 def _load_organism(

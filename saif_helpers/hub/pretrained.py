@@ -113,7 +113,7 @@ def trained_saes(
     Args:
         folder: A folder with a subfolder ``layer_N_width_W`` for each SAE.
         size: Width (number of latents, or a label such as ``"16k"``); by default every width.
-        layers: The layers; ``"all"`` and ``"spread"`` mean all that have SAEs.
+        layers: The layers; ``"all"`` and ``"spread"`` mean all that have SAEs of that width.
         n_layers: Number of layers of the model.
         name: The model's name, for messages.
 
@@ -131,18 +131,19 @@ def trained_saes(
         raise FileContentError(
             f"{folder} has no folder layer_N_width_W, as `make saes` writes them", folder
         )
-    there = sorted({layer for layer, _ in found})
-    wanted = there
-    if layers not in ("all", "spread"):
-        wanted = choose_layers(layers, n_layers, name)
     widths = {width_of(size)} if size else {width for _, width in found}
+    wanted = {layer for layer, width in found if width in widths}
+    if layers not in ("all", "spread"):
+        wanted = set(choose_layers(layers, n_layers, name))
     chosen = {(at, w): path for (at, w), path in found.items() if at in wanted and w in widths}
-    missing = sorted(set(wanted) - {layer for layer, _ in chosen})
-    if missing:
+    missing = sorted(wanted - {layer for layer, _ in chosen})
+    if missing or not chosen:
+        lacking = f" for layer {missing[0]}" if missing else ""
+        lacking += f" of width {size}" if size else ""
         raise ArgumentError(
-            f"no SAE of {name} for layer {missing[0]}{f' of width {size}' if size else ''} in "
-            f"{folder}; there are, as (layer, width): {', '.join(map(str, found))}",
-            "layers",
+            f"no SAE of {name}{lacking} in {folder}; there are, as (layer, width): "
+            f"{', '.join(map(str, found))}",
+            "layers" if missing else "size",
         )
     return chosen
 

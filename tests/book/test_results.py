@@ -13,8 +13,10 @@ from test_chapters import SMALL_SIZES
 from saif_helpers.book.provenance import provenance
 from saif_helpers.book.results import (
     Provenance,
+    checks_by_claim,
+    read_all,
+    read_record,
     read_results,
-    recorded_results,
     results_table,
 )
 from saif_helpers.hub.zoo import ZOO
@@ -71,10 +73,10 @@ def test_results_on_a_real_model_are_made_by_the_chapters_and_carry_what_made_th
     folder = make("C1")
     result, earlier = read_results(file)
     assert (earlier.name, result.layer) == ("C3", 1)
-    assert set(recorded_results(folder)) == {
-        ("gemma-3-270m-it", "french", "C1"),
-        ("tiny-gemma2", "french", "C3"),
-        ("tiny-gemma2", "french", "C3-opponents"),
+    assert set(checks_by_claim([result, earlier])) == {
+        ("gemma-3-270m-it 16k", "french", "C1"),
+        ("tiny-gemma2 16k", "french", "C3"),
+        ("tiny-gemma2 16k", "french", "C3-opponents"),
     }
     assert (result.instruction, result.name) == ("french", "C1")
     made = result.provenance
@@ -164,3 +166,57 @@ def test_a_file_with_values_that_mean_nothing_is_named(tmp_path, made, check, fi
     with unreadable("made.json") as caught:
         table(tmp_path, ROW | {"checks": checks, "provenance": MADE | made})
     assert f"{field}: " in str(caught.value)
+
+
+SHARES = {"SAIF": {"strict": [0.5, 0.4, 0.6]}, "decided by": "strict"}
+
+
+@pytest.fixture
+def record(tmp_path):
+    def row(name, **more):
+        made = {"size": "S", "instruction": "french", "name": name, "code": "x"}
+        return made | {"checks": [CHECK]} | more
+
+    rows = [
+        row("C1", layer=0),
+        row("C2"),
+        row("C3", shares=SHARES, also={"C3-opponents": [CHECK, CHECK]}),
+        row("C4"),
+        row("C3", size="L"),
+    ]
+    path = tmp_path / "verdicts.json"
+    path.write_text(json.dumps(rows), encoding="utf-8")
+    return path
+
+
+def test_checks_are_read_by_model_instruction_and_name(record):
+    found = checks_by_claim(read_record(record))
+    assert found["S", "french", "C4"][0].holds
+    assert found["S", "french", "C4"][0].interval.low == 0.4
+    assert len(found["S", "french", "C3-opponents"]) == 2
+
+
+def test_rows_of_the_earlier_rules_are_left_out(record):
+    """C2 has no layer and C3 on L no shares: their checks were others."""
+    rows = read_record(record)
+    assert [(row.size, row.name) for row in rows] == [("S", "C1"), ("S", "C3"), ("S", "C4")]
+    assert rows[1].shares == SHARES
+
+
+def test_real_models_come_before_the_organism(tmp_path):
+    (tmp_path / "made.json").write_text(json.dumps({"rows": [ROW]}))
+    models = [row.model for row in read_all(tmp_path)]
+    assert models[0] == "gemma-2-2b 16k"
+    assert models[1:] == [row.model for row in read_record()]
+    assert {"S", "M", "L"} <= set(models)
+
+
+def test_the_shipped_record_can_be_read():
+    rows = read_record()
+    assert {row.name for row in rows} >= {"C1", "C2", "C3", "C4", "C5", "C6"}
+    for row in rows:
+        if row.name == "C3":
+            assert "C3-opponents" in row.also
+            for triple in (row.shares["SAIF"]["strict"], row.shares["prompting"]["loose"]):
+                value, low, high = triple
+                assert 0 <= low <= value <= high <= 1

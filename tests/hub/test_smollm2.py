@@ -133,6 +133,28 @@ def test_every_shipped_sae_was_measured_and_loads(model):
     assert model.saes.layers[-1] == model.n_layers - 1, "the final layer has an SAE"
 
 
+@pytest.mark.parametrize(
+    ("size", "there"),
+    [("1152", {29: 1152}), ("2304-1", {17: 2304, 29: 2304}), ("3456", {29: 3456})],
+)
+def test_a_size_chooses_width_and_training_seed_and_the_layers_that_have_them(size, there):
+    model = load(smollm2.NAME, size, layers="spread")
+    assert {layer: model.saes.widths(layer) for layer in model.saes.layers} == {
+        layer: [width] for layer, width in there.items()
+    }
+    seed = "seed-1/" if size.endswith("-1") else "saes/"
+    assert all(seed in path for path in model.sae_paths.values())
+
+
+@pytest.mark.parametrize(
+    ("size", "words"),
+    [("2304-7", "no SAEs of seed '7'"), ("99", "no SAE of smollm2-135m-instruct of width 99")],
+)
+def test_a_size_without_saes_is_refused(size, words):
+    with pytest.raises(ValueError, match=words):
+        load(smollm2.NAME, size, layers="spread")
+
+
 def test_the_card_says_what_was_measured():
     card = (FOLDER / "MODEL_CARD.md").read_text(encoding="utf-8")
     assert card == model_card(smollm2.NAME, QUALITY["saes"], QUALITY["texts"])
