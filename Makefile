@@ -14,7 +14,7 @@ PIP := $(BIN)/python -m pip --disable-pip-version-check --require-virtualenv
 OFFLINE := HF_HUB_OFFLINE=1 TRANSFORMERS_OFFLINE=1 HF_DATASETS_OFFLINE=1 WANDB_MODE=disabled \
   HF_HUB_DISABLE_TELEMETRY=1 DO_NOT_TRACK=1
 
-.PHONY: live saes baseline needs help book test test-all check strip organism verdicts picture bench results soak setup python \
+.PHONY: live saes baseline orders needs help book test test-all check strip organism verdicts picture bench results soak setup python \
   newest oldest wheel colab audit lock environment repository clean distclean
 .DELETE_ON_ERROR:
 .DEFAULT_GOAL := help
@@ -79,6 +79,9 @@ bench: setup ## measure speed beside other libraries, for the book; ARGS="--part
 
 baseline: setup ## let the real model answer every instruction again: ten minutes
 	$(OFFLINE) $(BIN)/python tools/make_baseline.py $(ARGS)
+
+orders: setup ## measure how often the search misses the best setting: ten minutes
+	$(OFFLINE) $(BIN)/python tools/search_orders.py $(ARGS)
 
 soak: setup ## kill, fill and damage runs hundreds of times, and write book/soak.json: ten minutes
 	$(OFFLINE) $(BIN)/python tools/soak.py $(ARGS)

@@ -5,6 +5,7 @@ import pytest
 from refusals import refused
 from sae_lens.loading.pretrained_saes_directory import get_pretrained_saes_directory
 
+from saif_helpers.hub import smollm2
 from saif_helpers.hub.published_saes import WIDTHS, choose_layers, pretrained_saes, width_of
 from saif_helpers.hub.zoo import ZOO, zoo_table
 
@@ -103,7 +104,8 @@ def test_unknown_widths_and_releases_are_refused():
 
 def test_the_table_names_the_files_and_what_to_beware_of():
     table = zoo_table()
-    assert list(table.index) == list(ZOO)
+    assert list(table.index) == [smollm2.NAME, *ZOO]
+    assert table.loc[smollm2.NAME, "widths there"] == "1152, 2304, 3456"
     assert table.loc["gemma-2-2b", "widths there"] == "16k, 65k"
     assert "trained on the base model" in table.loc["llama-3.1-8b-instruct", "caution"]
     assert table.loc["gemma-3-270m-it", "caution"] == ""
