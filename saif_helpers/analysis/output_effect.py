@@ -5,7 +5,7 @@ response to the input (GradSAE, arXiv:2505.08080; output scores, arXiv:2505.2006
 neither. Both are computed here at the read-out position (standing: ours).
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 import nnsight
 import torch
@@ -131,32 +131,89 @@ def output_scores(
     Raises:
         ValueError: If there are no prompts, or the model is remote.
     """
-    if not prompts:
-        raise ArgumentError("output_scores was given no prompts; give at least one", "prompts")
     directions = sae.W_dec.detach()[latents]
     own = logit_lens(model, directions).topk(n_tokens, dim=1).indices
     offsets = factor * ranking.mean[latents].to(directions)[:, None] * directions
-    rows = [prompt for prompt in prompts for _ in latents]
-    scores = torch.zeros(len(rows))
+
+    def score(logits: Float[Tensor, "latents vocabulary"]) -> Float[Tensor, "latents"]:
+        mine = logits.gather(1, own)
+        best = mine.max(1, keepdim=True).values
+        rank = (logits > best).sum(1)
+        return (1 - rank / logits.shape[1]) * logits.softmax(-1).gather(1, own).max(1).values
+
+    steered = _next_logits(model, prompts, offsets, layer, batch_size)
+    return torch.stack([score(logits) for logits in steered]).mean(0)
+
+
+def next_token_changes(
+    model: ModelWithSAEs,
+    sae: SAE,
+    ranking: LatentRanking,
+    latents: Int[Tensor, "latents"],
+    prompts: Sequence[str],
+    layer: int,
+    *,
+    factor: float = 10.0,
+    batch_size: int | None = None,
+) -> Float[Tensor, "latents"]:
+    """Measure how much amplifying a latent changes the distribution of the next token.
+
+    The total variation distance of the next-token distributions with and without `factor` times the
+    latent's mean activation along its decoder direction at the read-out position. Selection by such
+    a change is from arXiv:2510.03659, which compares the confidence of the two distributions; the
+    distance is ours.
+
+    Args:
+        model: The model.
+        sae: The SAE of the layer.
+        ranking: The layer's ranking, for the mean activations.
+        latents: The latents to measure.
+        prompts: Rendered prompts without the instruction.
+        layer: The layer.
+        factor: Multiple of its mean activation that is added.
+        batch_size: As for `output_scores`.
+
+    Returns:
+        The mean distance of each latent over the prompts, from 0 to 1.
+
+    Raises:
+        ValueError: If there are no prompts, or the model is remote.
+    """
+    directions = sae.W_dec.detach()[latents]
+    offsets = factor * ranking.mean[latents].to(directions)[:, None] * directions
+    offsets = torch.cat([torch.zeros_like(offsets[:1]), offsets])
+
+    def change(logits: Float[Tensor, "rows vocabulary"]) -> Float[Tensor, "latents"]:
+        before, *after = logits.softmax(-1)
+        return (torch.stack(after) - before).abs().sum(1) / 2
+
+    steered = _next_logits(model, prompts, offsets, layer, batch_size)
+    return torch.stack([change(logits) for logits in steered]).mean(0)
+
+
+def _next_logits(
+    model: ModelWithSAEs,
+    prompts: Sequence[str],
+    offsets: Float[Tensor, "offsets d_model"],
+    layer: int,
+    batch_size: int | None,
+) -> Iterator[Float[Tensor, "offsets vocabulary"]]:
+    """Compute the next token's logits for each prompt, each offset added at the read-out token."""
+    if not prompts:
+        raise ArgumentError("no prompts given; give at least one", "prompts")
 
     def step(at: list[int], tokens: dict[str, Tensor]) -> Tensor:
-        which = torch.as_tensor(at) % len(latents)
         with torch.no_grad(), model.lm.trace(**tokens, use_cache=False) as tracer:
             residual = model.layer(layer).output
             change = torch.zeros_like(residual)
-            change[:, -1] = offsets[which].to(residual)
+            change[:, -1] = offsets[at].to(residual)
             model.layer(layer).output = residual + change
             logits = nnsight.save(tracer.result.logits[:, -1])
-        logits = logits.float().cpu()
-        mine = logits.gather(1, own[which])
-        best = mine.max(1, keepdim=True).values
-        rank = (logits > best).sum(1)
-        probability = logits.softmax(-1).gather(1, own[which]).max(1).values
-        return (1 - rank / logits.shape[1]) * probability
+        return logits.float().cpu()
 
-    sizing = {"all_logits": True, "without_gpu": 256}
-    for at, part in run_batches(
-        model, rows, step, batch_size, description="output scores", **sizing
-    ):
-        scores[at] = part
-    return scores.reshape(len(prompts), len(latents)).mean(0)
+    sizing = {"all_logits": True, "without_gpu": 256, "description": "next tokens"}
+    for prompt in prompts:
+        found = {}
+        for at, part in run_batches(model, [prompt] * len(offsets), step, batch_size, **sizing):
+            found |= zip(at, part, strict=True)
+        yield torch.stack([found[row] for row in range(len(offsets))])

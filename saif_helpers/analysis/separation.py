@@ -7,7 +7,7 @@ ours).
 
 import pandas as pd
 import torch
-from jaxtyping import Float, Int
+from jaxtyping import Bool, Float, Int
 from scipy.stats import mannwhitneyu
 from torch import Tensor
 
@@ -64,6 +64,34 @@ def auroc_interval(
     """
     n = min(n_positive, n_negative)
     return wilson(area * n, n, confidence)
+
+
+def success_correlation(
+    latents: Float[Tensor, "samples latents"], success: Bool[Tensor, "grades"]
+) -> Float[Tensor, "latents"]:
+    """Correlate each latent's activation with the success of the output.
+
+    Pearson's correlation over prompts with and without the instruction. Selection by correlation
+    with success is from CorrSteer (arXiv:2508.12535), which pools activations over the answer; the
+    read-out token alone is ours.
+
+    Args:
+        latents: Activations at the read-out token.
+        success: Whether the model's output for that prompt passes.
+
+    Returns:
+        The correlations; NaN for a latent that never changes, and for all if all outputs pass or
+        none does.
+
+    Raises:
+        ValueError: If there is not one grade for each sample.
+    """
+    if len(success) != len(latents):
+        raise ArgumentError(
+            f"{len(success)} grades given for {len(latents)} samples; give one each", "success"
+        )
+    x, y = (each.double() - each.double().mean(0) for each in (latents, success.to(latents)))
+    return ((x * y[:, None]).sum(0) / (x.norm(dim=0) * y.norm())).to(latents)
 
 
 def enrichment(

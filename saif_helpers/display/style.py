@@ -30,6 +30,8 @@ METHODS = {
     "contrast": "#CC79A7",
     "output score": "#9A7D0A",
     "gradient": "#5B4B8A",
+    "next-token change": "#2B7A78",
+    "success": "#8C564B",
     "first word forced": "#E69F00",
     "random latents": "#8A8F98",
     "random direction": "#B4B9C0",

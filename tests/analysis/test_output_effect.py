@@ -4,7 +4,11 @@ import torch
 from refusals import refused
 
 from saif_helpers.activations import capture
-from saif_helpers.analysis.output_effect import gradient_influence, output_scores
+from saif_helpers.analysis.output_effect import (
+    gradient_influence,
+    next_token_changes,
+    output_scores,
+)
 from saif_helpers.analysis.vocabulary import logit_lens
 from saif_helpers.latents import encode
 from saif_helpers.model.tokens import tokenize
@@ -79,9 +83,30 @@ def test_output_scores_equal_the_definition_worked_out_one_by_one(model):
         assert score == pytest.approx(sum(expected) / 2, rel=1e-3)
 
 
+def test_next_token_changes_are_the_distances_worked_out_one_by_one(model):
+    sae = model.saes[LAYER]
+    activations = encode(sae, capture(model, tiny.PROMPTS, [LAYER])[LAYER])
+    ranking = rank_latents(activations, torch.zeros_like(activations))
+    latents = ranking.top(3)
+    how = {"factor": 4.0, "batch_size": 2}
+    changes = next_token_changes(model, sae, ranking, latents, tiny.PROMPTS[:2], LAYER, **how)
+    for latent, change in zip(latents.tolist(), changes.tolist(), strict=True):
+        offset = 4.0 * ranking.mean[latent] * sae.W_dec.detach()[latent]
+        expected = []
+        for prompt in tiny.PROMPTS[:2]:
+            after, before = (
+                next_token_logits(model, prompt, each * offset).softmax(-1) for each in (1, 0)
+            )
+            expected.append((after - before).clamp(min=0).sum().item())
+        assert change == pytest.approx(sum(expected) / 2, rel=1e-3, abs=1e-6)
+    assert max(changes) > 0
+
+
 def test_influence_wants_an_answer_for_each_prompt(model):
     with refused("answers"):
         gradient_influence(model, model.saes[0], tiny.PROMPTS[:2], ["Oui"], 0)
     ranking = rank_latents(torch.ones(1, 64), torch.zeros(1, 64))
     with refused("prompts"):
         output_scores(model, model.saes[0], ranking, torch.tensor([0]), [], 0)
+    with refused("prompts"):
+        next_token_changes(model, model.saes[0], ranking, torch.tensor([0]), [], 0)

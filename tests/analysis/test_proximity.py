@@ -1,9 +1,10 @@
+import numpy as np
 import pytest
 import tiny
 import torch
 from refusals import refused
 
-from saif_helpers.analysis.separation import auroc, auroc_interval, enrichment
+from saif_helpers.analysis.separation import auroc, auroc_interval, enrichment, success_correlation
 from saif_helpers.analysis.vocabulary import (
     characteristic_tokens,
     logit_lens,
@@ -141,3 +142,26 @@ def test_scores_of_directions_are_the_areas_of_their_logits(chunk):
     assert scores[-1] == 0.5  # all ties
     with refused("vocabulary"):
         vocabulary_scores(model, directions, vocabulary[:0])
+
+
+def test_success_correlation_is_pearsons():
+    generator = torch.Generator().manual_seed(0)
+    latents = torch.rand(30, 4, generator=generator)
+    latents[:, 3] = 1.0
+    success = torch.rand(30, generator=generator) < 0.4
+    latents[success, 0] += 3.0
+    found = success_correlation(latents, success)
+    expected = np.corrcoef(latents[:, :3].T, success)[-1, :3]
+    assert np.allclose(found[:3], expected, atol=1e-6)
+    assert found[0] > 0.9
+    assert found[3].isnan()
+
+
+@pytest.mark.parametrize("all_pass", [True, False])
+def test_nothing_goes_with_success_where_all_or_no_outputs_pass(all_pass):
+    assert success_correlation(torch.rand(3, 2), torch.tensor([all_pass] * 3)).isnan().all()
+
+
+def test_success_correlation_wants_a_grade_for_each_sample():
+    with refused("success"):
+        success_correlation(torch.rand(3, 2), torch.tensor([True, False]))
