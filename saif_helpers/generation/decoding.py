@@ -20,6 +20,7 @@ from saif_helpers._internal.checked import checked
 from saif_helpers._internal.errors import ArgumentError
 from saif_helpers.cache.entry import digest
 from saif_helpers.generation.interventions import BatchEdits
+from saif_helpers.generation.key_value_cache import empty_cache
 from saif_helpers.model.model import ModelWithSAEs
 
 LEAVING = 8
@@ -145,7 +146,7 @@ def _first_cache(
 
     The cache is empty if these tokens are steered or all prompts differ.
     """
-    cache = DynamicCache(config=model.lm.config)
+    cache = empty_cache(model.lm.config)
     if tokens["input_ids"].shape[1] == 1 or not edits.leave_prompts_alone:
         return cache
     names = ("input_ids", "attention_mask", "position_ids")
