@@ -32,6 +32,8 @@ for name, value in list(globals().items()):
 """
 TOC = toc_files(yaml.safe_load((ROOT / "_toc.yml").read_text(encoding="utf-8")))
 CHAPTERS = [name for name in TOC if (ROOT / f"{name}.ipynb").exists()]
+QUICK = ("book/03_finding_the_latents", "book/12_adapt")
+"""Run by ``make test``; the others take a minute each, and ``make book`` runs them all."""
 
 
 def test_every_notebook_of_the_book_is_a_chapter():
@@ -83,6 +85,13 @@ def run(name, before=""):
     return None
 
 
-@pytest.mark.parametrize("name", CHAPTERS)
+@pytest.mark.parametrize(
+    "name",
+    [pytest.param(name, marks=[] if name in QUICK else pytest.mark.slow) for name in CHAPTERS],
+)
 def test_chapter_runs(name):
     assert run(name) is None
+
+
+def test_the_quick_chapters_are_chapters():
+    assert set(QUICK) <= set(CHAPTERS)
