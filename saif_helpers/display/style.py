@@ -33,6 +33,7 @@ METHODS = {
     "next-token change": "#2B7A78",
     "success": "#8C564B",
     "first word forced": "#E69F00",
+    "trained vector": "#009E9E",
     "random latents": "#8A8F98",
     "random direction": "#B4B9C0",
     "random SAE": "#5B7083",
