@@ -196,11 +196,14 @@ def commit_of(repo_id: str) -> str | None:
     """Return the commit of a repository's cached files, which identifies the weights.
 
     Args:
-        repo_id: Hugging Face repository.
+        repo_id: Hugging Face repository, or the folder of a converted GGUF file.
 
     Returns:
-        The commit hash; None for a folder, or if nothing is cached.
+        The commit hash, or the beginning of the GGUF file's sha256 sum; None for another folder, or
+        if nothing is cached.
     """
+    if (Path(repo_id) / "conversion.json").is_file():
+        return f"sha256 {repo_id.rpartition('-')[2]}"
     if repo_id.count("/") != 1 or Path(repo_id).exists():
         return None
     path = huggingface_hub.try_to_load_from_cache(repo_id, "config.json")

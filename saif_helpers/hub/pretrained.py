@@ -187,7 +187,9 @@ def _named_sae(where: tuple[str, str] | Path, device: str) -> tuple[Callable[[],
     if isinstance(where, tuple):
         release, sae_id = where
         return partial(load_sae, release, sae_id, device), resolved(release, sae_id)
-    return partial(local_sae, Path(where), device), str(where)
+    where = Path(where)
+    shipped = where.relative_to(DATA) if where.is_relative_to(DATA) else where
+    return partial(local_sae, where, device), shipped.as_posix()
 
 
 def _check_finite(model: torch.nn.Module, tokenizer: PreTrainedTokenizerBase, name: str) -> None:

@@ -11,6 +11,7 @@ import torch
 from safetensors.torch import load_file
 
 from saif_helpers.analysis.reconstruction import reconstruction_quality
+from saif_helpers.book.provenance import provenance
 from saif_helpers.contents import load_contents
 from saif_helpers.hub import smollm2
 from saif_helpers.hub.gguf_files import models_folder, sha256_of
@@ -184,3 +185,10 @@ def test_an_sae_measured_again_is_as_good(model):
     found = reconstruction_quality(model, prompts, layer)
     assert found.loss_recovered > 0.8
     assert found.explained_variance > 0.5
+
+
+def test_a_result_names_the_file_and_the_shipped_saes_but_no_folder_of_this_machine():
+    made = provenance(load(smollm2.NAME, "2304-1", layers=[17]), seed=0)
+    assert made["commit"] == f"sha256 {smollm2.SHA256[:16]}"
+    place = f"saes/{smollm2.NAME}/seed-1/layer_17_width_2304"
+    assert made["saes"] == {"layer 17, width 2304": place}
