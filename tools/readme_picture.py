@@ -1,4 +1,4 @@
-"""Copy the README's picture from the built book, so that it shows the book's results.
+"""Write what the README shows of the book's results: a picture, and what the record says in short.
 
 Run by ``make picture`` after ``make book``.
 """
@@ -6,11 +6,18 @@ Run by ``make picture`` after ``make book``.
 import re
 import shutil
 import sys
+from collections.abc import Iterable
 from pathlib import Path
+from textwrap import fill
+
+from saif_helpers.book.in_short import sentences
+from saif_helpers.book.results import read_all
 
 ROOT = Path(__file__).resolve().parents[1]
 PAGE = ROOT / "_build/html/book/04_steering.html"
 FIGURE = "fig-steering-test"
+README = ROOT / "README.md"
+BEGIN, END = "<!-- in short, by make picture -->", "<!-- end of in short -->"
 PICTURE = ROOT / "book/_assets/readme-steering.svg"
 
 
@@ -33,12 +40,35 @@ def picture_of(page: str, figure: str) -> str:
     return found[1]
 
 
-def main() -> int:
-    """Copy the picture.
+def with_sentences(readme: str, told: Iterable[str]) -> str:
+    """Put what the record says in short into the README.
+
+    Args:
+        readme: The README.
+        told: The sentences of each group of models, see `in_short.sentences`.
 
     Returns:
-        0 if it was copied, 1 if the book is not built.
+        The README, with a paragraph for each between its two marks.
+
+    Raises:
+        ValueError: If the marks are missing.
     """
+    before, begin, rest = readme.partition(BEGIN)
+    _, end, after = rest.partition(END)
+    if not (begin and end):
+        raise ValueError(f"the README lacks the marks {BEGIN} and {END}")
+    paragraphs = "\n\n".join(fill(text, 100, break_on_hyphens=False) for text in told)
+    return f"{before}{begin}\n\n{paragraphs}\n\n{end}{after}"
+
+
+def main() -> int:
+    """Write the sentences, and copy the picture.
+
+    Returns:
+        0 if both was done, 1 if the book is not built.
+    """
+    told = sentences(read_all(ROOT / "book" / "results")).values()
+    README.write_text(with_sentences(README.read_text(encoding="utf-8"), told), encoding="utf-8")
     if not PAGE.exists():
         print(f"{PAGE} is missing: run make book first", file=sys.stderr)
         return 1

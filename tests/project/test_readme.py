@@ -3,7 +3,11 @@
 import re
 from pathlib import Path
 
+import readme_picture
+
 import saif_helpers
+from saif_helpers.book.in_short import sentences
+from saif_helpers.book.results import read_all
 
 TEXT = (Path(__file__).parents[2] / "README.md").read_text(encoding="utf-8")
 BLOCKS = re.findall(r"```python\n(.*?)```", TEXT, re.DOTALL)
@@ -53,3 +57,9 @@ def test_the_packages_folders_and_files_are_explained():
     assert named == {path.parent.name for path in PACKAGE.glob("*/__init__.py")} - {"_internal"}
     steps = set(re.findall(r"`(\w+)`", after[: after.index("| sub-package")]))
     assert steps <= {path.stem for path in PACKAGE.glob("*.py")}
+
+
+def test_whether_it_works_is_what_the_record_says():
+    told = sentences(read_all(readme_picture.ROOT / "book" / "results"))
+    assert list(told) == ["SmolLM2", "small networks"], "the real model comes first"
+    assert readme_picture.with_sentences(TEXT, told.values()) == TEXT, "run make picture"

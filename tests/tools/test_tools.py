@@ -298,6 +298,20 @@ def test_the_readmes_picture_is_found_by_the_figures_name():
         readme_picture.picture_of(page, "fig-c")
 
 
+def test_the_readmes_sentences_stand_between_their_marks():
+    begin, end = readme_picture.BEGIN, readme_picture.END
+    readme = f"before\n{begin}\nold\n{end}\nafter\n"
+    told = ["one word after another " * 8, "short"]
+    found = readme_picture.with_sentences(readme, told)
+    assert readme_picture.with_sentences(found, told) == found
+    assert found.startswith(f"before\n{begin}\n\none word")
+    assert found.endswith(f"\n\nshort\n\n{end}\nafter\n")
+    assert "old" not in found
+    assert max(map(len, found.splitlines())) <= 100
+    with pytest.raises(ValueError, match="lacks the marks"):
+        readme_picture.with_sentences("nothing", told)
+
+
 @pytest.fixture
 def book_of_two_pages(tmp_path):
     """Returns a function that builds a chapter with a figure, and a page; it gives the page."""
