@@ -70,8 +70,8 @@ def steering_vector(
     """Build a steering vector of k latents by this book's rule or the paper's.
 
     The default uses the latents that the instruction changes most, up or down
-    (`signed_latents_vector`): it was better than the paper's rule on most shipped models and worse
-    on none. ``rule="paper"`` is `saif_vector`.
+    (`signed_latents_vector`): it passed at least as often as the paper's rule in nearly every case
+    of the book's record, on SmolLM2 and on the organism. ``rule="paper"`` is `saif_vector`.
 
     >>> print(saif.steering_vector(ranking, sae, k=15))
     signed latents, k = 15 (layer 0, last prompt token, strength 1)
