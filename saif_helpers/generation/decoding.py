@@ -120,7 +120,7 @@ def generate_batch(
     remote model generates without compaction, since the cache would have to be downloaded.
     """
     ids, mask = tokens["input_ids"], tokens["attention_mask"]
-    cache = None if model.remote else _first_cache(model, tokens, edits)
+    cache = None if model.remote else _first_cache(model, tokens, edits, max_new_tokens)
     new = torch.full((len(ids), max_new_tokens), model.tokenizer.pad_token_id)
     rows, done = torch.arange(len(ids)), 0
     while done < max_new_tokens:
@@ -140,13 +140,16 @@ def generate_batch(
 
 
 def _first_cache(
-    model: ModelWithSAEs, tokens: Mapping[str, Int[Tensor, "rows tokens"]], edits: BatchEdits
+    model: ModelWithSAEs,
+    tokens: Mapping[str, Int[Tensor, "rows tokens"]],
+    edits: BatchEdits,
+    max_new_tokens: int,
 ) -> DynamicCache:
     """Build the cache of all but the last token of each prompt, computing equal prompts once.
 
     The cache is empty if these tokens are steered or all prompts differ.
     """
-    cache = empty_cache(model.lm.config)
+    cache = empty_cache(model.lm.config, max_new_tokens)
     if tokens["input_ids"].shape[1] == 1 or not edits.leave_prompts_alone:
         return cache
     names = ("input_ids", "attention_mask", "position_ids")

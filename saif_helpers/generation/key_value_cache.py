@@ -10,9 +10,6 @@ from transformers import DynamicCache
 from transformers.cache_utils import DynamicLayer
 from transformers.configuration_utils import PreTrainedConfig
 
-ROOM = 32
-"""Number of tokens that a full layer makes room for."""
-
 
 class RoomyLayer(DynamicLayer):
     """A cache layer that writes new tokens into free room, and is copied only when that is used up.
@@ -20,6 +17,15 @@ class RoomyLayer(DynamicLayer):
     Its keys and values are the filled parts of larger tensors. What else is done to a layer (rows
     dropped, tokens cropped) may replace them; they are then copied at the next token.
     """
+
+    def __init__(self, room: int) -> None:
+        """Make an empty layer.
+
+        Args:
+            room: Number of tokens to make room for, beyond the first ones.
+        """
+        super().__init__()
+        self.room = room
 
     def update(
         self,
@@ -61,21 +67,22 @@ class RoomyLayer(DynamicLayer):
         own = own and filled.data_ptr() == whole.data_ptr()
         if not own or whole.shape[2] < total:
             rows, heads, _, width = new.shape
-            whole = self.whole[name] = new.new_empty(rows, heads, total + ROOM, width)
+            whole = self.whole[name] = new.new_empty(rows, heads, total + self.room, width)
             whole[:, :, :tokens] = filled
         whole[:, :, tokens:total] = new
         return whole[:, :, :total]
 
 
-def empty_cache(config: PreTrainedConfig) -> DynamicCache:
+def empty_cache(config: PreTrainedConfig, room: int) -> DynamicCache:
     """Return an empty cache whose layers have room, except those with a sliding window.
 
     Args:
         config: The model's configuration.
+        room: Number of tokens that will be generated.
 
     Returns:
         The cache.
     """
     cache = DynamicCache(config=config)
-    cache.layers = [RoomyLayer() if type(at) is DynamicLayer else at for at in cache.layers]
+    cache.layers = [RoomyLayer(room) if type(at) is DynamicLayer else at for at in cache.layers]
     return cache

@@ -436,6 +436,7 @@ def test_every_part_can_be_measured(name):
     assert callable(importlib.import_module(f"benchmarks.{name}").measure)
 
 
+@pytest.mark.slow
 def test_the_loops_of_the_sweep_write_what_the_package_writes():
     *rows, whole, first, strict, both = sweep.measure(Options(quick=True, repeats=1))
     assert first["way"].startswith("saif_helpers")

@@ -184,6 +184,7 @@ def test_the_first_round_warms_up():
     assert [each["round"] for each in found["way"]] == [1, 2]
 
 
+@pytest.mark.slow
 def test_first_results_are_the_same_by_hooks_and_by_the_package():
     rows = startup.first_results(0, "S", pairs=4, new_tokens=3)
     works = {each["work"]: each for each in rows if each["way"] == OURS}
@@ -226,6 +227,7 @@ def project(tmp_path, monkeypatch):
     return book_builds.copy_project(tmp_path / "copy", ["two"])
 
 
+@pytest.mark.slow
 def test_an_edit_executes_the_chapter_or_all_of_them(project):
     """What the page says of the cache."""
     assert not any((project / name).exists() for name in (".git", ".venv", "_build"))

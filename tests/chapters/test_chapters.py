@@ -32,7 +32,7 @@ for name, value in list(globals().items()):
 """
 TOC = toc_files(yaml.safe_load((ROOT / "_toc.yml").read_text(encoding="utf-8")))
 CHAPTERS = [name for name in TOC if (ROOT / f"{name}.ipynb").exists()]
-QUICK = ("book/03_finding_the_latents", "book/12_adapt")
+QUICK = ("book/03_finding_the_latents",)
 """Run by ``make test``; the others take a minute each, and ``make book`` runs them all."""
 
 

@@ -4,7 +4,9 @@ import torch
 from transformers import DynamicCache
 from transformers.cache_utils import DynamicLayer
 
-from saif_helpers.generation.key_value_cache import ROOM, RoomyLayer, empty_cache
+from saif_helpers.generation.key_value_cache import RoomyLayer, empty_cache
+
+ROOM = 6
 
 
 def states(tokens, rows=2, seed=0):
@@ -14,7 +16,7 @@ def states(tokens, rows=2, seed=0):
 
 
 def both():
-    return RoomyLayer(), DynamicLayer()
+    return RoomyLayer(ROOM), DynamicLayer()
 
 
 def test_it_holds_what_a_layer_of_transformers_holds_at_every_step():
@@ -30,7 +32,7 @@ def test_it_holds_what_a_layer_of_transformers_holds_at_every_step():
 
 
 def test_new_tokens_are_written_in_place_until_the_room_is_used_up():
-    layer = RoomyLayer()
+    layer = RoomyLayer(ROOM)
     start, _ = layer.update(states(5), states(5))
     places = [layer.update(states(1), states(1))[0].data_ptr() for _ in range(ROOM + 1)]
     assert set(places[:-1]) == {start.data_ptr()}
@@ -66,7 +68,7 @@ def test_what_is_done_to_a_layer_between_tokens_is_kept(change):
 
 
 def test_an_older_view_is_not_changed_by_what_is_appended_later():
-    layer = RoomyLayer()
+    layer = RoomyLayer(ROOM)
     first, _ = layer.update(states(5), states(5))
     before = first.clone()
     layer.update(states(2, seed=7), states(2, seed=8))
@@ -76,7 +78,7 @@ def test_an_older_view_is_not_changed_by_what_is_appended_later():
 @pytest.mark.parametrize("part", [slice(0, 4), slice(2, 6)])
 def test_a_tensor_that_is_part_of_something_else_is_not_written_into(part):
     """As if someone had put keys of their own in place of the layer's."""
-    layer = RoomyLayer()
+    layer = RoomyLayer(ROOM)
     layer.update(states(5), states(5))
     whole = states(9, seed=4)
     untouched = whole.clone()
@@ -88,7 +90,7 @@ def test_a_tensor_that_is_part_of_something_else_is_not_written_into(part):
 
 def test_layers_with_a_sliding_window_stay_as_they_are():
     config = tiny.wrapped("gemma2").hf.config
-    kinds = [type(layer) for layer in empty_cache(config).layers]
+    kinds = [type(layer) for layer in empty_cache(config, ROOM).layers]
     expected = [type(layer) for layer in DynamicCache(config=config).layers]
     assert len(set(expected)) == 2
     assert kinds == [RoomyLayer if kind is DynamicLayer else kind for kind in expected]

@@ -87,17 +87,20 @@ def difference(runs, name: str) -> float:
     )
 
 
+@pytest.mark.slow
 def test_the_same_run_gives_the_same_bytes(runs):
     assert runs["again"][0] == runs["first"][0]
     assert difference(runs, "again") == 0
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["one by one", "by sevens on two threads"])
 def test_batches_and_threads_change_last_digits_at_most_and_no_table(runs, name):
     assert runs[name][0] == runs["first"][0]
     assert difference(runs, name) <= CLOSE
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(platform.machine() not in ("x86_64", "AMD64"), reason="the switches are x86's")
 def test_another_machine_changes_last_digits_and_no_table(runs):
     assert runs["older machine"][0] == runs["first"][0]
@@ -107,6 +110,7 @@ def test_another_machine_changes_last_digits_and_no_table(runs):
         pytest.skip("the switches change nothing on this processor, so it stands for no other")
 
 
+@pytest.mark.slow
 def test_the_tables_say_something(runs):
     tables = json.loads(runs["first"][0])
     assert len(tables["latents"]) > 1

@@ -42,6 +42,7 @@ def rates():
     return {rate.name: rate for rate in found}
 
 
+@pytest.mark.slow
 def test_errors_are_as_rare_as_stated(rates):
     higher = [
         f"{r.name}: {r.observed:.4f}, stated {r.stated:.4f}" for r in rates.values() if not r.holds
@@ -49,6 +50,7 @@ def test_errors_are_as_rare_as_stated(rates):
     assert not higher
 
 
+@pytest.mark.slow
 def test_what_is_stated_as_higher_is_so(rates):
     """A rate that a repair has lowered must leave the list, and the pages that name it."""
     assert set(HIGHER) <= set(rates)

@@ -43,6 +43,7 @@ def toy_family(tmp_path_factory):
     return folder
 
 
+@pytest.mark.slow
 def test_the_whole_recipe_makes_a_family_that_loads(toy_family):
     organism = load("organism", "S", root=toy_family / "ship")
     assert organism.n_layers == TOY.model.n_layers
@@ -54,6 +55,7 @@ def test_the_whole_recipe_makes_a_family_that_loads(toy_family):
     assert "## Size S" in card
 
 
+@pytest.mark.slow
 def test_shipped_weights_are_float16_safetensors_and_nothing_else_holds_weights(toy_family):
     files = [path for path in (toy_family / "ship").rglob("*") if path.is_file()]
     weights = [path for path in files if path.suffix == ".safetensors"]
@@ -63,6 +65,7 @@ def test_shipped_weights_are_float16_safetensors_and_nothing_else_holds_weights(
     assert {path.suffix for path in files} <= {".safetensors", ".json", ".jinja", ".md"}
 
 
+@pytest.mark.slow
 def test_a_second_run_makes_nothing_again(toy_family, monkeypatch):
     def trained_again(*_, **__):
         raise AssertionError("training ran again")
@@ -75,6 +78,7 @@ def test_a_second_run_makes_nothing_again(toy_family, monkeypatch):
     assert (toy_family / "ship/manifest.json").read_text() == before
 
 
+@pytest.mark.slow
 def test_a_build_of_another_recipe_is_refused(toy_family):
     other = dataclasses.replace(TOY, vocabulary=700)
     with pytest.raises(ValueError, match="has another recipe"):
@@ -104,6 +108,7 @@ def test_a_stopped_training_goes_on_to_the_same_weights(tmp_path, toy_tokenizer,
         assert torch.equal(parameter, resumed.state_dict()[name]), name
 
 
+@pytest.mark.slow
 # torch's compiler imports parts of torch that torch itself calls deprecated.
 @pytest.mark.filterwarnings("ignore:`torch.jit.script:DeprecationWarning")
 def test_compiled_training_does_what_plain_training_does(tmp_path, toy_tokenizer, monkeypatch):
@@ -215,6 +220,7 @@ def corpus_content(sentence, answers):
     return Content(render_sentence(sentence, "en"), answers, {"keyword": "garden"}, "validation")
 
 
+@pytest.mark.slow
 def test_written_sentences_have_the_splits_and_can_be_loaded(tmp_path):
     file = tmp_path / "sentences.jsonl"
     write_sentences(file)

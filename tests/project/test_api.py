@@ -95,7 +95,13 @@ def test_links_of_the_books_pages_lead_to_names_of_the_page():
         assert member(path) is not None
 
 
-@pytest.mark.parametrize("name", saif.__all__)
+SLOW = ("Study",)
+
+
+@pytest.mark.parametrize(
+    "name",
+    [pytest.param(n, marks=pytest.mark.slow) if n in SLOW else n for n in saif.__all__],
+)
 def test_its_example_runs(name, prepared, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)  # what an example writes
     monkeypatch.delenv("OPENAI_BASE_URL", raising=False)

@@ -3,6 +3,7 @@
 import re
 from pathlib import Path
 
+import pytest
 import readme_picture
 
 import saif_helpers
@@ -41,6 +42,7 @@ def test_the_real_model_loads_as_shown():
     assert run(BLOCKS[2])["model"].saes.layers
 
 
+@pytest.mark.slow
 def test_the_example_of_an_own_instruction_runs(capsys):
     code = BLOCKS[3]
     assert len(code.splitlines()) <= 25

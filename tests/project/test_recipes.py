@@ -61,6 +61,7 @@ def test_there_are_nine_recipes_and_what_is_replaced_is_theirs():
     assert set(INSTEAD) | POOR <= set(SECTIONS)
 
 
+@pytest.mark.slow
 def test_the_recipes_run_one_after_the_other_and_say_what_the_page_shows(
     folder, monkeypatch, capsys
 ):

@@ -282,6 +282,7 @@ def test_more_text_is_added_and_other_text_refused(folder, tmp_path):
             run(other, [Job(0, 48)], workers=1)
 
 
+@pytest.mark.slow
 def test_the_number_of_processes_changes_nothing(folder, tmp_path):
     command = [sys.executable, "-m", "saif_helpers.sae_training", str(folder)]
     text = tmp_path / "text.txt"

@@ -212,6 +212,7 @@ def without_names(model, silent=()):
     return wrap(model.lm._module, model.tokenizer, saes, name="nameless", corpus="grammar")
 
 
+@pytest.mark.slow
 @pytest.mark.filterwarnings("ignore:the SAEs of nameless for the layers")
 def test_saes_need_not_name_their_layer_and_a_silent_one_is_left_out():
     """Nothing is lost for it after the search."""
@@ -227,6 +228,7 @@ def test_saes_need_not_name_their_layer_and_a_silent_one_is_left_out():
     assert [card.latent for card in found.cards] == best.tolist()
 
 
+@pytest.mark.slow
 def test_all_that_is_chosen_is_chosen_alike(monkeypatch):
     """Rules and controls try the same settings on the same contents, by the same share."""
     calls = []
@@ -269,6 +271,7 @@ def test_the_draws_of_the_control_follow_the_seed(monkeypatch):
     assert [(how["n"], how["k"], how["seed"]) for how in asked] == [(1, 5, 7)]
 
 
+@pytest.mark.slow
 def test_a_strict_check_that_prompting_never_passes_is_told():
     never = replace(FACTS, grader=Grader(lambda *_: False, FACTS.grader.loose))
     small = {"test": load_contents("test")[-20:], "rounds": (1, 2, 3), "n_cards": 0}
