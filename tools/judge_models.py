@@ -16,6 +16,7 @@ import json
 import os
 import re
 import sys
+import time
 from collections.abc import Iterator
 from itertools import product
 from pathlib import Path
@@ -306,9 +307,10 @@ def main(arguments: list[str] | None = None) -> int:
     total = len(sizes) * len(instructions) * len(given.names)
     for row, notebook in tqdm(making, total=total):
         where = {"metadata": {"path": str(ROOT / "book")}}
-        limit = None if real else TIME_LIMIT
+        limit, start = None if real else TIME_LIMIT, time.monotonic()
         NotebookClient(notebook, timeout=limit, kernel_name="python3", resources=where).execute()
         row |= {"checks": recorded(notebook, row["name"])}
+        row |= {"minutes": round((time.monotonic() - start) / 60, 1)}
         if row["name"] == "C3":
             row |= {kept: recorded(notebook, f"C3-{kept}") for kept in ("setting", "shares")}
         if row["name"] in ALSO:

@@ -49,6 +49,7 @@ class Row(BaseModel):
         shares: Method to strict, loose and broken shares with their bounds, for C3, and ``"decided
             by"``, the grade by which settings were chosen.
         also: Other checks of the chapter by name, such as ``"C3-opponents"``.
+        minutes: How long the chapter ran; a run that was interrupted counts from its last start.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
@@ -62,6 +63,7 @@ class Row(BaseModel):
     setting: dict | None = None
     shares: dict | None = None
     also: dict[str, list[Criterion]] = {}
+    minutes: float | None = None
 
     @property
     def model(self) -> str:
