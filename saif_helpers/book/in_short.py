@@ -54,8 +54,10 @@ def in_short(rows: Sequence[Row], where: str) -> str:
     """
     shares = {m: f"{mean(deciding_shares(rows, m)):.0%}" for m in (SAIF, PROMPTING, RANDOM)}
     ahead = {name: times_ahead(rows, name) for name in (RANDOM, RANDOM_SAE, MEANS, FIRST_WORD)}
+    kinds = {row.shares["decided by"] for row in rows}
+    passes = f"pass {kinds.pop()}ly" if len(kinds) == 1 else "pass"
     return (
-        f"{where}, SAIF makes {shares[SAIF]} of the outputs pass on average, prompting "
+        f"{where}, SAIF makes {shares[SAIF]} of the outputs {passes} on average, prompting "
         f"{shares[PROMPTING]}, random latents {shares[RANDOM]}. It is surely ahead of random "
         f"latents in {ahead[RANDOM]} of {len(rows)} cases, of an SAE in which nothing was trained "
         f"in {ahead[RANDOM_SAE]}, of the difference in means, which needs no SAE, in "

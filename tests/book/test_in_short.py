@@ -48,6 +48,9 @@ def test_what_is_said_has_the_mean_and_the_counts(rows):
     said = in_short(rows[:2], "On M")
     assert said.startswith("On M, SAIF makes 40% of the outputs pass on average, prompting 40%,")
     assert "ahead of random latents in 1 of 2 cases" in said
+    assert in_short(rows[:1], "On S").startswith(
+        "On S, SAIF makes 20% of the outputs pass strictly"
+    )
     assert said.endswith("needs no SAE, in 1, and of a forced first word in 0.")
 
 
