@@ -6,7 +6,7 @@ from statistics import mean
 from saif_helpers.book.results import Row
 from saif_helpers.study.steering_claim import FIRST_WORD, MEANS, PROMPTING, RANDOM, RANDOM_SAE
 
-SAIF = "SAIF"
+SAIF, SIGNED = "SAIF", "signed latents"
 SMALL = ("S", "S-1", "S-2", "M", "L")
 """The organism's models."""
 REAL = "smollm2-135m-instruct 2304"
@@ -52,16 +52,17 @@ def in_short(rows: Sequence[Row], where: str) -> str:
     Returns:
         The sentences.
     """
-    shares = {m: f"{mean(deciding_shares(rows, m)):.0%}" for m in (SAIF, PROMPTING, RANDOM)}
+    shares = {m: f"{mean(deciding_shares(rows, m)):.0%}" for m in (SAIF, PROMPTING, RANDOM, SIGNED)}
     ahead = {name: times_ahead(rows, name) for name in (RANDOM, RANDOM_SAE, MEANS, FIRST_WORD)}
     kinds = {row.shares["decided by"] for row in rows}
     passes = f"pass {kinds.pop()}ly" if len(kinds) == 1 else "pass"
     return (
         f"{where}, SAIF makes {shares[SAIF]} of the outputs {passes} on average, prompting "
-        f"{shares[PROMPTING]}, random latents {shares[RANDOM]}. It is surely ahead of random "
-        f"latents in {ahead[RANDOM]} of {len(rows)} cases, of an SAE in which nothing was trained "
-        f"in {ahead[RANDOM_SAE]}, of the difference in means, which needs no SAE, in "
-        f"{ahead[MEANS]}, and of a forced first word in {ahead[FIRST_WORD]}."
+        f"{shares[PROMPTING]}, random latents {shares[RANDOM]}, and signed latents, this book's "
+        f"variant of SAIF, {shares[SIGNED]}. SAIF is surely ahead of random latents in "
+        f"{ahead[RANDOM]} of {len(rows)} cases, of an SAE in which nothing was trained in "
+        f"{ahead[RANDOM_SAE]}, of the difference in means, which needs no SAE, in {ahead[MEANS]}, "
+        f"and of a forced first word in {ahead[FIRST_WORD]}."
     )
 
 

@@ -3,7 +3,7 @@ import pytest
 from saif_helpers.book.in_short import deciding_shares, groups, in_short, sentences, times_ahead
 from saif_helpers.book.results import Row
 
-METHODS = ("SAIF", "prompting", "random latents")
+METHODS = ("SAIF", "prompting", "random latents", "signed latents")
 WON, LOST, OPEN = (0.1, 0.2, 0.3), (-0.3, -0.2, -0.1), (-0.1, 0.0, 0.1)
 
 
