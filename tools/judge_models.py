@@ -166,6 +166,17 @@ def code_hash(notebook: NotebookNode) -> str:
     return hashlib.sha256("\0".join(cells).encode()).hexdigest()[:16]
 
 
+def execute(notebook: NotebookNode, limit: int | None = None) -> None:
+    """Execute a chapter, or a part of one, in the folder of the book.
+
+    Args:
+        notebook: The notebook, which gets the outputs.
+        limit: Time limit of a cell in seconds; None for no limit.
+    """
+    where = {"metadata": {"path": str(ROOT / "book")}}
+    NotebookClient(notebook, timeout=limit, kernel_name="python3", resources=where).execute()
+
+
 def recorded(notebook: NotebookNode, name: str) -> list[dict] | dict:
     """Read the checks, or other data, that an executed notebook has recorded.
 
@@ -306,9 +317,8 @@ def main(arguments: list[str] | None = None) -> int:
     making = to_make(sizes, instructions, given.names, record, given.model)
     total = len(sizes) * len(instructions) * len(given.names)
     for row, notebook in tqdm(making, total=total):
-        where = {"metadata": {"path": str(ROOT / "book")}}
-        limit, start = None if real else TIME_LIMIT, time.monotonic()
-        NotebookClient(notebook, timeout=limit, kernel_name="python3", resources=where).execute()
+        start = time.monotonic()
+        execute(notebook, None if real else TIME_LIMIT)
         row |= {"checks": recorded(notebook, row["name"])}
         row |= {"minutes": round((time.monotonic() - start) / 60, 1)}
         if row["name"] == "C3":

@@ -17,8 +17,7 @@ from typing import Any
 from unittest.mock import patch
 
 import nbformat
-from judge_models import CHAPTERS, ROOT, recorded, shortened
-from nbclient import NotebookClient
+from judge_models import CHAPTERS, ROOT, execute, recorded, shortened
 
 from saif_helpers.contents import Content
 from saif_helpers.grading import PER_OUTPUT, Grades
@@ -166,8 +165,7 @@ def main(arguments: list[str] | None = None) -> int:
     notebook = shortened(chapter, "C3", "M", "french")
     cell = CELL.format(tools=str(ROOT / "tools"), n=given.orders)
     notebook.cells.append(nbformat.v4.new_code_cell(cell))
-    where = {"metadata": {"path": str(ROOT / "book")}}
-    NotebookClient(notebook, timeout=None, kernel_name="python3", resources=where).execute()
+    execute(notebook)
     text = json.dumps(recorded(notebook, "orders"), indent=1) + "\n"
     given.result.write_text(text, encoding="utf-8")
     return 0

@@ -131,9 +131,8 @@ def output_scores(
     Raises:
         ValueError: If there are no prompts, or the model is remote.
     """
-    directions = sae.W_dec.detach()[latents]
-    own = logit_lens(model, directions).topk(n_tokens, dim=1).indices
-    offsets = factor * ranking.mean[latents].to(directions)[:, None] * directions
+    own = logit_lens(model, sae.W_dec.detach()[latents]).topk(n_tokens, dim=1).indices
+    offsets = _amplified(sae, ranking, latents, factor)
 
     def score(logits: Float[Tensor, "latents vocabulary"]) -> Float[Tensor, "latents"]:
         mine = logits.gather(1, own)
@@ -179,8 +178,7 @@ def next_token_changes(
     Raises:
         ValueError: If there are no prompts, or the model is remote.
     """
-    directions = sae.W_dec.detach()[latents]
-    offsets = factor * ranking.mean[latents].to(directions)[:, None] * directions
+    offsets = _amplified(sae, ranking, latents, factor)
     offsets = torch.cat([torch.zeros_like(offsets[:1]), offsets])
 
     def change(logits: Float[Tensor, "rows vocabulary"]) -> Float[Tensor, "latents"]:
@@ -189,6 +187,14 @@ def next_token_changes(
 
     steered = _next_logits(model, prompts, offsets, layer, batch_size)
     return torch.stack([change(logits) for logits in steered]).mean(0)
+
+
+def _amplified(
+    sae: SAE, ranking: LatentRanking, latents: Int[Tensor, "latents"], factor: float
+) -> Float[Tensor, "latents d_model"]:
+    """Return what is added to amplify each latent: a multiple of its mean along its direction."""
+    directions = sae.W_dec.detach()[latents]
+    return factor * ranking.mean[latents].to(directions)[:, None] * directions
 
 
 def _next_logits(

@@ -298,7 +298,7 @@ def test_the_readmes_picture_is_found_by_the_figures_name():
         readme_picture.picture_of(page, "fig-c")
 
 
-def test_the_readmes_sentences_stand_between_their_marks():
+def test_the_readmes_sentences_are_put_between_their_marks():
     begin, end = readme_picture.BEGIN, readme_picture.END
     readme = f"before\n{begin}\nold\n{end}\nafter\n"
     told = ["one word after another " * 8, "short"]
