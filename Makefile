@@ -69,7 +69,7 @@ results: setup ## run the chapters on a real model: MODEL=gemma-2-2b-it ARGS="--
 needs: setup ## compute again what each model needs of GPU memory
 	$(BIN)/python tools/make_needs.py
 
-picture: ## write the README's picture and sentences, from the built book and the record
+picture: ## write the pictures and sentences of README and links, from the built book and the record
 	$(BIN)/python tools/readme_picture.py
 
 bench: setup ## measure speed beside other libraries, for the book; ARGS="--parts a b" for some

@@ -29,7 +29,6 @@ SOURCE = DATA / "organism" / "M"
 OUT = ROOT / "book" / "_assets" / "live" / "data"
 SETTINGS = ROOT / "book" / "live_settings.json"
 N_PAIRS, K, N_SENTENCES, MOST = 100, 15, 12, 40
-FIRST = "The old baker sells red flowers."
 RULES = ("SAIF", "signed latents", "difference in means", "random latents")
 PARTS = {  # names of the weights in the JavaScript engine and in the shipped file
     "before attention": "input_layernorm",
@@ -153,14 +152,19 @@ def words(sentences: list[str]) -> list[str]:
 
 
 def examples(model: saif.ModelWithSAEs, vectors: dict, settings: dict) -> list[dict]:
-    """Return one sentence steered towards each instruction, for pages without JavaScript."""
-    text, found = FIRST, []
+    """Return the first test sentence steered towards each instruction, with its grade.
+
+    A page shows them without JavaScript.
+    """
+    content, found = saif.load_contents("test", model.corpus)[0], []
     for name, by_rule in vectors.items():
-        how = settings[name]["SAIF"]
+        how, instruction = settings[name]["SAIF"], saif.load_instructions(model.corpus)[name]
         vector = by_rule["SAIF"][how["layer"]].scaled(how["strength"])
-        shown = saif.steer(model, text, vector.at(how["placement"], how["decay"]))
-        title = saif.load_instructions(model.corpus)[name].title
-        found.append({"instruction": title, "sentence": text, "unsteered": shown.unsteered})
+        shown = saif.steer(model, content.text, vector.at(how["placement"], how["decay"]))
+        grades = saif.grade([shown.steered], [content], instruction)
+        passes = [kind for kind in ("strict", "loose") if getattr(grades, kind)[0]]
+        found.append({"instruction": instruction.title, "grade": (passes or ["no"])[0]})
+        found[-1] |= {"sentence": content.text, "unsteered": shown.unsteered}
         found[-1] |= {"steered": shown.steered, "steering": shown.steering}
     return found
 
@@ -209,7 +213,7 @@ def main(arguments: list[str]) -> int:
             "rules": RULES,
             "layers": model.saes.layers,
             "settings": settings,
-            "sentences": [FIRST, *(c.text for c in test[:N_SENTENCES])],
+            "sentences": [c.text for c in test[:N_SENTENCES]],
             "words": words(sentences),
             "vectors": encoded(np.stack(numbers), "<f4"),
         },

@@ -1,4 +1,4 @@
-"""Write what the README shows of the book's results: a picture, and what the record says in short.
+"""Write what the README and links to the book show: pictures, and what the record says in short.
 
 Run by ``make picture`` after ``make book``.
 """
@@ -9,6 +9,8 @@ import sys
 from collections.abc import Iterable
 from pathlib import Path
 from textwrap import fill
+
+import share_image
 
 from saif_helpers.book.in_short import sentences
 from saif_helpers.book.results import read_all
@@ -62,12 +64,14 @@ def with_sentences(readme: str, told: Iterable[str]) -> str:
 
 
 def main() -> int:
-    """Write the sentences, and copy the picture.
+    """Write the sentences, draw the picture of links, and copy that of the README.
 
     Returns:
         0 if both was done, 1 if the book is not built.
     """
-    told = sentences(read_all(ROOT / "book" / "results")).values()
+    rows = read_all(ROOT / "book" / "results")
+    told = sentences(rows).values()
+    share_image.draw(rows)
     README.write_text(with_sentences(README.read_text(encoding="utf-8"), told), encoding="utf-8")
     if not PAGE.exists():
         print(f"{PAGE} is missing: run make book first", file=sys.stderr)

@@ -6,7 +6,8 @@ Files are edited as text, so that the rest of a notebook does not change.
 
 Before the first run, the project is not published: set-up cells install an uploaded wheel, which
 ``make wheel`` builds, and badges are commented out as ``<!-- published: ... -->``. The first run
-uncomments the badges and makes the set-up cells install from the URL.
+uncomments the badges and makes the set-up cells install from the URL. Each run also sets the
+address of the published pages, GitHub's own, in _config.yml; another one is set there by hand.
 """
 
 import os
@@ -24,6 +25,8 @@ ADDRESS = re.compile(r"https://github\.com/([A-Za-z0-9][A-Za-z0-9-]{0,38}/[\w.-]
 WHEEL = "saif_helpers-0.1.0-py3-none-any.whl"
 """The file that set-up cells install before publication; extras may follow in brackets."""
 FROM_WHEEL = re.compile(rf"%pip install -q {re.escape(WHEEL)}((?:\[[\w,]+])?)")
+BASE = re.compile(r"^(  baseurl: )\S+", re.MULTILINE)
+"""Where _config.yml has the address of the published pages."""
 BADGE = re.compile(r"<!-- published: (.*?) -->")
 HOSTS = ("https://github.com", "https://colab.research.google.com/github")
 
@@ -47,6 +50,12 @@ def owner_and_name(url: str) -> str:
             "with nothing after the name (no '.git', no '/')"
         )
     return found[1]
+
+
+def pages(url: str) -> str:
+    """Return the address at which GitHub publishes the pages of a repository."""
+    owner, name = owner_and_name(url).split("/")
+    return f"https://{owner.lower()}.github.io/{name}/"
 
 
 def current(root: Path) -> str:
@@ -103,6 +112,7 @@ def published(text: str, suffix: str, url: str) -> str:
         The new text; the same text if there is nothing to publish.
     """
     if suffix == ".yml":
+        text = BASE.sub(rf"\g<1>{pages(url)}", text)
         return text.replace('colab_url: "" # ', "colab_url: ")
     if suffix not in (".ipynb", ".md"):
         return text

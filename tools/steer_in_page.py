@@ -16,6 +16,7 @@ from sphinx.util.docutils import SphinxDirective
 
 DATA = Path(__file__).resolve().parents[1] / "book" / "_assets" / "live" / "data"
 SHOWN = 3  # examples
+GRADES = {"strict": "right", "loose": "followed, with an error", "no": "not followed"}
 
 
 class SteerInPage(SphinxDirective):
@@ -29,7 +30,7 @@ class SteerInPage(SphinxDirective):
         size = json.loads((DATA / "manifest.json").read_text(encoding="utf-8"))["bytes"]
         rows = "".join(
             f"<tr><th scope=row>{escape(one['instruction'])}</th>"
-            f"<td>{escape(one['steered'])}</td></tr>"
+            f"<td>{escape(one['steered'])}</td><td>{GRADES[one['grade']]}</td></tr>"
             for one in examples
         )
         static = "../" * self.env.docname.count("/") + "_static/live/page.js"

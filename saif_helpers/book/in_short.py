@@ -4,9 +4,11 @@ from collections.abc import Sequence
 from statistics import mean
 
 from saif_helpers.book.results import Row
-from saif_helpers.study.steering_claim import FIRST_WORD, MEANS, PROMPTING, RANDOM, RANDOM_SAE
+from saif_helpers.study.steering_claim import FIRST_WORD, MEANS, PROMPTING, RANDOM
 
-SAIF, SIGNED = "SAIF", "signed latents"
+SAIF = "SAIF"
+GROUPS = ("SmolLM2", "small networks")
+"""The groups of models that the book sets side by side, the real one first."""
 SMALL = ("S", "S-1", "S-2", "M", "L")
 """The organism's models."""
 REAL = "smollm2-135m-instruct 2304"
@@ -43,27 +45,38 @@ def times_ahead(rows: Sequence[Row], rival: str) -> int:
 
 
 def in_short(rows: Sequence[Row], where: str) -> str:
-    """Say in two sentences how often SAIF's outputs pass, and whose pass less often.
+    """Say in one sentence how often SAIF's outputs pass, and whose pass less often.
 
     Args:
         rows: Results of C3.
         where: Their models, to begin the sentence with, such as ``"On SmolLM2"``.
 
     Returns:
-        The sentences.
+        The sentence.
     """
-    shares = {m: f"{mean(deciding_shares(rows, m)):.0%}" for m in (SAIF, PROMPTING, RANDOM, SIGNED)}
-    ahead = {name: times_ahead(rows, name) for name in (RANDOM, RANDOM_SAE, MEANS, FIRST_WORD)}
+    shares = {m: f"{mean(deciding_shares(rows, m)):.0%}" for m in (SAIF, PROMPTING, RANDOM)}
+    rivals = (RANDOM, MEANS, FIRST_WORD)
+    ahead = {rival: times_ahead(rows, rival) or "none" for rival in rivals}
     kinds = {row.shares["decided by"] for row in rows}
     passes = f"pass {kinds.pop()}ly" if len(kinds) == 1 else "pass"
     return (
         f"{where}, SAIF makes {shares[SAIF]} of the outputs {passes} on average, prompting "
-        f"{shares[PROMPTING]}, random latents {shares[RANDOM]}, and signed latents, this book's "
-        f"variant of SAIF, {shares[SIGNED]}. SAIF is surely ahead of random latents in "
-        f"{ahead[RANDOM]} of {len(rows)} cases, of an SAE in which nothing was trained in "
-        f"{ahead[RANDOM_SAE]}, of the difference in means, which needs no SAE, in {ahead[MEANS]}, "
-        f"and of a forced first word in {ahead[FIRST_WORD]}."
+        f"{shares[PROMPTING]}, random latents {shares[RANDOM]}; SAIF is surely ahead of random "
+        f"latents in {ahead[RANDOM]} of {len(rows)} cases, of the difference in means, which needs "
+        f"no SAE, in {ahead[MEANS]}, and of a forced first word in {ahead[FIRST_WORD]}."
     )
+
+
+def group_of(model: str) -> str | None:
+    """Return the group of models that a result belongs to.
+
+    Args:
+        model: The model of a result, see `results.Row.model`.
+
+    Returns:
+        ``"SmolLM2"`` or ``"small networks"``; None for another model.
+    """
+    return "SmolLM2" if model == REAL else "small networks" if model in SMALL else None
 
 
 def groups(rows: Sequence[Row]) -> dict[str, list[Row]]:
@@ -76,21 +89,18 @@ def groups(rows: Sequence[Row]) -> dict[str, list[Row]]:
         ``"SmolLM2"`` and ``"small networks"`` to results of C3; a group without any is left out.
     """
     steering = [row for row in rows if row.name == "C3"]
-    found = {
-        "SmolLM2": [row for row in steering if row.model == REAL],
-        "small networks": [row for row in steering if row.model in SMALL],
-    }
+    found = {group: [r for r in steering if group_of(r.model) == group] for group in GROUPS}
     return {group: members for group, members in found.items() if members}
 
 
 def sentences(rows: Sequence[Row]) -> dict[str, str]:
-    """Say what the record says in short, for each group of models.
+    """Say what the record says in short, in a sentence for each group of models.
 
     Args:
         rows: Results, see `results.read_all`.
 
     Returns:
-        The sentences of `in_short` for each group of `groups`.
+        The sentence of `in_short` for each group of `groups`.
     """
     where = {
         "SmolLM2": "On SmolLM2-135M-Instruct, a real model",

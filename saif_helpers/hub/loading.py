@@ -46,7 +46,7 @@ def load(
     dtype: torch.dtype | None = None,
     root: Path | None = None,
     remote: Remote = False,
-    store: Store | str | Path | None = "usual",
+    store: Store | str | Path | None = "default",
 ) -> ModelWithSAEs:
     """Load a model with its SAEs.
 
@@ -80,9 +80,9 @@ def load(
         remote: True to run the model on NDIF: its weights are not downloaded, and NDIF determines
             the dtype. ``"local"`` to simulate that here, also with the organism.
         store: Store or folder for finished captures and generations, so that an interrupted run
-            can resume; None to disable it. ``"usual"`` is `store.default_folder`, but disabled for
-            the organism (set ``SAIF_STORE`` to enable it) and for models whose weights cannot be
-            hashed locally (remote or offloaded).
+            can resume; None to disable it. ``"default"`` is `store.default_folder`, but disabled
+            for the organism (set ``SAIF_STORE`` to enable it) and for models whose weights cannot
+            be hashed locally (remote or offloaded).
 
     Returns:
         The model, its tokenizer and its SAEs; each SAE is downloaded and loaded on first use.
@@ -115,7 +115,7 @@ def load(
     else:
         device = device or default_device()
         found = load_pretrained(name, size, layers, saes, release, device, dtype, remote)
-    if store == "usual":
+    if store == "default":
         weights_here = not any(w.is_meta for w in found.hf.parameters())
         worth_it = name != "organism" or "SAIF_STORE" in os.environ
         keep = worth_it and not remote and weights_here

@@ -1,6 +1,13 @@
 import pytest
 
-from saif_helpers.book.in_short import deciding_shares, groups, in_short, sentences, times_ahead
+from saif_helpers.book.in_short import (
+    deciding_shares,
+    group_of,
+    groups,
+    in_short,
+    sentences,
+    times_ahead,
+)
 from saif_helpers.book.results import Row
 
 METHODS = ("SAIF", "prompting", "random latents", "signed latents")
@@ -47,11 +54,18 @@ def test_only_a_whole_interval_counts_as_ahead(rows):
 def test_what_is_said_has_the_mean_and_the_counts(rows):
     said = in_short(rows[:2], "On M")
     assert said.startswith("On M, SAIF makes 40% of the outputs pass on average, prompting 40%,")
-    assert "ahead of random latents in 1 of 2 cases" in said
+    assert "random latents 40%; SAIF is surely ahead of random latents in 1 of 2 cases" in said
     assert in_short(rows[:1], "On S").startswith(
         "On S, SAIF makes 20% of the outputs pass strictly"
     )
-    assert said.endswith("needs no SAE, in 1, and of a forced first word in 0.")
+    assert said.count(".") == 1
+    assert said.endswith("needs no SAE, in 1, and of a forced first word in none.")
+
+
+def test_a_model_is_real_or_small_or_neither():
+    assert group_of("smollm2-135m-instruct 2304") == "SmolLM2"
+    assert group_of("S-1") == "small networks"
+    assert group_of("smollm2-135m-instruct 1152") is None  # SAEs of another width
 
 
 def test_only_results_of_steering_are_grouped_and_a_group_without_any_is_left_out(rows):

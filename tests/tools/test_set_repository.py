@@ -15,6 +15,7 @@ from set_repository import (
     files,
     main,
     owner_and_name,
+    pages,
     published,
     set_repository,
 )
@@ -50,6 +51,7 @@ def assert_all_places_agree(root: Path, *, published: bool) -> None:
     citation = yaml.safe_load((root / "CITATION.cff").read_text(encoding="utf-8"))
     assert config["repository"]["url"] == citation["repository-code"] == url
     assert bool(config["launch_buttons"]["colab_url"]) == published
+    assert config["html"]["baseurl"] == (pages(url) if published else "")
 
 
 @pytest.fixture
@@ -80,7 +82,8 @@ def test_one_command_changes_all_places_and_nothing_else(copied):
     for path, text in before.items():
         assert (path.read_bytes() != text) == (path in changed)
         opened = published(text.decode(), path.suffix, old).encode()
-        assert path.read_bytes().replace(there[1], there[0]) == opened
+        back = path.read_bytes().replace(pages(NEW).encode(), pages(old).encode())
+        assert back.replace(there[1], there[0]) == opened
         if path.suffix == ".ipynb":
             json.loads(path.read_bytes())
     assert set_repository(copied, NEW) == [], "a second run changes nothing"
