@@ -196,6 +196,8 @@ class ClampedLatents(Placed):
     """Latents to clamp to given activations after a layer.
 
     z' = z + sum_j (value_j - a_j(z)) W_dec[j], which preserves the SAE's reconstruction error.
+    Published code often replaces z by what the SAE decodes instead, z' = decode(a(z) with value_j
+    for a_j): `keep_error` = False.
 
     >>> top = ranking.top(2)
     >>> print(saif.ClampedLatents(0, sae, top, ranking.mean[top]).at("every_position"))
@@ -207,6 +209,7 @@ class ClampedLatents(Placed):
         latents: The latent ids.
         values: The activation to which each is clamped.
         description: Their origin, for tables and figures.
+        keep_error: Whether what the SAE does not reconstruct stays.
         placement: The positions, as for a `SteeringVector`.
         decay: As for a `SteeringVector`.
         strength: Factor that the values have been scaled by.
@@ -217,6 +220,7 @@ class ClampedLatents(Placed):
     latents: Int[Tensor, "k"]
     values: Float[Tensor, "k"]
     description: str = "clamped latents"
+    keep_error: bool = True
 
     def __post_init__(self) -> None:
         """Raise if a latent does not exist, or the SAE belongs to another layer."""

@@ -1,4 +1,5 @@
 import warnings
+from dataclasses import replace
 
 import pytest
 import tiny
@@ -6,7 +7,7 @@ import torch
 from refusals import refused
 
 from saif_helpers.generation import decoding
-from saif_helpers.latents import encode
+from saif_helpers.latents import decode, encode
 from saif_helpers.model.assemble import wrap
 from saif_helpers.model.tokens import tokenize, without_bos
 from saif_helpers.placements import PLACEMENTS
@@ -319,8 +320,22 @@ def test_clamped_latents_are_moved_to_their_values_where_the_placement_says(mode
     assert torch.equal(steered[0][0], plain[0][0])
 
 
+def test_a_clamp_may_replace_the_stream_by_what_the_sae_decodes(model):
+    """z' = decode(a(z), with the values for the clamped latents), as published code often does."""
+    at = replace(clamp(model), keep_error=False)
+    sae = model.saes[LAYER]
+    _, plain = recorded(model, lambda: generate(model, tiny.PROMPTS[:1], max_new_tokens=2))
+    _, steered = recorded(model, lambda: generate(model, tiny.PROMPTS[:1], at, max_new_tokens=2))
+    activations = encode(sae, plain[LAYER][0][0, -1])
+    activations[at.latents] = at.values
+    expected = plain[LAYER][0].clone()
+    expected[0, -1] = decode(sae, activations)
+    torch.testing.assert_close(steered[LAYER][0], expected, rtol=1e-4, atol=1e-4)
+
+
 def test_clamps_vectors_and_nothing_share_a_batch(model, vector):
-    mixed = [clamp(model), vector, None, clamp(model, 4.0), clamp(model)]
+    decoded = replace(clamp(model), keep_error=False)
+    mixed = [clamp(model), vector, None, clamp(model, 4.0), decoded]
     mixed = [one and one.at("decaying") for one in mixed]
     together = generate(model, tiny.PROMPTS, mixed, max_new_tokens=NEW)
     for prompt, one, text in zip(tiny.PROMPTS, mixed, together, strict=True):

@@ -13,7 +13,7 @@ from torch import Tensor
 
 from saif_helpers._internal.errors import ArgumentError
 from saif_helpers.cache.entry import tensors_digest
-from saif_helpers.latents import encode
+from saif_helpers.latents import decode, encode
 from saif_helpers.model.model import ModelWithSAEs
 from saif_helpers.model.saes import SAE, n_latents, sae_digest
 from saif_helpers.placements import Positions, PositionScales, vector_in
@@ -34,17 +34,18 @@ class Edit:
         layer: The layer.
         offsets: What is added for each prompt at a position of scale 1; zeros for nothing.
         placements: Placement and decay for each prompt, None for none.
-        clamp: The SAE whose latents are clamped, and which of them for each prompt.
+        clamp: The SAE whose latents are clamped, which of them for each prompt, and for which
+            prompts the SAE's reconstruction replaces the stream.
     """
 
     layer: int
     offsets: Float[Tensor, "prompts d_model"]
     placements: Sequence[tuple[Positions, float] | None]
-    clamp: tuple[SAE, Bool[Tensor, "prompts d_sae"]] | None = None
+    clamp: tuple[SAE, Bool[Tensor, "prompts d_sae"], Bool[Tensor, "prompts"]] | None = None
 
     def select(self, rows: Sequence[int]) -> "Edit":
         """Return the edit restricted to some prompts, by index."""
-        clamp = self.clamp and (self.clamp[0], self.clamp[1][list(rows)])
+        clamp = self.clamp and (self.clamp[0], *(part[list(rows)] for part in self.clamp[1:]))
         placements = [self.placements[row] for row in rows]
         return replace(self, offsets=self.offsets[list(rows)], placements=placements, clamp=clamp)
 
@@ -57,10 +58,13 @@ class Edit:
         self, residual: Float[Tensor, "prompts positions d_model"]
     ) -> Float[Tensor, "prompts positions d_model"]:
         """Return the change that moves this residual stream's clamped latents to their values."""
-        sae, which = self.clamp
-        there = encode(sae, residual.to(which.device)) * which[:, None, :]
-        offset = self.offsets[:, None, :].to(residual)
-        return offset - (there @ sae.W_dec.detach()).to(residual)
+        (sae, which, replaced), stream = self.clamp, residual.to(self.clamp[1].device)
+        there = encode(sae, stream)
+        change = -(there * which[:, None, :]) @ sae.W_dec.detach()
+        if replaced.any():
+            error = stream.to(change) - decode(sae, there)
+            change = change - error * replaced[:, None, None]
+        return self.offsets[:, None, :].to(residual) + change.to(residual)
 
 
 @dataclass(frozen=True, eq=False)
@@ -201,7 +205,7 @@ def _edit(model: ModelWithSAEs, layer: int, chosen: Sequence[Intervention | None
 
 def _clamp(
     layer: int, chosen: Sequence[Intervention | None]
-) -> tuple[SAE, Bool[Tensor, "prompts d_sae"]] | None:
+) -> tuple[SAE, Bool[Tensor, "prompts d_sae"], Bool[Tensor, "prompts"]] | None:
     clamps = {row: one for row, one in enumerate(chosen) if isinstance(one, ClampedLatents)}
     if not clamps:
         return None
@@ -211,9 +215,11 @@ def _clamp(
             f"latents of two SAEs of layer {layer} given to clamp; use one SAE", "steering"
         )
     which = torch.zeros(len(chosen), n_latents(sae), dtype=torch.bool)
+    replaced = torch.zeros(len(chosen), dtype=torch.bool)
     for row, one in clamps.items():
         which[row, one.latents.cpu()] = True
-    return sae, which.to(sae.W_dec.device)
+        replaced[row] = not one.keep_error
+    return sae, which.to(sae.W_dec.device), replaced.to(sae.W_dec.device)
 
 
 def intervention_keys(steering: Steering, n_prompts: int) -> list[list | None]:
@@ -236,7 +242,7 @@ def intervention_keys(steering: Steering, n_prompts: int) -> list[list | None]:
 
 def _key(one: Intervention) -> list:
     if isinstance(one, ClampedLatents):
-        about = sae_digest(one.sae)
+        about = sae_digest(one.sae) + ("" if one.keep_error else ", decoded")
         digest = tensors_digest({"latents": one.latents, "values": one.values}, about)
     else:
         digest = tensors_digest({"vector": one.vector})

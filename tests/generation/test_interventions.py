@@ -1,3 +1,5 @@
+from dataclasses import replace
+
 import pytest
 import tiny
 import torch
@@ -240,12 +242,13 @@ def test_equal_interventions_have_equal_keys_and_others_have_not(model):
         clamp(model).at("decaying"),
         clamp(model, latents=(3, 18)),
         clamp(model).scaled(2.0),
+        replace(clamp(model), keep_error=False),
         [vector, vector],
         [vector, clamp(model, 2)],
         [clamp(model, 2), vector],
         None,
     ]
-    first, again, alone, *rest = intervention_keys([vector, same, [vector], *others], 20)
+    first, again, alone, *rest = intervention_keys([vector, same, [vector], *others], 21)
     assert first == again == alone
     keys = [first, *rest]
     assert all(one not in keys[:at] for at, one in enumerate(keys))
