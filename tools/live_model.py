@@ -28,6 +28,7 @@ ROOT = Path(__file__).resolve().parents[1]
 SOURCE = DATA / "organism" / "M"
 OUT = ROOT / "book" / "_assets" / "live" / "data"
 SETTINGS = ROOT / "book" / "live_settings.json"
+EXAMPLE, N_EXAMPLES = "french", 4
 N_PAIRS, K, N_SENTENCES, MOST = 100, 15, 12, 40
 RULES = ("SAIF", "signed latents", "difference in means", "random latents")
 PARTS = {  # names of the weights in the JavaScript engine and in the shipped file
@@ -152,20 +153,19 @@ def words(sentences: list[str]) -> list[str]:
 
 
 def examples(model: saif.ModelWithSAEs, vectors: dict, settings: dict) -> list[dict]:
-    """Return the first test sentence steered towards each instruction, with its grade.
+    """Return the first test sentences steered into French, with their grades.
 
     A page shows them without JavaScript.
     """
-    content, found = saif.load_contents("test", model.corpus)[0], []
-    for name, by_rule in vectors.items():
-        how, instruction = settings[name]["SAIF"], saif.load_instructions(model.corpus)[name]
-        vector = by_rule["SAIF"][how["layer"]].scaled(how["strength"])
-        shown = saif.steer(model, content.text, vector.at(how["placement"], how["decay"]))
-        grades = saif.grade([shown.steered], [content], instruction)
+    how, instruction = settings[EXAMPLE]["SAIF"], saif.load_instructions(model.corpus)[EXAMPLE]
+    vector = vectors[EXAMPLE]["SAIF"][how["layer"]].scaled(how["strength"])
+    vector, found = vector.at(how["placement"], how["decay"]), []
+    for content in saif.load_contents("test", model.corpus)[:N_EXAMPLES]:
+        shown = saif.steer(model, content.text, vector)
+        grades = saif.grade([shown.steered], [content.item(instruction)], instruction)
         passes = [kind for kind in ("strict", "loose") if getattr(grades, kind)[0]]
-        found.append({"instruction": instruction.title, "grade": (passes or ["no"])[0]})
-        found[-1] |= {"sentence": content.text, "unsteered": shown.unsteered}
-        found[-1] |= {"steered": shown.steered, "steering": shown.steering}
+        found.append({"sentence": content.text, "unsteered": shown.unsteered})
+        found[-1] |= {"steered": shown.steered, "grade": (passes or ["no"])[0]}
     return found
 
 

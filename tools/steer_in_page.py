@@ -15,8 +15,7 @@ from docutils import nodes
 from sphinx.util.docutils import SphinxDirective
 
 DATA = Path(__file__).resolve().parents[1] / "book" / "_assets" / "live" / "data"
-SHOWN = 3  # examples
-GRADES = {"strict": "right", "loose": "followed, with an error", "no": "not followed"}
+GRADES = {"strict": "right", "loose": "French, but wrong", "no": "not French"}
 
 
 class SteerInPage(SphinxDirective):
@@ -26,20 +25,21 @@ class SteerInPage(SphinxDirective):
         """Return the examples, the button and the container of the answers."""
         if not (DATA / "examples.json").is_file():
             raise self.error("the model for the page is missing: run make live")
-        examples = json.loads((DATA / "examples.json").read_text(encoding="utf-8"))[:SHOWN]
+        examples = json.loads((DATA / "examples.json").read_text(encoding="utf-8"))
         size = json.loads((DATA / "manifest.json").read_text(encoding="utf-8"))["bytes"]
         rows = "".join(
-            f"<tr><th scope=row>{escape(one['instruction'])}</th>"
-            f"<td>{escape(one['steered'])}</td><td>{GRADES[one['grade']]}</td></tr>"
+            f"<tr><td>{escape(one['sentence'])}</td><td lang=fr>{escape(one['steered'])}</td>"
+            f"<td>{GRADES[one['grade']]}</td></tr>"
             for one in examples
         )
         static = "../" * self.env.docname.count("/") + "_static/live/page.js"
         html = (
             '<div class="live" id="live"><div class="live-example">'
-            f"<p>The small model reads “{escape(examples[0]['sentence'])}” and answers "
-            f"“{escape(examples[0]['unsteered'])}” With SAIF's vector for an instruction added, "
-            "and nothing else in the prompt:</p>"
-            f"<table><tbody>{rows}</tbody></table></div>"
+            f"<p>Asked nothing, the small model answers “{escape(examples[0]['sentence'])}” with "
+            f"“{escape(examples[0]['unsteered'])}” With SAIF's vector for French added, it writes "
+            "this for the first test sentences:</p>"
+            "<table><thead><tr><th>it reads</th><th>it writes</th><th>that is</th></tr></thead>"
+            f"<tbody>{rows}</tbody></table></div>"
             f'<p><button type="button" hidden>Steer it yourself (loads {size / 1e6:.0f} MB)'
             "</button></p>"
             '<div class="live-results" aria-live="polite"></div>'
