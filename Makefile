@@ -75,6 +75,8 @@ picture: ## write the pictures and sentences of README and links, from the built
 bench: setup ## measure speed beside other libraries, for the book; ARGS="--parts a b" for some
 	@$(MAKE) --no-print-directory $(VENV)-bench/.installed || \
 	  echo "Not all other libraries could be installed: their rows will say so."
+	@$(MAKE) --no-print-directory $(VENV)-bench/.llama_cpp || \
+	  echo "llama.cpp could not be compiled: its row will say so."
 	$(OFFLINE) $(VENV)-bench/bin/python -m benchmarks $(ARGS)
 
 baseline: setup ## let the real model answer every instruction again: ten minutes
@@ -116,6 +118,12 @@ $(VENV)-bench/.installed: $(VENV)/.installed benchmarks/peers.txt benchmarks/pee
 	$(PIP) --python $(VENV)-bench install -qq --no-deps -r benchmarks/peers.txt
 	$(PIP) --python $(VENV)-bench install -qq --no-deps --target $(VENV)-bench/nnterp \
 	  -r benchmarks/peers_nnterp.txt
+	@touch $@
+
+# Portable instructions: a virtual machine may show some that it cannot run.
+$(VENV)-bench/.llama_cpp: $(VENV)-bench/.installed benchmarks/peers_llama_cpp.txt
+	CMAKE_ARGS="-DGGML_NATIVE=OFF" $(PIP) --python $(VENV)-bench install -qq --no-deps \
+	  -r benchmarks/peers_llama_cpp.txt
 	@touch $@
 
 python:

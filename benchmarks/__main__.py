@@ -28,6 +28,8 @@ PARTS = {
     "d": "startup",
     "e": "book_builds",
     "f": "growth",
+    "g": "real_model",
+    "h": "small_batches",
 }
 
 

@@ -40,7 +40,8 @@ def unwrapped(model: ModelWithSAEs, pairs: Sequence[PromptPair], batch_size: int
     """
     module = model.hf
     attention = {"attn_implementation": module.config._attn_implementation}
-    lm = AutoModelForCausalLM.from_config(module.config, **attention).eval()
+    lm = AutoModelForCausalLM.from_config(module.config, dtype=module.dtype, **attention)
+    lm.eval()
     lm.load_state_dict(module.state_dict())
     lm.generation_config = module.generation_config
     positive, negative = [pair.positive for pair in pairs], [pair.negative for pair in pairs]

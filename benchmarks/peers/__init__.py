@@ -10,6 +10,8 @@ the others into the environment that runs the benchmarks::
     pip install --no-deps --target .venv-bench/nnterp python-socketio python-engineio
     pip install --no-deps --target .venv-bench/nnterp simple-websocket wsproto
 
+    CMAKE_ARGS=-DGGML_NATIVE=OFF pip install --no-deps llama-cpp-python diskcache
+
 Without ``--no-deps``, steering-vectors would downgrade transformers to a version before 5, although
 it works with 5. nnterp 1.3.0 cannot be imported with nnsight 0.8, which this package needs
 (nnsight.intervention.tracing was removed). It therefore gets an older nnsight in the folder

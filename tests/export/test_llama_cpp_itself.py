@@ -1,22 +1,19 @@
 """llama.cpp itself, where it is installed, on SmolLM2's own file: it adds what was exported.
 
-``pip install llama-cpp-python`` compiles it. It multiplies in 8 bits, so its logits differ from
+``make bench`` compiles it. It multiplies in 8 bits, so its logits differ from
 ours without a vector too; with one they must not differ by more, and must change as ours do.
 """
 
-import ctypes
-
-import gguf
-import numpy as np
 import pytest
 import torch
 
 import saif_helpers as saif
+from benchmarks.peers import with_llama_cpp
 from saif_helpers.export.llama_cpp import control_vector
 from saif_helpers.hub import smollm2
 from saif_helpers.hub.gguf_files import models_folder
 
-llama_cpp = pytest.importorskip("llama_cpp")
+pytest.importorskip("llama_cpp")
 TEXT = "What is the weather like today in the mountains?"
 NORMS = {1: 30.0, 14: 40.0, 28: 150.0}  # of the vectors, by layer: well seen in the logits
 
@@ -28,8 +25,7 @@ def model():
 
 @pytest.fixture(scope="module")
 def theirs():
-    file = str(models_folder() / smollm2.FILE)
-    return llama_cpp.Llama(file, n_ctx=64, logits_all=True, verbose=False, n_threads=1)
+    return with_llama_cpp.loaded(models_folder() / smollm2.FILE, 64, 1)
 
 
 def vector_of(model, layer):
@@ -39,14 +35,7 @@ def vector_of(model, layer):
 
 
 def logits_of(theirs, ids, file=None):
-    """Return llama.cpp's logits, with the vectors of a file loaded as its own loader does."""
-    width, n_layers = theirs.n_embd(), llama_cpp.llama_model_n_layer(theirs.model)
-    data = np.zeros((n_layers - 1, width), np.float32)  # its array begins with layer 1
-    for tensor in gguf.GGUFReader(file).tensors if file else ():
-        data[int(tensor.name.removeprefix("direction.")) - 1] += tensor.data
-    numbers = data.ravel().ctypes.data_as(ctypes.POINTER(ctypes.c_float))
-    steered = llama_cpp.llama_set_adapter_cvec
-    assert steered(theirs.ctx, numbers, data.size, width, 1, n_layers) == 0
+    with_llama_cpp.steer(theirs, file)
     theirs.reset()
     theirs.eval(ids)
     return torch.tensor(theirs.scores[: len(ids)])
