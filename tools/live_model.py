@@ -28,6 +28,7 @@ ROOT = Path(__file__).resolve().parents[1]
 SOURCE = DATA / "organism" / "M"
 OUT = ROOT / "book" / "_assets" / "live" / "data"
 SETTINGS = ROOT / "book" / "live_settings.json"
+FIRST = "The old baker sells red flowers."
 EXAMPLE, N_EXAMPLES = "french", 4
 N_PAIRS, K, N_SENTENCES, MOST = 100, 15, 12, 40
 RULES = ("SAIF", "signed latents", "difference in means", "random latents")
@@ -213,7 +214,7 @@ def main(arguments: list[str]) -> int:
             "rules": RULES,
             "layers": model.saes.layers,
             "settings": settings,
-            "sentences": [c.text for c in test[:N_SENTENCES]],
+            "sentences": [FIRST, *(c.text for c in test[:N_SENTENCES])],
             "words": words(sentences),
             "vectors": encoded(np.stack(numbers), "<f4"),
         },
