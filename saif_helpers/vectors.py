@@ -193,11 +193,7 @@ class SteeringVector(Placed):
 @checked
 @dataclass(frozen=True, eq=False)
 class ClampedLatents(Placed):
-    """Latents to clamp to given activations after a layer.
-
-    z' = z + sum_j (value_j - a_j(z)) W_dec[j], which preserves the SAE's reconstruction error.
-    Published code often replaces z by what the SAE decodes instead, z' = decode(a(z) with value_j
-    for a_j): `keep_error` = False.
+    """Latents to clamp to given activations after a layer, z' = z + sum_j (v_j - a_j(z)) W_dec[j].
 
     >>> top = ranking.top(2)
     >>> print(saif.ClampedLatents(0, sae, top, ranking.mean[top]).at("every_position"))
@@ -208,8 +204,8 @@ class ClampedLatents(Placed):
         sae: The SAE of the layer.
         latents: The latent ids.
         values: The activation to which each is clamped.
-        description: Their origin, for tables and figures.
-        keep_error: Whether what the SAE does not reconstruct stays.
+        description: Their origin.
+        keep_error: Whether what the SAE does not reconstruct stays; in published code often not.
         placement: The positions, as for a `SteeringVector`.
         decay: As for a `SteeringVector`.
         strength: Factor that the values have been scaled by.

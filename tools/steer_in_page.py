@@ -35,9 +35,7 @@ class SteerInPage(SphinxDirective):
         static = "../" * self.env.docname.count("/") + "_static/live/page.js"
         html = (
             '<div class="live" id="live"><div class="live-example">'
-            f"<p>Asked nothing, the small model answers “{escape(examples[0]['sentence'])}” with "
-            f"“{escape(examples[0]['unsteered'])}” With SAIF's vector for French added, it writes "
-            "this for the first test sentences:</p>"
+            "<p>The small model, with SAIF's vector for French added and nothing asked:</p>"
             "<table><thead><tr><th>it reads</th><th>it writes</th><th>that is</th></tr></thead>"
             f"<tbody>{rows}</tbody></table></div>"
             f'<p><button type="button" hidden>Steer it yourself (loads {size / 1e6:.0f} MB)'
