@@ -62,8 +62,8 @@ def in_short(rows: Sequence[Row], where: str) -> str:
     return (
         f"{where}, SAIF makes {shares[SAIF]} of the outputs {passes} on average, prompting "
         f"{shares[PROMPTING]}, random latents {shares[RANDOM]}; SAIF is surely ahead of random "
-        f"latents in {ahead[RANDOM]} of {len(rows)} cases, of the difference in means, which needs "
-        f"no SAE, in {ahead[MEANS]}, and of a forced first word in {ahead[FIRST_WORD]}."
+        f"latents in {ahead[RANDOM]} of {len(rows)} cases, of the difference in means in "
+        f"{ahead[MEANS]}, and of a forced first word in {ahead[FIRST_WORD]}."
     )
 
 

@@ -59,7 +59,7 @@ def test_what_is_said_has_the_mean_and_the_counts(rows):
         "On S, SAIF makes 20% of the outputs pass strictly"
     )
     assert said.count(".") == 1
-    assert said.endswith("needs no SAE, in 1, and of a forced first word in none.")
+    assert said.endswith("difference in means in 1, and of a forced first word in none.")
 
 
 def test_a_model_is_real_or_small_or_neither():
