@@ -36,7 +36,8 @@ class SteerInPage(SphinxDirective):
         html = (
             '<div class="live" id="live"><div class="live-example">'
             "<p>The small model, with SAIF's vector for French added and nothing asked:</p>"
-            "<table><thead class=visually-hidden><tr><th>it reads</th><th>it writes</th><th>that is</th></tr></thead>"
+            '<table><thead class="visually-hidden"><tr><th>it reads</th><th>it writes</th>'
+            "<th>that is</th></tr></thead>"
             f"<tbody>{rows}</tbody></table></div>"
             f'<p><button type="button" hidden>Steer it yourself (loads {size / 1e6:.0f} MB)'
             "</button></p>"
