@@ -38,8 +38,10 @@ def plain_generate(
     return plain.generate(model.hf, model.tokenizer, asked)
 
 
-def steered(model: ModelWithSAEs, asked: Asked, vector: SteeringVector | None) -> list[str]:
-    """Generate with the package."""
+def steered(
+    model: ModelWithSAEs, asked: Asked, vector: SteeringVector | Sequence[SteeringVector] | None
+) -> list[str]:
+    """Generate with the package; several vectors are one for each prompt."""
     options = {"max_new_tokens": asked.new_tokens, "batch_size": asked.batch_size}
     return saif.generate(model, asked.prompts, vector, **options)
 

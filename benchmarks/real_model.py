@@ -53,10 +53,13 @@ def compare_sweep(
     prompts = [pair.negative for pair in pairs] * SETTINGS
     asked = Asked(prompts, len(prompts), NEW_TOKENS, model.stop_ids)
     zeros = SteeringVector(model.n_layers // 2, torch.zeros(model.d_model), "zeros")
+    # Equal rows would be computed once, so each setting has a decay of its own.
+    decays = (setting / SETTINGS for setting in range(SETTINGS))
+    vectors = [zeros.at("decaying", decay) for decay in decays for _ in pairs]
     work = unwrapped(model, pairs)
     ways = {
         (SWEEP, PLAIN): partial(plain.generate, work.lm, work.tokenizer, asked),
-        (SWEEP, OURS): partial(steered, model, asked, zeros.at("decaying")),
+        (SWEEP, OURS): partial(steered, model, asked, vectors),
     }
     texts = ways[SWEEP, PLAIN]()
     notes = {key: check(way, texts) for key, way in ways.items()}

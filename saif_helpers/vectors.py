@@ -205,7 +205,7 @@ class ClampedLatents(Placed):
         latents: The latent ids.
         values: The activation to which each is clamped.
         description: Their origin.
-        keep_error: Whether what the SAE does not reconstruct stays; in published code often not.
+        keep_error: Whether to keep the SAE's reconstruction error; published code often drops it.
         placement: The positions, as for a `SteeringVector`.
         decay: As for a `SteeringVector`.
         strength: Factor that the values have been scaled by.
