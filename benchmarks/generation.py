@@ -124,6 +124,32 @@ def check(way: Callable[[], list[str]], reference: Sequence[str]) -> str:
     return f"differs: {differ} of {len(texts)} texts"
 
 
+def compare_ways(
+    part: str,
+    model: ModelWithSAEs,
+    ways: dict[Named, Callable[[], list[str]]],
+    reference: Named,
+    repeats: int,
+) -> list[dict]:
+    """Time ways of one piece of work, and compare their texts with those of one of them.
+
+    Args:
+        part: Letter of the part.
+        model: The model, for its tokenizer.
+        ways: Functions that generate, by task and method.
+        reference: The way that the others are compared with.
+        repeats: Number of rounds.
+
+    Returns:
+        The rows.
+    """
+    texts = ways[reference]()
+    notes = {key: check(way, texts) for key, way in ways.items()}
+    seconds = seconds_by_turns(ways, repeats)
+    tokens = sum(map(len, model.tokenizer(texts, add_special_tokens=False)["input_ids"]))
+    return rate_rows(part, UNIT, tokens, seconds, notes, lambda _: reference)
+
+
 def check_steered(
     way: Callable[[SteeringVector], list[str]],
     zeros: SteeringVector,

@@ -10,19 +10,19 @@ from functools import partial
 import torch
 
 import saif_helpers as saif
-from benchmarks.generation import OURS, PLAIN, check, compare_generation, steered
+from benchmarks.generation import OURS, PLAIN, UNIT, compare_generation, compare_ways, steered
 from benchmarks.identification import compare_identification, unwrapped
 from benchmarks.peers import Unavailable, plain, reason
 from benchmarks.peers.with_llama_cpp import LlamaCpp
 from benchmarks.peers.work import Asked
-from benchmarks.timing import Options, rate_rows, row, seconds_by_turns
+from benchmarks.timing import Options, row
 from saif_helpers.hub import smollm2
 from saif_helpers.hub.gguf_files import models_folder
 from saif_helpers.model.model import ModelWithSAEs
 from saif_helpers.prompts import PromptPair
 from saif_helpers.vectors import SteeringVector
 
-PART, UNIT = "g", "tokens/s"
+PART = "g"
 NEW_TOKENS, ROOM = 24, 256
 OTHER_FORMAT = "saif_helpers, the other number format"
 EVERY = "generate, steered at every position, with llama.cpp"
@@ -61,11 +61,7 @@ def compare_sweep(
         (SWEEP, PLAIN): partial(plain.generate, work.lm, work.tokenizer, asked),
         (SWEEP, OURS): partial(steered, model, asked, vectors),
     }
-    texts = ways[SWEEP, PLAIN]()
-    notes = {key: check(way, texts) for key, way in ways.items()}
-    seconds = seconds_by_turns(ways, options.repeats)
-    tokens = sum(map(len, model.tokenizer(texts, add_special_tokens=False)["input_ids"]))
-    return rate_rows(PART, UNIT, tokens, seconds, notes, lambda _: (SWEEP, PLAIN))
+    return compare_ways(PART, model, ways, (SWEEP, PLAIN), options.repeats)
 
 
 def compare_llama_cpp(
@@ -98,12 +94,9 @@ def compare_llama_cpp(
         ways[EVERY, LlamaCpp.name] = partial(theirs.generate, asked, vector)
     except Unavailable as error:
         missing = [row(PART, EVERY, LlamaCpp.name, UNIT, note=reason(error))]
-    texts = ways[EVERY, OURS]()
-    notes = {key: check(way, texts) for key, way in ways.items()}
-    notes[EVERY, OURS] = f"in {model.lm.dtype}".replace("torch.", "")
-    seconds = seconds_by_turns(ways, options.repeats)
-    tokens = sum(map(len, model.tokenizer(texts, add_special_tokens=False)["input_ids"]))
-    return rate_rows(PART, UNIT, tokens, seconds, notes, lambda _: (EVERY, OURS)) + missing
+    found = compare_ways(PART, model, ways, (EVERY, OURS), options.repeats)
+    found[0]["note"] = f"in {model.lm.dtype}".replace("torch.", "")
+    return found + missing
 
 
 def measure(options: Options) -> list[dict]:

@@ -10,16 +10,16 @@ from functools import partial
 import torch
 
 import saif_helpers as saif
-from benchmarks.generation import OURS, PLAIN, check, steered, steered_at_every_end
+from benchmarks.generation import OURS, PLAIN, compare_ways, steered, steered_at_every_end
 from benchmarks.identification import unwrapped
 from benchmarks.peers import plain
 from benchmarks.peers.work import Asked
-from benchmarks.timing import Named, Options, rate_rows, seconds_by_turns
+from benchmarks.timing import Named, Options
 from saif_helpers.hub import smollm2
 from saif_helpers.model.model import ModelWithSAEs
 from saif_helpers.vectors import SteeringVector
 
-PART, UNIT = "h", "tokens/s"
+PART = "h"
 UNSTEERED = "saif_helpers, not steered"
 NEW_TOKENS = 24
 SIZES, THREADS = (1, 8, 32, 128), (1, 2)
@@ -52,13 +52,9 @@ def compare(model: ModelWithSAEs, size: int, threads: int, repeats: int) -> list
     before = torch.get_num_threads()
     torch.set_num_threads(threads)
     try:
-        texts = ways[name, PLAIN]()
-        notes = {key: check(way, texts) for key, way in ways.items()}
-        seconds = seconds_by_turns(ways, repeats)
+        return compare_ways(PART, model, ways, (name, PLAIN), repeats)
     finally:
         torch.set_num_threads(before)
-    tokens = sum(map(len, model.tokenizer(texts, add_special_tokens=False)["input_ids"]))
-    return rate_rows(PART, UNIT, tokens, seconds, notes, lambda work: (work, PLAIN))
 
 
 def measure(options: Options) -> list[dict]:
